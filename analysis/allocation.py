@@ -1,0 +1,119 @@
+"""What a recipe answers: estimates with intervals, allocations, the compute to reach a score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from analysis.forms import Array
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return self.model_dump(mode="json")
+
+
+class Estimate(_Answer):
+    """A value and its confidence interval; without a bootstrap the interval is missing."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def text(self, spec: str = ".3g") -> str:
+        if self.low is None or self.high is None:
+            return format(self.value, spec)
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+
+def estimate(value: float, draws: Array, level: float) -> Estimate:
+    """Percentile interval of draws (any shape) around a value; infinite draws count."""
+    if not np.size(draws) or np.ndim(draws) == 0:
+        return Estimate(value=float(value))
+    tail = (1 - level) / 2
+    low, high = np.quantile(np.asarray(draws).ravel(), [tail, 1 - tail], method="nearest")
+    return Estimate(value=float(value), low=float(low), high=float(high))
+
+
+class Model(_Answer):
+    """A model that can be built: its name and number of parameters."""
+
+    name: str
+    n_params: float
+
+
+def nearest_model(models: Sequence[Model], n_params: float) -> Model | None:
+    """The model whose size is nearest on a logarithmic scale."""
+    return min(models, key=lambda model: abs(np.log(model.n_params / n_params)), default=None)
+
+
+class Allocation(_Answer):
+    """A budget's split. n_params and samples_seen are None where the law does not say; `reason` then says why."""
+
+    flops: float
+    n_params: Estimate | None = None
+    samples_seen: Estimate | None = None
+    n_samples: float | None = None
+    epochs: float | None = None
+    scores: dict[str, Estimate]
+    extrapolation: dict[str, float]
+    gain_double: dict[str, Estimate] = {}
+    nearest: Model | None = None
+    reason: str = ""
+    fallback: dict[str, Any] | None = None
+
+    def text(self) -> str:
+        """A table for a terminal."""
+        lines = [f"{'compute':<24}{self.flops:.3g} FLOP"]
+        if self.n_params and self.samples_seen:
+            lines.append(f"{'parameters N':<24}{self.n_params.text()}")
+            lines.append(f"{'samples seen D':<24}{self.samples_seen.text()}")
+        else:
+            lines.append(f"{'parameters, samples':<24}no number: {self.reason}")
+        if self.n_samples and self.epochs:
+            lines.append(f"{'images x epochs':<24}{self.n_samples:.3g} x {self.epochs:.3g}")
+        if self.nearest:
+            lines.append(f"{'nearest model':<24}{self.nearest.name} ({self.nearest.n_params:.3g} parameters)")
+        if self.fallback:
+            lines.append(f"{'fallback':<24}{_plain(self.fallback)}")
+        lines += [f"{'score ' + name:<24}{score.text('.3f')}" for name, score in self.scores.items()]
+        names = {"n_params": "parameters", "samples_seen": "samples"}
+        lines += [f"{'gain of 2 x ' + names[n]:<24}{gain.text('.4f')}" for n, gain in self.gain_double.items()]
+        beyond = {n: f for n, f in self.extrapolation.items() if f > 1}
+        lines.append(f"{'extrapolation':<24}{', '.join(f'{n} {f:.3g}x' for n, f in beyond.items()) or 'none'}")
+        return "\n".join(lines)
+
+
+class Reach(_Answer):
+    """Compute that reaches a score; `flops` is None where the score is unreachable or the law cannot say."""
+
+    score: float
+    flops: Estimate | None = None
+    asymptote: Estimate | None = None
+    share_reached: float | None = None
+    extrapolation: dict[str, float] = {}
+    reason: str = ""
+
+    @property
+    def reachable(self) -> bool:
+        return self.flops is not None
+
+    def text(self) -> str:
+        if self.reason:
+            return f"no number: {self.reason}"
+        assert self.asymptote is not None
+        if self.flops is None:
+            return f"unreachable: asymptote {self.asymptote.text('.3f')}"
+        factor = self.extrapolation.get("flops", 1.0)
+        beyond = f", {factor:.3g}x beyond the measured compute" if factor > 1 else ""
+        return f"{self.flops.text()} FLOP for a score of {self.score:g} (asymptote {self.asymptote.text('.3f')}){beyond}"
+
+
+def _plain(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else str(v) for k, v in values.items() if v is not None)

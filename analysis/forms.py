@@ -1,0 +1,352 @@
+"""The laws that can be fitted: each is a sum of an offset and of power-law terms.
+
+    y = E_g + sum_k A_{k,g} * x_k^(-alpha_k)
+
+where g is a group (one, unless exponents are shared over regions or families) and x_k is an axis in natural
+units, or a coordinate built from axes and one shape parameter (a shift, a repetition constant).
+
+Inside the solver a term is exp(a - alpha * u) with u = ln(x / x_ref) >= 0 and x_ref the smallest x of the data, so
+that nothing overflows; `Design.natural` turns the solver's vector back into natural units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+EXPONENT_LIMIT = 50.0  # assumption: beyond it a term touches the cheapest point alone and no exponent is measured
+LEAST = 1e-60  # predictions stay above it, so that their logarithm and its square do
+COEFFICIENT_FLOOR = 1e-13  # assumption: a term this small beside y is no term
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """ln of what a term scales with, as a function of axes X and the log of its shape parameter (phi).
+
+    `value(X, phi)` returns (ln x, its derivative in phi); phi has shape (P, 1) and X holds arrays (n,).
+    """
+
+    n_axes: int
+    value: Callable[[Sequence[Array], Array | None], tuple[Array, Array | None]]
+    shape: str | None = None
+    shape_range: Callable[[Sequence[Array]], tuple[float, float]] | None = None
+    shape_natural: Callable[[Array, Sequence[Array]], Array] | None = None
+    shape_log: Callable[[Array, Sequence[Array]], Array] | None = None
+
+
+@dataclass(frozen=True)
+class Term:
+    """One power-law term: names of its coefficient and exponent, and the coordinate it scales with."""
+
+    coefficient: str
+    exponent: str
+    axes: tuple[int, ...]
+    coordinate: Coordinate
+
+
+@dataclass(frozen=True)
+class Form:
+    """A law: its name, formula, default axes, terms and source."""
+
+    name: str
+    formula: str
+    default_axes: tuple[str, ...]
+    allowed_axes: tuple[tuple[str, ...], ...]
+    terms: tuple[Term, ...]
+    source: str
+
+    @property
+    def n_axes(self) -> int:
+        return len(self.default_axes)
+
+    def params(self, groups: Sequence[str] = ()) -> tuple[str, ...]:
+        """Names of the parameters: E and coefficients per group, exponents and shapes shared."""
+        names = _grouped("E", groups)
+        for term in self.terms:
+            names += _grouped(term.coefficient, groups) + [term.exponent]
+            names += [term.coordinate.shape] if term.coordinate.shape else []
+        return tuple(names)
+
+
+def _grouped(name: str, groups: Sequence[str]) -> list[str]:
+    return [f"{name}[{group}]" for group in groups] if groups else [name]
+
+
+def _plain(X: Sequence[Array], phi: Array | None) -> tuple[Array, Array | None]:
+    return np.log(X[0]), None
+
+
+def _shifted(X: Sequence[Array], phi: Array | None) -> tuple[Array, Array | None]:
+    """ln(x + shift) with phi = ln(x_min + shift), so that the reference ln(x_min + shift) is phi itself."""
+    assert phi is not None
+    base = np.exp(phi)
+    beyond = (X[0] - X[0].min()) / base
+    return phi + np.log1p(beyond), 1.0 / (1.0 + beyond)
+
+
+def _repeated(X: Sequence[Array], phi: Array | None) -> tuple[Array, Array | None]:
+    """ln of the effective number of images, unique * (1 + R* (1 - exp(-R/R*))), R = epochs - 1, phi = ln R*."""
+    assert phi is not None
+    unique = np.minimum(X[0], X[1])
+    repeats, r_star = X[1] / unique - 1.0, np.exp(phi)
+    worn = np.exp(-repeats / r_star)
+    effective = 1.0 + r_star * (1.0 - worn)
+    return np.log(unique * effective), (r_star * (1.0 - worn) - repeats * worn) / effective
+
+
+PLAIN = Coordinate(1, _plain)
+SHIFTED = Coordinate(
+    1,
+    _shifted,
+    "shift",
+    lambda X: (float(np.log(X[0].min())), float(np.log(X[0].max())) + 14.0),
+    lambda phi, X: np.exp(phi) - X[0].min(),
+    lambda shift, X: np.log(shift + X[0].min()),
+)
+REPEATED = Coordinate(
+    2,
+    _repeated,
+    "R_star",
+    lambda X: (float(np.log(1e-2)), float(np.log(1e4))),
+    lambda phi, X: np.exp(phi),
+    lambda r_star, X: np.log(r_star),
+)
+
+_ONE_AXIS = (("flops",), ("n_params",), ("n_samples",), ("samples_seen",))
+_PAIRS = (("n_params", "samples_seen"), ("n_params", "n_samples"))
+FORMS: dict[str, Form] = {
+    form.name: form
+    for form in (
+        Form("constant", "E", ("flops",), _ONE_AXIS + _PAIRS, (), "null model: no scaling"),
+        Form("power_law", "E + A·x^-alpha", ("flops",), _ONE_AXIS, (Term("A", "alpha", (0,), PLAIN),),
+             "Gokce & Schrimpf 2025, eq. of the compute fits"),
+        Form("shifted_power_law", "E + A·(x + shift)^-alpha", ("flops",), _ONE_AXIS,
+             (Term("A", "alpha", (0,), SHIFTED),), "Gokce & Schrimpf 2025, shifted fits"),
+        Form("chinchilla", "E + A·N^-alpha + B·D^-beta", ("n_params", "samples_seen"), _PAIRS,
+             (Term("A", "alpha", (0,), PLAIN), Term("B", "beta", (1,), PLAIN)),
+             "Hoffmann et al. 2022, eq. 2"),
+        Form("data_constrained", "E + A·N^-alpha + B·(U·(1 + R_star·(1 - exp(-(D/U - 1)/R_star))))^-beta",
+             ("n_params", "n_samples", "samples_seen"), (("n_params", "n_samples", "samples_seen"),),
+             (Term("A", "alpha", (0,), PLAIN), Term("B", "beta", (1, 2), REPEATED)),
+             "Muennighoff et al. 2023, eq. 5-6; deviation: excess parameters do not decay"),
+    )
+}  # fmt: skip
+
+
+def find_form(name: str) -> Form:
+    """Return the form called `name`; an unknown name is refused with the list of the known."""
+    if name not in FORMS:
+        raise ValueError(f"form={name!r} is not known; choose one of {', '.join(sorted(FORMS))}")
+    return FORMS[name]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Parameters that share a factor: d ln(y)/d theta[where] = share * features."""
+
+    share: Array  # (P, n)
+    features: Array  # (n, m), or (P, n, m) where a shape parameter moves the coordinate
+    where: slice
+
+
+class Design:
+    """A form laid over data: predictions and Jacobians for a batch of parameter vectors.
+
+    form: the law; X: its axes, arrays (n,), natural units, > 0; group: integers (n,) for shared exponents.
+    """
+
+    def __init__(
+        self, form: Form, X: Sequence[Array], group: npt.NDArray[np.int64] | None = None, groups: Sequence[str] = ()
+    ) -> None:
+        self.form, self.X, self.groups = form, [np.asarray(x, dtype=np.float64) for x in X], tuple(groups)
+        self.group = np.zeros(len(self.X[0]), dtype=np.int64) if group is None else group
+        self.one_hot: Array = np.eye(max(1, len(groups)))[self.group]
+        self.names = form.params(groups)
+        self.reference = [self._reference(term) for term in form.terms]
+        self.fixed = [self._fixed(k) for k in range(len(form.terms))]
+        self.middle = [0.0 if f is None else float(np.median(-f[:, -1])) for f in self.fixed]
+
+    @property
+    def n_params(self) -> int:
+        return len(self.names)
+
+    @property
+    def n_groups(self) -> int:
+        return self.one_hot.shape[1]
+
+    def subset(self, rows: npt.NDArray[np.int64]) -> Design:
+        """The design on some rows, with this design's reference scales, so that theta means the same."""
+        part = copy(self)
+        part.X, part.group, part.one_hot = [x[rows] for x in self.X], self.group[rows], self.one_hot[rows]
+        part.fixed = [None if f is None else f[rows] for f in self.fixed]
+        return part
+
+    def _axes(self, term: Term) -> list[Array]:
+        return [self.X[i] for i in term.axes]
+
+    def _reference(self, term: Term) -> float:
+        """ln x_ref of a term without shape: its smallest x (with a shape the reference moves with it)."""
+        return float(np.log(np.minimum.reduce(self._axes(term)).min()))
+
+    def _fixed(self, k: int) -> Array | None:
+        """Features (n, G + 1) of a term whose coordinate has no shape parameter."""
+        term = self.form.terms[k]
+        if term.coordinate.shape is not None:
+            return None
+        log_x, _ = term.coordinate.value(self._axes(term), None)
+        return np.column_stack([self.one_hot, self.reference[k] - log_x])
+
+    def where(self, k: int) -> slice:
+        """Where the parameters of term k stand in theta: coefficients, exponent, then the shape."""
+        start = self.n_groups
+        for term in self.form.terms[:k]:
+            start += self.n_groups + 1 + (term.coordinate.shape is not None)
+        shape = self.form.terms[k].coordinate.shape is not None
+        return slice(start, start + self.n_groups + 1 + shape)
+
+    def evaluate(self, theta: Array) -> tuple[Array, list[Block]]:
+        """Predictions (P, n) and Jacobian blocks of their logarithm at theta (P, p)."""
+        offset = theta[:, : self.n_groups] @ self.one_hot.T
+        prediction, values, features = offset, [], []
+        for k in range(len(self.form.terms)):
+            value, feature = self._term(k, theta[:, self.where(k)])
+            prediction = prediction + value
+            values.append(value)
+            features.append(feature)
+        prediction = np.maximum(prediction, LEAST)
+        inverse = 1.0 / prediction
+        blocks = [Block(inverse, self.one_hot, slice(0, self.n_groups))]
+        blocks += [Block(v * inverse, f, self.where(k)) for k, (v, f) in enumerate(zip(values, features, strict=True))]
+        return prediction, blocks
+
+    def predict(self, theta: Array) -> Array:
+        """Predictions (P, n) at theta (P, p)."""
+        prediction: Array = theta[:, : self.n_groups] @ self.one_hot.T
+        for k in range(len(self.form.terms)):
+            prediction = prediction + self._term(k, theta[:, self.where(k)], jacobian=False)[0]
+        return np.maximum(prediction, LEAST)
+
+    def _term(self, k: int, part: Array, jacobian: bool = True) -> tuple[Array, Array]:
+        """Value (P, n) of term k and the features of its logarithm."""
+        fixed, G = self.fixed[k], self.n_groups
+        if fixed is not None:
+            return np.exp(part @ fixed.T), fixed
+        term = self.form.terms[k]
+        phi = part[:, G + 1 :]
+        log_x, slope = term.coordinate.value(self._axes(term), phi)
+        reference, reference_slope = self._moving_reference(term, k, phi)
+        u, alpha = log_x - reference, part[:, G : G + 1]
+        value = np.exp(part[:, :G] @ self.one_hot.T - alpha * u)
+        if not jacobian:
+            return value, u
+        assert slope is not None
+        hot = np.broadcast_to(self.one_hot, (len(part), *self.one_hot.shape))
+        feature = np.concatenate([hot, -u[..., None], (-alpha * (slope - reference_slope))[..., None]], axis=2)
+        return value, feature
+
+    def _moving_reference(self, term: Term, k: int, phi: Array) -> tuple[Array, float]:
+        return (phi, 1.0) if term.coordinate is SHIFTED else (np.full_like(phi, self.reference[k]), 0.0)
+
+    def retract(self, theta: Array, step: Array, lower: Array) -> Array:
+        """theta moved by `step` along a curve that keeps, to second order, level and slope at the middle of the data.
+
+        E, A and alpha trade off along a bent valley: E + A e^(-alpha u) keeps its level c = E + A' and its slopes
+        s = alpha A', A' = A e^(-alpha u0), while the exponent moves. The step is taken in (c, s, alpha) and mapped
+        back; an offset below its limit stays there and gives its share to the terms.
+        """
+        moved, G = theta + step, self.n_groups
+        level, parts = moved[:, :G].copy(), []
+        bound = theta[:, :G] <= lower[:, :G]
+        for k in range(len(self.form.terms)):
+            w = self.where(k)
+            middle, alpha = self.middle[k], theta[:, [w.start + G]]
+            alpha_next = np.maximum(moved[:, [w.start + G]], 0.1 * alpha + 1e-12)
+            height = np.exp(theta[:, w.start : w.start + G] - alpha * middle)
+            change = step[:, w.start : w.start + G] - step[:, [w.start + G]] * middle
+            level += height * (1.0 + change)
+            slope = alpha * height * np.exp(np.clip(change, -3.0, 3.0)) + step[:, [w.start + G]] * height
+            straight = bound | (alpha < 1e-9) | (slope <= 0) | (alpha_next >= EXPONENT_LIMIT)
+            straight = np.broadcast_to(straight.any(axis=1, keepdims=True), straight.shape)
+            bent = np.where(straight, height * np.exp(np.clip(change, -3.0, 3.0)), slope / alpha_next)
+            parts.append((w, middle, np.where(straight[:, :1], moved[:, [w.start + G]], alpha_next), bent))
+        total = sum(part[3] for part in parts)
+        low = lower[:, :G]
+        offset = np.where(bound, moved[:, :G], level - total)
+        shrink = np.where(~bound & (offset < low) & (level > low), (level - low) / total, 1.0)
+        moved[:, :G] = np.maximum(offset, low)
+        for w, middle, alpha, bent in parts:
+            moved[:, [w.start + G]] = alpha[:, :1]
+            moved[:, w.start : w.start + G] = np.log(bent * shrink) + alpha[:, :1] * middle
+        return moved
+
+    def natural(self, theta: Array) -> Array:
+        """Parameters (P, p) in natural units: coefficients A = exp(a + alpha ln x_ref), shapes in axis units."""
+        out = np.array(theta, dtype=np.float64)
+        G = self.n_groups
+        for k, term in enumerate(self.form.terms):
+            w = self.where(k)
+            part = theta[:, w]
+            reference = np.full((len(theta), 1), self.reference[k])
+            if term.coordinate.shape is not None and term.coordinate.shape_natural is not None:
+                reference, _ = self._moving_reference(term, k, part[:, G + 1 :])
+                out[:, w.start + G + 1] = term.coordinate.shape_natural(part[:, G + 1], self._axes(term))
+            with np.errstate(over="ignore"):
+                out[:, w.start : w.start + G] = np.exp(part[:, :G] + part[:, G : G + 1] * reference)
+        return out
+
+    def internal(self, params: Array) -> Array:
+        """The inverse of `natural`."""
+        theta = np.array(params, dtype=np.float64)
+        G = self.n_groups
+        for k, term in enumerate(self.form.terms):
+            w = self.where(k)
+            reference = np.full((len(theta), 1), self.reference[k])
+            if term.coordinate.shape is not None and term.coordinate.shape_log is not None:
+                phi = term.coordinate.shape_log(params[:, w.start + G + 1], self._axes(term))[:, None]
+                theta[:, w.start + G + 1] = phi[:, 0]
+                reference, _ = self._moving_reference(term, k, phi)
+            coefficients = params[:, w.start : w.start + G]
+            theta[:, w.start : w.start + G] = np.log(coefficients) - params[:, [w.start + G]] * reference
+        return theta
+
+    def bounds(self, y: Array, offset: tuple[float, float] | None = None) -> tuple[Array, Array]:
+        """Lower and upper limits (p,) of theta; `offset` limits E (equal ends fix it)."""
+        top = float(np.max(y))
+        lower, upper = np.zeros(self.n_params), np.full(self.n_params, EXPONENT_LIMIT)
+        lower[: self.n_groups], upper[: self.n_groups] = offset if offset is not None else (0.0, 2.0 * top)
+        for k, term in enumerate(self.form.terms):
+            w = self.where(k)
+            a = slice(w.start, w.start + self.n_groups)
+            lower[a], upper[a] = np.log(COEFFICIENT_FLOOR * top), np.log(1e3 * top)
+            if term.coordinate.shape_range is not None:
+                lower[w.stop - 1], upper[w.stop - 1] = term.coordinate.shape_range(self._axes(term))
+        return lower, upper
+
+
+def evaluate_form(form: Form, params: Mapping[str, Any], X: Sequence[Any], group: str = "") -> Array:
+    """y of the law at natural parameters and axes X; parameters may be draws (B,), axes broadcast against them."""
+    suffix = f"[{group}]" if group else ""
+    axes = [np.asarray(x, dtype=np.float64) for x in X]
+    y = np.asarray(params[f"E{suffix}"], dtype=np.float64) + np.zeros(np.broadcast_shapes(*(x.shape for x in axes)))
+    for term in form.terms:
+        x = _natural_coordinate(term, params, [axes[i] for i in term.axes])
+        with np.errstate(over="ignore", invalid="ignore"):
+            logged = np.log(np.asarray(params[f"{term.coefficient}{suffix}"])) - np.asarray(params[term.exponent]) * x
+        y = y + np.exp(logged)
+    return y
+
+
+def _natural_coordinate(term: Term, params: Mapping[str, Any], axes: list[Array]) -> Array:
+    """ln x of a term from natural shape parameters."""
+    shape = term.coordinate.shape
+    if shape == "shift":
+        return np.log(axes[0] + np.asarray(params[shape]))
+    phi = np.log(np.asarray(params[shape])) if shape else None
+    return term.coordinate.value(axes, phi)[0]

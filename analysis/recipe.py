@@ -1,0 +1,256 @@
+"""Recipe: how to spend a compute budget on parameters and samples, what score to expect, and how sure that is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from analysis.allocation import Allocation, Estimate, Model, Reach, estimate, nearest_model
+from analysis.compute_map import ComputeMap, fit_compute_map
+from analysis.forms import Array, evaluate_form, find_form
+from analysis.identify import USABLE, Status
+from analysis.law import FittedLaw
+from analysis.optimum import chinchilla_optimum, chinchilla_reach, numeric_optimum, power_reach
+from analysis.table import ScalingTable
+
+RECIPE_VERSION = 1
+SPLITS = ("chinchilla", "data_constrained")  # forms that say how to split compute
+
+
+class LawRecord(BaseModel):
+    """A fitted law as a recipe keeps it: form, parameters, bootstrap draws, status."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    form: str
+    axes: tuple[str, ...]
+    params: dict[str, float]
+    draws: dict[str, list[float]]
+    status: Status
+    reason: str
+    weak: tuple[str, ...]
+    n_configurations: int
+    group: str = ""
+
+    @classmethod
+    def of(cls, law: FittedLaw, group: str = "") -> LawRecord:
+        """The record of a law, or of one group of a law with shared exponents."""
+        names = {n: n.removesuffix(f"[{group}]") for n in law.names if "[" not in n or n.endswith(f"[{group}]")}
+        return cls(
+            form=law.spec.form, axes=law.axes, params={names[n]: v for n, v in law.params.items() if n in names},
+            draws={names[n]: law.draws[:, law.names.index(n)].tolist() for n in names}, status=law.status,
+            reason=law.reason, weak=law.verdict.weak, n_configurations=law.n_configurations, group=group,
+        )  # fmt: skip
+
+    @property
+    def usable(self) -> bool:
+        return self.status in USABLE
+
+    def columns(self) -> dict[str, Array]:
+        """Draws as columns (B, 1)."""
+        return {name: np.asarray(values)[:, None] for name, values in self.draws.items()}
+
+    def misalignment(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Array:
+        return evaluate_form(find_form(self.form), params, [axes[name] for name in self.axes])
+
+    def asymptote(self, level: float) -> Estimate:
+        """1 - E: the score of unlimited compute."""
+        return estimate(1 - self.params["E"], 1 - np.asarray(self.draws["E"]), level)
+
+
+class Recipe(BaseModel):
+    """Laws by target (a region, or "score"), the compute map, and the ranges that were measured.
+
+    `allocate` splits a budget, `flops_for` inverts; what the data do not identify gets no number but a reason.
+    Saved as JSON; a loaded recipe answers the same.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = RECIPE_VERSION
+    laws: dict[str, LawRecord]
+    compute: ComputeMap | None
+    compute_reason: str = ""
+    ranges: dict[str, tuple[float, float]]
+    models: tuple[Model, ...] = ()
+    simulated: bool = False
+    level: float = 0.95
+
+    @classmethod
+    def from_law(cls, law: FittedLaw, **options: Any) -> Recipe:
+        """The recipe of one law; a law with exponents shared over regions gives one target a region."""
+        if law.groups:
+            laws = {group: LawRecord.of(law, group) for group in law.groups}
+        else:
+            laws = {_target_name(law.rows): LawRecord.of(law)}
+        return cls._of(laws, law.rows, law.ranges, **options)
+
+    @classmethod
+    def from_laws(cls, laws: Mapping[str, FittedLaw], **options: Any) -> Recipe:
+        """The recipe of several laws by target; the first target's rows give ranges, models and the compute map."""
+        if not laws:
+            raise ValueError("a recipe needs one law at least")
+        first = next(iter(laws.values()))
+        return cls._of({name: LawRecord.of(law) for name, law in laws.items()}, first.rows, first.ranges, **options)
+
+    @classmethod
+    def _of(
+        cls, laws: dict[str, LawRecord], rows: ScalingTable, ranges: Mapping[str, tuple[float, float]],
+        compute: ComputeMap | Literal["forward", "product"] | None = None, family: str | None = None,
+        models: Sequence[Model] = (), level: float = 0.95,
+    ) -> Recipe:  # fmt: skip
+        reason, fitted = "", compute if isinstance(compute, ComputeMap) else None
+        if fitted is None:
+            try:
+                chosen = rows.select(family=family) if family else rows
+                fitted = fit_compute_map(chosen, compute)  # type: ignore[arg-type]
+            except ValueError as error:
+                reason = str(error)
+        return cls(laws=laws, compute=fitted, compute_reason=reason, ranges=dict(ranges), level=level,
+                   models=tuple(models) or tested_models(rows), simulated=rows.names_simulated())  # fmt: skip
+
+    def law(self, target: str | None = None) -> LawRecord:
+        """The law of a target (a region), by default the first."""
+        name = next(iter(self.laws)) if target is None else target
+        if name not in self.laws:
+            raise ValueError(f"the recipe has no law for {name!r}; it has {', '.join(self.laws)}")
+        return self.laws[name]
+
+    def allocate(self, flops: float, region: str | None = None, n_samples: float | None = None) -> Allocation:
+        """N, samples seen, images x epochs and predicted scores at compute `flops`, optimal for `region`'s law.
+
+        n_samples: unique images at hand (default: the largest training set tested). Where the law does not say how
+        to split compute, N and D are None, `reason` says why and `fallback` names what was tested.
+        """
+        if not flops > 0 or not np.isfinite(flops):
+            raise ValueError(f"flops={flops:g} must be above 0 and finite, as 1e20")
+        record, images = self.law(region), n_samples or self.ranges.get("n_samples", (np.nan, np.nan))[1]
+        reason = self._no_split(record)
+        if reason:
+            return self._unsplit(flops, reason)
+        assert self.compute is not None
+        split = self._split(record, record.params, flops, images)
+        draws = self._split(record, record.columns(), flops, images)
+        N, D = (estimate(float(v), d, self.level) for v, d in zip(split, draws, strict=True))
+        axes = {"n_params": N.value, "samples_seen": D.value, "flops": flops, "n_samples": min(images, D.value)}
+        return Allocation(
+            flops=flops, n_params=N, samples_seen=D, scores=self._scores(axes, (record, draws)),
+            **self._epochs(D.value, images), extrapolation=self.extrapolation(axes),
+            gain_double=self._gain(record, axes), nearest=nearest_model(self.models, N.value),
+        )  # fmt: skip
+
+    def _no_split(self, record: LawRecord) -> str:
+        if not record.usable:
+            return f"the law is {record.status}: {record.reason}"
+        if record.form not in SPLITS:
+            return f"a law in {', '.join(record.axes)} does not say how to split compute; fit form='chinchilla'"
+        if "samples_seen" not in record.axes:
+            return f"its axes {', '.join(record.axes)} fix no compute; fit axes=('n_params', 'samples_seen')"
+        return "" if self.compute else f"no compute map: {self.compute_reason}"
+
+    def _split(self, record: LawRecord, params: Mapping[str, Any], flops: float, images: float) -> tuple[Array, Array]:
+        assert self.compute is not None
+        if record.form == "chinchilla":
+            return chinchilla_optimum(params, self.compute, np.asarray(flops))
+        shaped = {name: np.atleast_1d(value) for name, value in params.items()}
+        N, D = numeric_optimum(record.form, shaped, self.compute, flops, images)
+        return (N[0], D[0]) if N.shape == (1,) else (N, D)
+
+    def _scores(self, axes: Mapping[str, Any], optimal: tuple[LawRecord, tuple[Array, Array]] | None) -> dict[str, Estimate]:
+        """Predicted score of each usable law at the allocation (its own draws give the interval)."""
+        scores = {}
+        for name, record in self.laws.items():
+            if record.usable and all(np.isfinite(axes.get(axis, np.nan)) for axis in record.axes):
+                value = 1 - float(record.misalignment(record.params, axes))
+                scores[name] = estimate(value, 1 - record.misalignment(record.columns(), axes), self.level)
+        return scores
+
+    def _unsplit(self, flops: float, reason: str) -> Allocation:
+        axes = {"flops": flops}
+        fallback = None
+        if "n_params" in self.ranges:
+            largest = self.ranges["n_params"][1]
+            D = float(self.compute.samples(largest, flops)) if self.compute else None
+            fallback = {"what": "largest model tested", "n_params": largest, "samples_seen": D}
+        return Allocation(flops=flops, scores=self._scores(axes, None), extrapolation=self.extrapolation(axes),
+                          reason=reason, fallback=fallback)  # fmt: skip
+
+    def _epochs(self, samples_seen: float, images: float) -> dict[str, float | None]:
+        """Unique images and epochs: all images at hand, repeated; or fewer, once."""
+        if not np.isfinite(images) or images <= 0:
+            return {"n_samples": None, "epochs": None}
+        return {"n_samples": min(images, samples_seen), "epochs": max(1.0, samples_seen / images)}
+
+    def extrapolation(self, axes: Mapping[str, float]) -> dict[str, float]:
+        """How many times beyond the measured range each axis lies (1 inside it)."""
+        inside = {n: self.ranges[n] for n in axes if n in self.ranges and np.isfinite(axes[n])}
+        return {n: float(max(1.0, axes[n] / high, low / axes[n])) for n, (low, high) in inside.items() if low > 0}
+
+    def _gain(self, record: LawRecord, axes: Mapping[str, float]) -> dict[str, Estimate]:
+        """Score gained by doubling the parameters, or the samples, alone."""
+        gains = {}
+        for name in ("n_params", "samples_seen"):
+            more = {**axes, name: 2 * axes[name]}
+            value, draws = (record.misalignment(p, axes) - record.misalignment(p, more)
+                            for p in (record.params, record.columns()))  # fmt: skip
+            gains[name] = estimate(float(value), draws, self.level)
+        return gains
+
+    def flops_for(self, score: float, region: str | None = None) -> Reach:
+        """Least compute that reaches a score, or "unreachable" with the asymptote that says why."""
+        if not score < 1:
+            raise ValueError(f"score={score:g} must be below 1, the ceiling")
+        record = self.law(region)
+        if not record.usable:
+            return Reach(score=score, reason=f"the law is {record.status}: {record.reason}")
+        if record.form not in ("chinchilla", "power_law", "shifted_power_law") or (
+            record.form != "chinchilla" and record.axes != ("flops",)
+        ):
+            return Reach(score=score, reason=f"a law of form {record.form} in {', '.join(record.axes)} has no inverse in compute")
+        if record.form == "chinchilla" and self._no_split(record):
+            return Reach(score=score, reason=self._no_split(record))
+        value, draws = self._reach(record, record.params, score), self._reach(record, record.columns(), score)
+        asymptote = record.asymptote(self.level)
+        flops = estimate(float(value), draws, self.level) if np.isfinite(value) else None
+        factor = self.extrapolation({"flops": float(value)}) if flops else {}
+        return Reach(score=score, flops=flops, asymptote=asymptote, extrapolation=factor,
+                     share_reached=float(np.isfinite(draws).mean()) if draws.size else None)  # fmt: skip
+
+    def _reach(self, record: LawRecord, params: Mapping[str, Any], score: float) -> Array:
+        if record.form == "chinchilla":
+            assert self.compute is not None
+            return chinchilla_reach(params, self.compute, np.asarray(1 - score))
+        return power_reach(params, np.asarray(1 - score))
+
+    def save(self, path: str | Path) -> None:
+        """Write the recipe as JSON."""
+        Path(path).write_text(self.model_dump_json(indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Recipe:
+        """Read a recipe saved before; a file that is none is refused."""
+        text = Path(path).read_text(encoding="utf-8")
+        version = json.loads(text).get("version") if text.lstrip().startswith("{") else None
+        if version != RECIPE_VERSION:
+            raise ValueError(f"{path} is no recipe of version {RECIPE_VERSION} (version: {version}); save it with Recipe.save")
+        return cls.model_validate_json(text)
+
+
+def _target_name(rows: ScalingTable) -> str:
+    regions = [str(v) for v in rows.unique("region")] if "region" in rows.columns else []
+    return regions[0] if len(regions) == 1 else "score"
+
+
+def tested_models(rows: ScalingTable) -> tuple[Model, ...]:
+    """The distinct models of the rows, by size."""
+    if "n_params" not in rows.columns:
+        return ()
+    names = [n for n in ("family", "arch", "size") if n in rows.columns]
+    frame = rows.frame.drop_duplicates("n_params").dropna(subset=["n_params"]).sort_values("n_params")
+    labels = frame[names].astype(str).agg(" ".join, axis=1) if names else frame["n_params"].map("{:.3g}".format)
+    return tuple(Model(name=str(a), n_params=float(b)) for a, b in zip(labels, frame["n_params"], strict=True))

@@ -1,0 +1,60 @@
+"""Bootstrap weights over configurations, and the intervals that they give.
+
+A bootstrap draws whole clusters (the seeds, checkpoints and regions of one configuration stay together), within
+strata where asked; a draw is a vector of integer weights on the same points, never a copy of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr, ndtri
+
+from analysis.forms import Array
+
+Codes = npt.NDArray[np.int64]
+
+
+def bootstrap_weights(clusters: Codes, strata: Codes, draws: int, seed: int) -> Array:
+    """Weights (draws, n) of the rows: how often the row's cluster was drawn, drawing within each stratum.
+
+    clusters: (n,) codes 0..G-1; strata: (n,) codes, constant within a cluster.
+    """
+    rng = np.random.default_rng(seed)
+    n_clusters = int(clusters.max()) + 1
+    stratum = np.zeros(n_clusters, dtype=np.int64)
+    stratum[clusters] = strata
+    counts = np.zeros((draws, n_clusters))
+    for code in np.unique(stratum):
+        members = np.flatnonzero(stratum == code)
+        counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=draws)
+    return counts[:, clusters]
+
+
+def jackknife_weights(clusters: Codes) -> Array:
+    """Weights (G, n): each cluster left out once."""
+    n_clusters = int(clusters.max()) + 1
+    return (clusters[None, :] != np.arange(n_clusters)[:, None]).astype(np.float64)
+
+
+def percentile_interval(draws: Array, level: float) -> tuple[float, float]:
+    """Central interval of the bootstrap draws (B,)."""
+    tail = (1 - level) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def bca_interval(draws: Array, estimate: float, left_out: Array, level: float) -> tuple[float, float]:
+    """Bias-corrected and accelerated interval (Efron 1987, eq. 6.8).
+
+    draws: (B,) bootstrap values; estimate: value on all data; left_out: (G,) values with one cluster left out.
+    """
+    ties = np.mean(draws == estimate)
+    bias = ndtri(np.clip(np.mean(draws < estimate) + ties / 2, 1 / (len(draws) + 1), len(draws) / (len(draws) + 1)))
+    deviation = left_out.mean() - left_out
+    spread = float(np.sum(deviation**2)) ** 1.5
+    acceleration = float(np.sum(deviation**3)) / (6 * spread) if spread > 0 else 0.0
+    z = ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
+    shifted = bias + (bias + z) / np.maximum(1 - acceleration * (bias + z), 1e-6)
+    low, high = np.quantile(draws, ndtr(shifted))
+    return float(low), float(high)

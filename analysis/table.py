@@ -1,0 +1,174 @@
+"""ScalingTable: one row a model and benchmark, whether it comes from a study's store or from a published CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis import sources
+from analysis.columns import CONFIGURATION, MEASURED, REGION_ALIASES, check, listed, rename
+
+
+@dataclass(frozen=True)
+class ScalingTable:
+    """Rows of (model, benchmark) with checked columns, and a count of what was left out on the way.
+
+    frame: columns in our words (n_params, n_samples, samples_seen, flops, flops_per_image, score, accuracy, region,
+    family, dataset, ...), natural units; left_out: reason -> number of rows.
+    """
+
+    frame: pd.DataFrame
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def from_frame(
+        cls, frame: pd.DataFrame, columns: Mapping[str, str] | None = None, where: str = "a data frame"
+    ) -> ScalingTable:
+        """A table from a data frame; `columns` maps its names to ours. Values out of limits are refused."""
+        renamed = rename(frame.reset_index(drop=True), columns)
+        return cls(check(renamed, where))
+
+    @classmethod
+    def from_csv(cls, path: str | Path, columns: Mapping[str, str] | None = None) -> ScalingTable:
+        """A table from a CSV; the published one (Gokce & Schrimpf 2025) is recognized and renamed to our words."""
+        return cls.from_frame(sources.read_csv(path), columns, where=Path(path).name)
+
+    @classmethod
+    def from_parquet(cls, path: str | Path, columns: Mapping[str, str] | None = None) -> ScalingTable:
+        """A table from a Parquet file or folder, local or on any filesystem that pyarrow knows."""
+        return cls.from_frame(sources.read_parquet(str(path)), columns, where=str(path))
+
+    @classmethod
+    def from_study(
+        cls, study_dir: str | Path, run_ids: Iterable[str] | None = None, all_epochs: bool = False
+    ) -> ScalingTable:
+        """The table of a results store: finished runs at their last epoch (or all epochs), scored benchmarks."""
+        frame, left_out = sources.read_study(str(study_dir), run_ids, all_epochs)
+        return cls(check(frame, str(study_dir)), left_out)
+
+    @classmethod
+    def read(cls, path: str | Path, columns: Mapping[str, str] | None = None) -> ScalingTable:
+        """A CSV, a Parquet file, or a study's folder, told apart by name and content."""
+        text = str(path)
+        if text.endswith((".csv", ".csv.gz", ".tsv")):
+            return cls.from_csv(path, columns)
+        return cls.from_parquet(path, columns) if text.endswith(".parquet") else cls.from_study(path)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def columns(self) -> list[str]:
+        return [str(name) for name in self.frame.columns]
+
+    def column(self, name: str) -> pd.Series:
+        """One column; a missing one is refused with the list of those there are."""
+        if name not in self.frame:
+            raise ValueError(f"the table has no column {name!r}; its columns: {listed(self.columns)}")
+        return self.frame[name]
+
+    def values(self, name: str) -> npt.NDArray[np.float64]:
+        """One numeric column as float64."""
+        return self.column(name).to_numpy(dtype=np.float64, na_value=np.nan)
+
+    def unique(self, name: str) -> list[Any]:
+        """The distinct values of a column, in order of appearance, missing ones aside."""
+        return list(self.column(name).dropna().unique())
+
+    def select(self, **conditions: Any) -> ScalingTable:
+        """Rows whose columns equal a value or one of a list; None stands for a missing value ("all" images).
+
+        An unknown column or a value that no row has is refused, with the known ones listed.
+        """
+        keep = np.ones(len(self.frame), dtype=bool)
+        for name, wanted in conditions.items():
+            keep &= self._matches(name, wanted)
+        return self._keep(keep)
+
+    def _matches(self, name: str, wanted: Any) -> npt.NDArray[np.bool_]:
+        many = isinstance(wanted, (list, tuple, set, frozenset, np.ndarray))
+        choices = [REGION_ALIASES.get(v, v) if name == "region" else v for v in (wanted if many else [wanted])]
+        column = self.column(name)
+        known = set(column.dropna().unique())
+        unknown = [v for v in choices if v is not None and not isinstance(v, bool | np.bool_) and v not in known]
+        if unknown:
+            raise ValueError(f"no row has {name}={unknown[0]!r}; the table's values: {listed(known)}")
+        matches = column.isin([v for v in choices if v is not None]).to_numpy(dtype=bool)
+        return matches | column.isna().to_numpy() if None in choices else matches
+
+    def require(self, *names: str) -> ScalingTable:
+        """Rows that have a value in every column named; what drops out is counted in `left_out`."""
+        table = self
+        for name in names:
+            missing = table.column(name).isna().to_numpy()
+            table = table._keep(~missing, {f"{name} missing": int(missing.sum())})
+        return table
+
+    def where(self, keep: npt.NDArray[np.bool_], reason: str = "") -> ScalingTable:
+        """Rows where `keep` (n,) holds; with a reason, those that drop out are counted under it."""
+        return self._keep(np.asarray(keep, dtype=bool), {reason: int((~keep).sum())} if reason else {})
+
+    def _keep(self, keep: npt.NDArray[np.bool_], dropped: Mapping[str, int] | None = None) -> ScalingTable:
+        return ScalingTable(self.frame[keep].reset_index(drop=True), _add(self.left_out, dropped or {}))
+
+    def alias(self, column: str, names: Mapping[str, str]) -> ScalingTable:
+        """The table with values of a column renamed, as alias("family", {"ResNetFlex": "ResNet"})."""
+        renamed = self.column(column).replace(dict(names))
+        return ScalingTable(self.frame.assign(**{column: renamed}), self.left_out)
+
+    def group(self, *names: str) -> Iterator[tuple[Any, ScalingTable]]:
+        """(value, table) for each value of a column, or (values, table) of several, in sorted order."""
+        for name in names:
+            self.column(name)
+        for value, frame in self.frame.groupby(list(names), sort=True):
+            yield value[0] if len(names) == 1 else value, ScalingTable(frame.reset_index(drop=True), self.left_out)
+
+    def mean_over(self, column: str = "region", require: Sequence[str] = ()) -> ScalingTable:
+        """One row a model: the mean score over the values of `column` (regions, benchmarks, seeds).
+
+        Models that lack a column of `require` drop out, counted; missing scores are left out of a mean, counted.
+        Rows of one model agree in every column that is no measurement; what differs is dropped.
+        """
+        table = self.require(*require)
+        missing = int(table.column("score").isna().sum())
+        keys = table._identity(column)
+        others = [name for name in table.columns if name not in MEASURED and name not in (column, *keys)]
+        grouped = table.frame.groupby(keys, dropna=False, sort=False)
+        steady = [name for name in others if (grouped[name].nunique(dropna=False) <= 1).all()]
+        frame = grouped.agg({"score": "mean", **{name: "first" for name in steady}}).reset_index()
+        frame[column] = "+".join(str(v) for v in table.unique(column)) if column == "region" else "mean"
+        if "benchmark" in table.frame and column != "benchmark":
+            frame["benchmark"] = " + ".join(str(v) for v in table.unique("benchmark"))
+        left_out = _add(table.left_out, {f"score missing in a mean over {column}": missing})
+        return ScalingTable(frame, left_out)
+
+    def _identity(self, column: str) -> list[str]:
+        """Columns that name one model at one point of its training."""
+        self.column(column)
+        known = [name for name in ("run_id", "epoch", "samples_seen") if name in self.frame and name != column]
+        if "run_id" in known and column != "seed":
+            return known
+        return [n for n in (*CONFIGURATION, "samples_seen", "flops") if n in self.frame and n != column]
+
+    def clusters(self) -> npt.NDArray[np.int64]:
+        """Codes (n,) of the configurations: rows that differ in seed, checkpoint or benchmark alone share one."""
+        keys = [name for name in CONFIGURATION if name in self.frame]
+        if "run_id" not in self.frame:
+            keys += [name for name in ("samples_seen", "flops") if name in self.frame]
+        if not keys:
+            return np.arange(len(self.frame))
+        return self.frame.groupby(keys, dropna=False, sort=False).ngroup().to_numpy(dtype=np.int64)
+
+    def names_simulated(self) -> bool:
+        """Whether any benchmark is a simulated one."""
+        return any("simulated" in str(v).lower() for v in (self.unique("benchmark") if "benchmark" in self.frame else []))
+
+
+def _add(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    return {k: first.get(k, 0) + second.get(k, 0) for k in (*first, *second) if first.get(k, 0) + second.get(k, 0)}

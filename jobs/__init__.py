@@ -1,0 +1,1 @@
+"""What a person launches: the `scaling` command line and the study files."""

@@ -1,0 +1,78 @@
+"""What a person sees while a study runs: a live line on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from scaling.study import RunSpec
+
+PLAIN_INTERVAL_S = 10.0
+
+
+class StudyProgress:
+    """Counts runs and scores; the time left is elapsed x (work left / work done), work by each run's expected cost."""
+
+    def __init__(self, console: Console, cost: Mapping[str, float], n_done: int) -> None:
+        self._console = console
+        self._cost = dict(cost)
+        self._done_share = dict.fromkeys(self._cost, 0.0)
+        self._n_total, self._n_done = len(cost) + n_done, n_done
+        self._running: set[str] = set()
+        self._failed = 0
+        self._began = self._printed = time.monotonic()
+        self.scored = self.to_score = 0
+        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> StudyProgress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+        self._console.print(self.line(), highlight=False)
+
+    def started(self, run: RunSpec) -> None:
+        self._running.add(run.run_id)
+
+    def advanced(self, run: RunSpec, epoch: int) -> None:
+        self._done_share[run.run_id] = epoch / run.training.epochs
+
+    def ended(self, run: RunSpec, failed: bool) -> None:
+        self._running.discard(run.run_id)
+        self._done_share[run.run_id] = 1.0
+        self._failed += failed
+        self._n_done += not failed
+
+    def say(self, message: str) -> None:
+        self._console.print(message, highlight=False)
+
+    def refresh(self) -> None:
+        if self._live:
+            self._live.update(Text(self.line()))
+        elif time.monotonic() - self._printed > PLAIN_INTERVAL_S:
+            self._printed = time.monotonic()
+            self._console.print(self.line(), highlight=False)
+
+    def line(self) -> str:
+        failed = f", {self._failed} failed" if self._failed else ""
+        return (
+            f"runs: {self._n_done}/{self._n_total} done, {len(self._running)} running{failed} · "
+            f"checkpoints scored: {self.scored}/{self.to_score} · {self._time_left()}"
+        )
+
+    def _time_left(self) -> str:
+        elapsed = time.monotonic() - self._began
+        total = sum(self._cost.values())
+        done = sum(self._cost[run_id] * share for run_id, share in self._done_share.items())
+        if done >= total:
+            return f"{elapsed:.0f} s"
+        if done < 0.02 * total:
+            return f"{elapsed:.0f} s, time left unknown yet"
+        return f"{elapsed:.0f} s, about {elapsed * (total - done) / done:.0f} s left"

@@ -1,0 +1,257 @@
+"""Run a study: what is missing is trained and scored on Ray, tracked in MLflow, and answered by the analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from jobs.cluster import check_capacity, local_capacity, ray_session, training_capacity, wanted_address
+from scaling.alignment import benchmark_regions, build_benchmarks, check_benchmark_data, check_benchmark_names
+from scaling.data.images import ImageData, check_dataset, load_images
+from scaling.data.stimuli import select_stimuli
+from scaling.data.subsets import nested_subset
+from scaling.errors import StudyError
+from scaling.models import check_model
+from scaling.records import EpochRecord, ResultsStore, RunRecord, kept_epochs, run_record
+from scaling.storage import Storage
+from scaling.study import RunSpec, StudySpec, expand_study
+from scaling.tracking import Tracker, connect, tracking_uri
+
+if TYPE_CHECKING:
+    from jobs.progress import StudyProgress
+    from scaling.alignment.actors import Score, ScoringPool
+    from scaling.alignment.benchmark import Benchmark
+
+DRAIN_WAIT_S = 0.25
+
+
+def study_storage(study: StudySpec) -> Storage:
+    """The study's own folder."""
+    return Storage(study.storage).child(study.name)
+
+
+@dataclass(frozen=True)
+class OpenWork:
+    """What a study still lacks: runs to train, and (run_id, epoch) checkpoints to score once they exist."""
+
+    train: tuple[RunSpec, ...]
+    score: tuple[tuple[str, int], ...]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.train and not self.score
+
+
+def open_work(study: StudySpec, store: ResultsStore) -> OpenWork:
+    """Compare the grid with the store. Failed runs and failed scores are open again; diverged runs are not.
+
+    Raises:
+        StudyError: a finished run did not keep an epoch that is now to be scored.
+    """
+    runs = expand_study(study)
+    records = store.read_runs(run.run_id for run in runs)
+    scored = {(s.run_id, s.epoch, s.benchmark) for s in store.read_scores(records) if s.status == "scored"}
+    benchmarks = benchmark_regions(study.benchmarks)
+    train = tuple(run for run in runs if run.run_id not in records or records[run.run_id].status == "failed")
+    score = []
+    for run in runs:
+        for epoch in _scorable_epochs(run, records.get(run.run_id)):
+            if any((run.run_id, epoch, name) not in scored for name in benchmarks):
+                score.append((run.run_id, epoch))
+    return OpenWork(train, tuple(score))
+
+
+def _scorable_epochs(run: RunSpec, record: RunRecord | None) -> tuple[int, ...]:
+    if record is None or record.status == "failed":
+        return run.score_epochs
+    kept = kept_epochs(record)
+    if record.status == "diverged":
+        return tuple(epoch for epoch in run.score_epochs if epoch in kept)
+    lost = [epoch for epoch in run.score_epochs if epoch not in kept]
+    if lost:
+        raise StudyError(
+            f"epoch {lost[0]} of finished run {run.run_id} ({run.label()}) is to be scored but was not kept "
+            f"(kept: {', '.join(map(str, kept))}; checkpoints.score); score kept epochs, or give the study a new name"
+        )
+    return run.score_epochs
+
+
+@dataclass
+class RunOptions:
+    """How a study is run, beside the study file."""
+
+    data_dir: Path
+    address: str | None = None
+    use_mlflow: bool = True
+    console: Console = field(default_factory=Console)
+
+
+def check_study(study: StudySpec, data_dir: Path) -> None:
+    """Everything about a study that can be refused without decoding an image or starting Ray.
+
+    Raises:
+        StudyError: the first problem.
+    """
+    check_benchmark_names(study.benchmarks)
+    check_dataset(study.dataset, data_dir)
+    check_benchmark_data(study.benchmarks, data_dir)
+
+
+def check_runs(runs: Sequence[RunSpec], data: ImageData) -> None:
+    """Refuse runs that the decoded data cannot give: too few images a class, an image size no model takes.
+
+    Raises:
+        StudyError: the first problem.
+    """
+    for images_per_class, seed in dict.fromkeys((run.images_per_class, run.seed) for run in runs):
+        nested_subset(data.train.labels, images_per_class, seed)
+    for model in dict.fromkeys(run.model for run in runs):
+        check_model(model, data.image_size, f"dataset '{data.name}' of {data.image_size} pixels")
+
+
+def run_study(study: StudySpec, options: RunOptions) -> OpenWork:
+    """Train and score what is missing; returns what is still open afterwards (nothing, if all went well).
+
+    Raises:
+        StudyError: anything that makes the study impossible, before the first run starts.
+    """
+    storage = study_storage(study)
+    storage.check_writable()
+    with storage.locked():
+        store = ResultsStore(storage)
+        check_study(study, options.data_dir)
+        work = open_work(study, store)
+        client = connect(tracking_uri(study, storage)) if options.use_mlflow else None
+        tracker = Tracker(client, study, storage)
+        for run in expand_study(study):
+            tracker.run_changed(run.run_id)
+        if not work.is_empty:
+            _do(study, work, storage, tracker, options)
+        left = open_work(study, store)
+        problem = tracker.close("FINISHED" if left.is_empty else "FAILED", ())
+        if problem:
+            options.console.print(f"{problem}; the next `scaling run` logs what is missing", highlight=False)
+        return left
+
+
+def _do(study: StudySpec, work: OpenWork, storage: Storage, tracker: Tracker, options: RunOptions) -> None:
+    address = wanted_address(options.address)
+    if address is None:
+        needs_gpu = any(run.resources.gpus_per_worker for run in work.train) or study.scoring.gpus > 0
+        check_capacity(study, work.train, local_capacity(needs_gpu), "this machine")
+    data = load_images(study.dataset, options.data_dir)
+    check_runs(work.train, data)
+    heldout = select_stimuli(data.heldout.images, data.heldout.labels, name=f"{data.name} held-out")
+    benchmarks = build_benchmarks(study.benchmarks, heldout, options.data_dir)
+    dashboard = any(run.resources.workers > 1 for run in work.train)
+    with ray_session(address, dashboard) as capacity:
+        check_capacity(study, work.train, capacity, "the cluster")
+        _train_and_score(study, work, storage, tracker, options, (data, benchmarks, capacity))
+
+
+def _train_and_score(
+    study: StudySpec,
+    work: OpenWork,
+    storage: Storage,
+    tracker: Tracker,
+    options: RunOptions,
+    parts: tuple[ImageData, list[Benchmark], dict[str, float]],
+) -> None:
+    import ray
+
+    from jobs.progress import StudyProgress
+    from scaling.alignment.actors import ScoringPool
+    from scaling.train.schedule import expected_cost, train_runs
+
+    data, benchmarks, capacity = parts
+    cost = {
+        run.run_id: expected_cost(run, len(nested_subset(data.train.labels, run.images_per_class, run.seed)))
+        for run in work.train
+    }
+    data_ref = ray.put(data)
+    pool = ScoringPool(storage.uri, benchmarks, study.scoring)
+    n_done = len(expand_study(study)) - len(work.train)
+    with StudyProgress(options.console, cost, n_done) as progress:
+        listener = StudyListener(storage, work, pool, tracker, progress)
+        if work.train:
+            slots = training_capacity(study, capacity)
+            train_runs(work.train, data_ref, storage, listener, slots, cost, study.max_failures)
+        listener.drain()
+
+
+class StudyListener:
+    """Turns what the workers report into scores to compute, records of failures, tracking and progress."""
+
+    def __init__(
+        self, storage: Storage, work: OpenWork, pool: ScoringPool, tracker: Tracker, progress: StudyProgress
+    ) -> None:
+        self._store = ResultsStore(storage)
+        self._pool, self._tracker, self._progress = pool, tracker, progress
+        self._to_score = set(work.score)
+        self._submitted: set[tuple[str, int]] = set()
+        progress.to_score = len(work.score)
+        training = {run.run_id for run in work.train}
+        for run_id, epoch in work.score:
+            if run_id not in training:
+                self._submit(run_id, epoch)
+
+    def on_start(self, run: RunSpec) -> None:
+        self._progress.started(run)
+
+    def on_epochs(self, run: RunSpec, records: Sequence[EpochRecord]) -> None:
+        for record in records:
+            self._progress.advanced(run, record.epoch)
+            if record.accuracy is not None:
+                self._submit(run.run_id, record.epoch)
+
+    def on_end(self, run: RunSpec, error: str | None) -> None:
+        """`error`: why the run's process was given up; a run that raised has its record already."""
+        record = self._store.read_run(run.run_id)
+        if error is not None and (record is None or record.status == "failed"):
+            record = run_record(run, "failed", error)
+            self._store.write_run(record)
+        if record is not None and record.status != "finished":
+            self._progress.say(f"{record.status}: {run.label()} ({run.run_id}): {record.reason}")
+        if record is not None:
+            self._submit_kept(record)
+        self._progress.ended(run, failed=record is None or record.status == "failed")
+        self._tracker.run_changed(run.run_id)
+
+    def on_tick(self) -> None:
+        for score in self._pool.finished():
+            self._took(score)
+        self._progress.refresh()
+
+    def drain(self) -> None:
+        """Wait for all submitted scores."""
+        while self._pool.n_open:
+            for score in self._pool.finished(DRAIN_WAIT_S):
+                self._took(score)
+            self._progress.refresh()
+
+    def _submit_kept(self, record: RunRecord) -> None:
+        """Checkpoints that were kept before a restart and so were not reported again."""
+        for epoch in kept_epochs(record):
+            self._submit(record.run_id, epoch)
+
+    def _submit(self, run_id: str, epoch: int) -> None:
+        from scaling.alignment.actors import Checkpoint
+
+        place = (run_id, epoch)
+        if place in self._to_score and place not in self._submitted:
+            self._submitted.add(place)
+            self._pool.submit(Checkpoint(*place))
+
+    def _took(self, score: Score) -> None:
+        self._progress.scored += 1
+        for record in score.records:
+            if record.status == "failed":
+                self._progress.say(f"not scored: {record.benchmark}, run {record.run_id}: {record.reason}")
+        if score.error is not None:
+            run_id, epoch = score.checkpoint
+            self._progress.say(f"not scored: run {run_id}, epoch {epoch}: {score.error}")
+        self._tracker.run_changed(score.checkpoint.run_id)

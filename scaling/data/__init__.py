@@ -1,0 +1,1 @@
+"""Training images, nested subsets, stimuli and recordings."""

@@ -1,0 +1,37 @@
+"""Which training images a run sees: balanced, seeded subsets that nest."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scaling.errors import StudyError
+
+
+def nested_subset(labels: np.ndarray, images_per_class: int | None, seed: int) -> np.ndarray:
+    """Indices of the first `images_per_class` images of every class, in one seeded order a class.
+
+    The order does not depend on `images_per_class`, so for one seed a smaller subset lies inside every larger one
+    by construction. None takes all images (classes may then differ in size).
+
+    Args:
+        labels: (n_images,) class of each image.
+
+    Returns:
+        (n_classes * images_per_class,) indices, ascending.
+
+    Raises:
+        StudyError: a class has fewer images.
+    """
+    if images_per_class is None:
+        return np.arange(len(labels))
+    chosen = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if images_per_class > len(members):
+            raise StudyError(
+                f"images a class={images_per_class:,} exceeds the {len(members):,} training images of class {label} "
+                "(data_sizes); lower it or write 'all'"
+            )
+        order = np.random.default_rng([seed, int(label)]).permutation(len(members))
+        chosen.append(members[order[:images_per_class]])
+    return np.sort(np.concatenate(chosen))

@@ -1,0 +1,18 @@
+"""The one error that a user's mistake raises: commands print it and end with exit status 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class StudyError(ValueError):
+    """What is wrong, the value, the limit, where it stands and the remedy, in one message."""
+
+
+def known_names(name: str, known: Iterable[str]) -> str:
+    """The tail of an unknown-name message: the nearest match first, then every known name."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}known: {', '.join(names)}"

@@ -1,0 +1,265 @@
+"""MLflow mirrors the results store: one parent run a study, one child a run; what is missing is logged later."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaling.errors import StudyError
+from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord
+from scaling.storage import Storage
+from scaling.study import StudySpec
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+FLUSH_INTERVAL_S = 3.0
+METRICS_A_BATCH = 1000  # MLflow's own limit for log_batch
+PARAMS_A_BATCH = 100
+RUNS_A_PAGE = 1000
+RUN_TAG, KIND_TAG, DONE_TAG = "scaling.run_id", "scaling.kind", "scaling.logged"
+PAUSE_S = 30.0  # after a failure, so that a dead server costs a study little
+
+
+def tracking_uri(study: StudySpec, storage: Storage) -> str:
+    """The study's MLflow URI: its own, or a SQLite file beside local results.
+
+    Raises:
+        StudyError: results are remote and no URI is given.
+    """
+    if study.mlflow is not None:
+        return study.mlflow
+    if not storage.is_local:
+        raise StudyError(
+            f"storage='{storage.uri}' is remote and mlflow is not set (study '{study.name}'); "
+            "give mlflow: an http(s) server, or sqlite:///a/local/file.db"
+        )
+    return f"sqlite:///{storage.path('mlflow.db')}"
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client whose store answers.
+
+    Raises:
+        StudyError: the server or file cannot be reached.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except (MlflowException, OSError) as error:
+        raise StudyError(
+            f"mlflow='{uri}' does not answer ({str(error).splitlines()[0]}); start it, correct the URI, "
+            "or run with --no-mlflow and log by a later run"
+        ) from error
+    return client
+
+
+class StudyLog:
+    """One study's runs in MLflow; every call may be repeated and adds only what is missing."""
+
+    def __init__(self, client: MlflowClient, study: StudySpec, storage: Storage) -> None:
+        self.client, self.study = client, study
+        self.store = ResultsStore(storage)
+        self.experiment_id = self._experiment(storage)
+        there = self._existing()
+        self.parent_id = there.get(("study", study.name), ("", {}))[0] or self._create(study.name, "study", study.name)
+        self.children = {name: child for (kind, name), child in there.items() if kind == "run"}
+
+    def log_run(self, record: RunRecord) -> None:
+        """Everything about a finished, diverged or failed run: parameters, metrics by epoch, status."""
+        child, tags = self._child(record)
+        if tags.get(DONE_TAG) == record.status:
+            return
+        self._log_params(child, record)
+        self._log_metrics(child, _epoch_metrics(self.store.read_epochs(record.run_id)))
+        facts = {"n_params": record.n_params, "n_samples": record.n_samples, "flops": record.flops}
+        self._log_metrics(child, _metrics({**facts, "train_s": record.train_s}, step=record.epochs_done))
+        if record.reason:
+            self.client.set_tag(child, "reason", record.reason[:5000])
+        self.client.set_terminated(child, "FINISHED" if record.status == "finished" else "FAILED")
+        self._tag(child, tags, DONE_TAG, record.status)
+
+    def log_scores(self, record: RunRecord, scores: Sequence[AlignmentRecord]) -> None:
+        """Scores by benchmark, step = epoch; those that are there already are left."""
+        child, tags = self._child(record)
+        new = [s for s in scores if s.score is not None and _score_tag(s) not in tags]
+        for score in new:
+            values = {f"score.{score.benchmark}": score.score, f"raw.{score.benchmark}": score.raw}
+            self._log_metrics(child, _metrics(values, score.epoch))
+            self._tag(child, tags, _score_tag(score), str(score.layer))
+
+    def log_artifact(self, path: Path) -> None:
+        """A figure or a recipe, at the study's parent run."""
+        self.client.log_artifact(self.parent_id, str(path))
+
+    def end(self, status: str) -> None:
+        self.client.set_terminated(self.parent_id, status)
+
+    def _experiment(self, storage: Storage) -> str:
+        found = self.client.get_experiment_by_name(self.study.name)
+        if found is not None:
+            return str(found.experiment_id)
+        local = storage.is_local and self.study.mlflow is None
+        place = Path(storage.path("mlflow-artifacts")).as_uri() if local else None
+        return str(self.client.create_experiment(self.study.name, artifact_location=place))
+
+    def _existing(self) -> dict[tuple[str, str], tuple[str, dict[str, str]]]:
+        """(kind, name) -> (MLflow's run id, tags) of everything logged before."""
+        found: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment_id], max_results=RUNS_A_PAGE, page_token=token)
+            for run in page:
+                tags = dict(run.data.tags)
+                if RUN_TAG in tags:
+                    found[tags[KIND_TAG], tags[RUN_TAG]] = (str(run.info.run_id), tags)
+            token = page.token
+            if not token:
+                return found
+
+    def _tag(self, child: str, tags: dict[str, str], key: str, value: str) -> None:
+        self.client.set_tag(child, key, value)
+        tags[key] = value
+
+    def _create(self, run_name: str, kind: str, name: str, parent: str | None = None) -> str:
+        tags = {RUN_TAG: name, KIND_TAG: kind}
+        if parent is not None:
+            tags["mlflow.parentRunId"] = parent
+        return str(self.client.create_run(self.experiment_id, run_name=run_name, tags=tags).info.run_id)
+
+    def _child(self, record: RunRecord) -> tuple[str, dict[str, str]]:
+        """MLflow's run of a record, made if it is not there, and its tags."""
+        if record.run_id not in self.children:
+            images = "all" if record.images_per_class is None else record.images_per_class
+            depth = "" if record.depth is None else f"-{record.depth}"
+            name = f"{record.family}{depth} w{record.size} {images}/class seed {record.seed}"
+            self.children[record.run_id] = (self._create(name, "run", record.run_id, self.parent_id), {})
+        return self.children[record.run_id]
+
+    def _log_params(self, child: str, record: RunRecord) -> None:
+        from mlflow.entities import Param
+
+        columns = ("family", "size", "depth", "dataset", "image_size", "images_per_class", "seed", "objective", "epochs")
+        values = {column: getattr(record, column) for column in columns}
+        values |= {"run_id": record.run_id, "spec": record.spec[:6000]}
+        params = [Param(key, "all" if value is None and key == "images_per_class" else str(value))
+                  for key, value in values.items()]  # fmt: skip
+        self.client.log_batch(child, params=params[:PARAMS_A_BATCH])
+
+    def _log_metrics(self, child: str, metrics: list[Any]) -> None:
+        for start in range(0, len(metrics), METRICS_A_BATCH):
+            self.client.log_batch(child, metrics=metrics[start : start + METRICS_A_BATCH])
+
+
+class Tracker:
+    """Logs beside the study, in a thread of its own: a slow or absent server never holds up a run.
+
+    What the server did not take stays in the store, and the next `sync` logs it.
+    """
+
+    def __init__(self, client: MlflowClient | None, study: StudySpec, storage: Storage) -> None:
+        self._client, self._study, self._storage = client, study, storage
+        self._queue: queue.Queue[str | None] = queue.Queue()
+        self._log: StudyLog | None = None
+        self._failed_at = -PAUSE_S
+        self.problem: str | None = None if client is not None else "not connected (--no-mlflow)"
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        if client is not None:
+            self._thread.start()
+
+    def run_changed(self, run_id: str) -> None:
+        """A run ended or was scored: mirror it soon."""
+        if self._client is not None:
+            self._queue.put(run_id)
+
+    def close(self, status: str, artifacts: Sequence[Path]) -> str | None:
+        """Wait for what is queued, log the artifacts, end the study's run; why MLflow lacks something, or None."""
+        if self._client is None:
+            return self.problem
+        self._queue.put(None)
+        self._thread.join()
+        if self.problem is None:
+            self._try(lambda log: self._finish(log, status, artifacts))
+        return self.problem
+
+    def _finish(self, log: StudyLog, status: str, artifacts: Sequence[Path]) -> None:
+        for path in artifacts:
+            log.log_artifact(path)
+        log.end(status)
+
+    def _work(self) -> None:
+        """Gather changed runs for a few seconds, then mirror each once."""
+        closing = False
+        while not closing:
+            changed = {self._queue.get()}
+            while None not in changed:
+                try:
+                    changed.add(self._queue.get(timeout=FLUSH_INTERVAL_S))
+                except queue.Empty:
+                    break
+            closing = None in changed
+            for run_id in sorted(run_id for run_id in changed if run_id is not None):
+                self._try(lambda log, run_id=run_id: self._mirror(log, run_id))
+
+    def _mirror(self, log: StudyLog, run_id: str) -> None:
+        record = log.store.read_run(run_id)
+        if record is not None:
+            log.log_run(record)
+            log.log_scores(record, log.store.read_scores([run_id]))
+
+    def _try(self, action: Any) -> None:
+        from mlflow.exceptions import MlflowException
+
+        if time.monotonic() - self._failed_at < PAUSE_S:
+            return
+        try:
+            if self._log is None:
+                assert self._client is not None
+                self._log = StudyLog(self._client, self._study, self._storage)
+            action(self._log)
+        except (MlflowException, OSError) as error:
+            self._failed_at = time.monotonic()
+            self.problem = f"MLflow did not take everything ({str(error).splitlines()[0]})"
+
+
+def _score_tag(score: AlignmentRecord) -> str:
+    return f"{DONE_TAG}.{score.benchmark}.{score.epoch}"
+
+
+def _metrics(values: dict[str, float | int | None], step: int) -> list[Any]:
+    from mlflow.entities import Metric
+
+    now_ms = int(time.time() * 1000)
+    return [Metric(key, float(value), now_ms, step) for key, value in values.items() if value is not None]
+
+
+def _epoch_metrics(records: Sequence[EpochRecord]) -> list[Any]:
+    return [
+        metric
+        for record in records
+        for metric in _metrics(
+            {
+                "loss": record.loss,
+                "lr": record.lr,
+                "accuracy": record.accuracy,
+                "samples_seen": record.samples_seen,
+                "train_flops": record.flops,
+            },
+            record.epoch,
+        )
+    ]

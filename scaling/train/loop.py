@@ -1,0 +1,282 @@
+"""One run's training: a plain PyTorch loop, epoch by epoch, that resumes exactly. It knows nothing of Ray."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import distributed, nn
+from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
+
+from scaling.compute import ModelCost, model_cost, training_flops
+from scaling.data.images import ImageData, ImageSet
+from scaling.data.subsets import nested_subset
+from scaling.errors import StudyError
+from scaling.models import build_model
+from scaling.records import EpochRecord, ResultsStore, RunStatus, run_record
+from scaling.storage import Storage
+from scaling.study import RunSpec
+from scaling.train import checkpoint
+from scaling.train.batches import augment, epoch_batches, steps_per_epoch, to_input
+from scaling.train.optim import build_optimizer, learning_rate
+
+EVALUATION_BATCH = 512
+RESUME_INTERVAL_S = 2.0  # epochs shorter than this share a resume file; a longer epoch always writes one
+
+
+@dataclass(frozen=True)
+class Worker:
+    """This process's place in the run: `rank` of `world` processes, computing on `device` with `threads`."""
+
+    rank: int = 0
+    world: int = 1
+    device: str = "cpu"
+    threads: int = 1
+
+
+@dataclass
+class TrainState:
+    """What a resume must bring back, beside weights, optimizer and random state."""
+
+    epoch: int = 0
+    train_s: float = 0.0
+    history: list[EpochRecord] = field(default_factory=list)
+
+
+class Training:
+    """One run on one worker; iterate `epochs()` to advance it.
+
+    After the last epoch, the RunRecord and the epochs' records are in the store and the resume file is gone.
+    Killed at any moment and started again, the run ends with the same weights and records.
+    """
+
+    def __init__(self, run: RunSpec, data: ImageData, storage: Storage, worker: Worker | None = None) -> None:
+        self.run, self.data, self.storage = run, data, storage
+        self.worker = worker or Worker()
+        self.store = ResultsStore(storage)
+        self.device = torch.device(self.worker.device)
+        torch.set_num_threads(self.worker.threads)
+        torch.manual_seed(run.seed)
+        self.subset = nested_subset(data.train.labels, run.images_per_class, run.seed)
+        self._check_share()
+        self.cost: ModelCost = model_cost(run.model, data.image_size, data.n_classes)
+        self.model = build_model(run.model, data.image_size, data.n_classes).to(self.device)
+        self.optimizer = build_optimizer(self.model, run.training)
+        self.network: nn.Module = DistributedDataParallel(self.model) if self.worker.world > 1 else self.model
+        self.steps = steps_per_epoch(len(self.subset), run.training.batch_size)
+        self.state = TrainState()
+        self._last_save_s = time.monotonic()
+
+    def _check_share(self) -> None:
+        """Batch norm needs two images a worker in every batch."""
+        n_samples, world = len(self.subset), self.worker.world
+        smallest = n_samples // steps_per_epoch(n_samples, self.run.training.batch_size)
+        if smallest < 2 * world:
+            raise StudyError(
+                f"batches of {smallest} images leave {world} workers fewer than 2 each ({self.run.label()}); "
+                "lower resources.workers, or raise batch_size or the data size"
+            )
+
+    def epochs(self) -> Iterator[EpochRecord]:
+        """Train to the end, yielding each epoch's record; a finished or diverged run yields nothing."""
+        if self._is_done():
+            return
+        if not self._resume() and 0 in self.run.keep_epochs:
+            yield self._start()
+        while self.state.epoch < self.run.training.epochs:
+            record = self._advance()
+            yield record
+            if record.loss is None:
+                return
+        self._finish("finished", None)
+
+    def _is_done(self) -> bool:
+        record = self.store.read_run(self.run.run_id)
+        return record is not None and record.status != "failed"
+
+    def _start(self) -> EpochRecord:
+        began = time.monotonic()
+        accuracy = self._keep(0)
+        record = self._epoch_record(0, None, None, accuracy, time.monotonic() - began)
+        self.state.history.append(record)
+        self.state.train_s += record.epoch_s
+        return record
+
+    def _advance(self) -> EpochRecord:
+        began = time.monotonic()
+        epoch = self.state.epoch
+        loss, lr = self._train_epoch(epoch)
+        if not math.isfinite(loss):
+            return self._diverge(epoch + 1, loss, lr, time.monotonic() - began)
+        self.state.epoch = epoch + 1
+        accuracy = self._keep(epoch + 1) if epoch + 1 in self.run.keep_epochs else None
+        record = self._epoch_record(epoch + 1, loss, lr, accuracy, time.monotonic() - began)
+        self.state.history.append(record)
+        self.state.train_s += record.epoch_s
+        self._save_resume()
+        return record
+
+    def _train_epoch(self, epoch: int) -> tuple[float, float]:
+        """One pass over the subset; the mean loss over images and the last rate."""
+        spec, worker = self.run.training, self.worker
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.network.train()
+        lr = spec.lr
+        batches = epoch_batches(len(self.subset), spec.batch_size, self.run.seed, epoch)
+        for step, batch in enumerate(batches):
+            share = slice(worker.rank, None, worker.world)
+            chosen = self.subset[batch[share]]
+            images = to_input(self.data.train.images[chosen], self.data.mean, self.data.std, self.device)
+            images = augment(images, spec, self.run.seed, (epoch, step), share, len(batch))
+            labels = torch.from_numpy(self.data.train.labels[chosen]).to(self.device)
+            lr = learning_rate(spec, epoch * self.steps + step, self.steps)
+            total += self.step(images, labels, len(batch), lr)
+        if worker.world > 1:
+            distributed.all_reduce(total)
+        return float(total) / len(self.subset), lr
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor, n_global: int, lr: float) -> torch.Tensor:
+        """One optimizer step on this worker's share; the share's summed loss.
+
+        Gradients are averaged over workers, so the local sum is scaled by world / n_global: the step then equals
+        that of one process with the whole batch, also where the shares differ by an image.
+        """
+        spec = self.run.training
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad(set_to_none=True)
+        logits = self.network(images)
+        loss = functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=spec.label_smoothing)
+        (loss * (self.worker.world / n_global)).backward()
+        if spec.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), spec.clip_norm)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _keep(self, epoch: int) -> float:
+        """Measure the held-out accuracy and write this epoch's weights."""
+        if self.worker.world > 1:
+            for buffer in self.model.buffers():
+                distributed.broadcast(buffer, 0)
+        accuracy = self._accuracy()
+        if self.worker.rank == 0:
+            samples = self.samples_seen(epoch)
+            info = checkpoint.CheckpointInfo(
+                run=self.run,
+                epoch=epoch,
+                samples_seen=samples,
+                flops=training_flops(self.cost.flops_per_image, samples),
+                accuracy=accuracy,
+                image_size=self.data.image_size,
+                n_classes=self.data.n_classes,
+                mean=self.data.mean,
+                std=self.data.std,
+            )
+            checkpoint.save_weights(self.storage, self.model, info)
+        return accuracy
+
+    def _accuracy(self) -> float:
+        correct = count_correct(self.model, self.data.heldout, self.data, self.worker)
+        if self.worker.world > 1:
+            distributed.all_reduce(correct)
+        return float(correct) / len(self.data.heldout)
+
+    def samples_seen(self, epoch: int) -> int:
+        """D after `epoch` epochs: epochs x n_samples."""
+        return epoch * len(self.subset)
+
+    def _epoch_record(
+        self, epoch: int, loss: float | None, lr: float | None, accuracy: float | None, seconds: float
+    ) -> EpochRecord:
+        samples = self.samples_seen(epoch)
+        return EpochRecord(
+            run_id=self.run.run_id,
+            epoch=epoch,
+            samples_seen=samples,
+            flops=training_flops(self.cost.flops_per_image, samples),
+            loss=loss,
+            lr=lr,
+            accuracy=accuracy,
+            epoch_s=seconds,
+        )
+
+    def _diverge(self, epoch: int, loss: float, lr: float, seconds: float) -> EpochRecord:
+        record = self._epoch_record(epoch, None, lr, None, seconds)
+        self.state.history.append(record)
+        self.state.train_s += seconds
+        self._finish("diverged", f"loss became {loss} in epoch {epoch} at lr={lr:.3g}; lower training.lr or clip_norm")
+        return record
+
+    def _finish(self, status: RunStatus, reason: str | None) -> None:
+        if self.worker.rank != 0:
+            return
+        last = self.state.history[-1]
+        self.store.write_epochs(self.state.history)
+        self.store.write_run(
+            run_record(
+                self.run,
+                status,
+                reason,
+                image_size=self.data.image_size,
+                n_samples=len(self.subset),
+                epochs_done=self.state.epoch,
+                kept=tuple(epoch for epoch in self.run.keep_epochs if epoch <= self.state.epoch),
+                n_params=self.cost.n_params,
+                flops_per_image=self.cost.flops_per_image,
+                samples_seen=self.samples_seen(self.state.epoch),
+                flops=training_flops(self.cost.flops_per_image, self.samples_seen(self.state.epoch)),
+                loss=last.loss,
+                accuracy=last.accuracy,
+                train_s=self.state.train_s,
+            )
+        )
+        self.storage.delete(checkpoint.resume_name(self.run.run_id))
+
+    def _save_resume(self) -> None:
+        too_soon = time.monotonic() - self._last_save_s < RESUME_INTERVAL_S
+        if too_soon or self.worker.rank != 0 or self.state.epoch == self.run.training.epochs:
+            return
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= checkpoint.flat_optimizer_state(self.optimizer)
+        tensors |= checkpoint.random_state(self.device)
+        header = {
+            "epoch": str(self.state.epoch),
+            "train_s": repr(self.state.train_s),
+            "history": json.dumps([record.model_dump() for record in self.state.history]),
+        }
+        checkpoint.save_tensors(self.storage, checkpoint.resume_name(self.run.run_id), tensors, header)
+        self._last_save_s = time.monotonic()
+
+    def _resume(self) -> bool:
+        """Continue from the resume file, if there is one."""
+        name = checkpoint.resume_name(self.run.run_id)
+        if not self.storage.exists(name):
+            return False
+        tensors, header = checkpoint.load_tensors(self.storage, name)
+        self.model.load_state_dict(checkpoint.model_tensors(tensors))
+        checkpoint.restore_optimizer_state(self.optimizer, tensors)
+        checkpoint.restore_random_state(tensors, self.device)
+        history = [EpochRecord.model_validate(row) for row in json.loads(header["history"])]
+        self.state = TrainState(int(header["epoch"]), float(header["train_s"]), history)
+        return True
+
+
+@torch.inference_mode()
+def count_correct(model: nn.Module, images: ImageSet, data: ImageData, worker: Worker) -> torch.Tensor:
+    """How many of this worker's share of `images` the model classifies correctly (a float64 tensor of one number)."""
+    model.eval()
+    correct = torch.zeros((), dtype=torch.float64, device=worker.device)
+    for start in range(0, len(images), EVALUATION_BATCH):
+        share = range(start, min(start + EVALUATION_BATCH, len(images)))[worker.rank :: worker.world]
+        index = list(share)
+        if not index:
+            continue
+        pixels = to_input(images.images[index], data.mean, data.std, torch.device(worker.device))
+        labels = torch.from_numpy(images.labels[index]).to(worker.device)
+        correct += (model(pixels).argmax(1) == labels).sum()
+    return correct

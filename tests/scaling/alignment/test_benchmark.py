@@ -1,0 +1,196 @@
+"""The benchmark interface: splits, layer commitment, ceiled scores, refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from scaling.alignment.benchmark import Benchmark, split_stimuli
+from scaling.alignment.ceilings import neuroid_ceiling, rdm_ceiling
+from scaling.alignment.metrics import rdm, ridge_score, rsa
+from scaling.errors import StudyError
+
+
+@pytest.fixture
+def signal(stimuli):
+    rng = np.random.default_rng(1)
+    return rng.standard_normal((len(stimuli), 6))
+
+
+@pytest.fixture
+def ridge_benchmark(stimuli, signal):
+    noise = 0.5 * np.random.default_rng(2).standard_normal((8, *signal.shape))
+    return Benchmark("test.IT", "IT", "ridge", stimuli, signal + noise, "split_half")
+
+
+@pytest.fixture
+def rsa_benchmark(stimuli, signal):
+    rng = np.random.default_rng(3)
+    rdms = np.stack([rdm(signal + 0.3 * rng.standard_normal(signal.shape)) for _ in range(6)])
+    return Benchmark("test.behavior", "behavior", "rsa", stimuli, rdms, "subjects")
+
+
+def features_of(signal):
+    rng = np.random.default_rng(4)
+    return {
+        "noise": rng.standard_normal((len(signal), 5)),
+        "mixed": np.hstack([signal + rng.standard_normal(signal.shape), rng.standard_normal((len(signal), 5))]),
+        "truth": signal,
+    }
+
+
+def test_ridge_result_is_the_formula(ridge_benchmark, signal):
+    features = features_of(signal)
+    result = ridge_benchmark(features)
+    selection, scored = ridge_benchmark.halves
+    mean = ridge_benchmark.assembly.mean(axis=0)
+    expected = {layer: ridge_score(values[selection], mean[selection]) for layer, values in features.items()}
+    assert result.layer == "truth"
+    assert result.layer_scores == pytest.approx(expected)
+    assert result.selection_raw == pytest.approx(expected["truth"])
+    assert result.raw == pytest.approx(ridge_score(signal[scored], mean[scored]))
+    assert result.ceiling == pytest.approx(neuroid_ceiling(ridge_benchmark.assembly[:, scored]))
+    assert result.score == pytest.approx(result.raw / result.ceiling)
+    assert (result.n_stimuli, result.n_neuroids, result.ceiling_kind) == (30, 6, "split_half")
+    assert (result.benchmark, result.region, result.metric) == ("test.IT", "IT", "ridge")
+
+
+def test_rsa_result_is_the_formula(rsa_benchmark, signal):
+    result = rsa_benchmark(features_of(signal))
+    _, scored = rsa_benchmark.halves
+    some = np.ix_(scored, scored)
+    assert result.layer == "truth"
+    assert result.raw == pytest.approx(rsa(rdm(signal[scored]), rsa_benchmark.assembly.mean(axis=0)[some]))
+    assert result.ceiling == pytest.approx(rdm_ceiling(rsa_benchmark.assembly[:, scored][:, :, scored]))
+    assert result.n_neuroids is None
+    assert result.score == pytest.approx(1.0, abs=0.1)
+
+
+def test_without_ceiling_the_score_is_raw_and_keeps_its_sign(stimuli, signal):
+    published = 2.0 - rdm(signal)[None]
+    published[0][np.diag_indices(len(stimuli))] = 0.0
+    result = Benchmark("test.one", "IT", "rsa", stimuli, published, "none")({"truth": signal})
+    assert result.ceiling is None
+    assert result.score == result.raw == pytest.approx(-1.0)
+
+
+def test_the_layer_is_chosen_without_a_look_at_the_scored_half(ridge_benchmark, signal):
+    selection, scored = ridge_benchmark.halves
+    rng = np.random.default_rng(5)
+    leaky, honest = rng.standard_normal((2, *signal.shape))
+    leaky[scored] = signal[scored]
+    honest[selection] = signal[selection]
+    result = ridge_benchmark({"leaky": leaky, "honest": honest})
+    assert result.layer == "honest"
+    assert abs(result.raw) < 0.5
+
+
+def test_equal_layers_go_to_the_first(ridge_benchmark, signal):
+    assert ridge_benchmark({"a": signal, "b": signal}).layer == "a"
+
+
+def test_features_are_flattened_and_float32_is_enough(ridge_benchmark, signal):
+    plain = ridge_benchmark({"a": signal})
+    other = ridge_benchmark({"a": signal.reshape(60, 3, 2).astype(np.float32)})
+    assert other.raw == pytest.approx(plain.raw, abs=1e-5)
+
+
+def test_constant_features_score_zero(ridge_benchmark, rsa_benchmark):
+    for benchmark in (ridge_benchmark, rsa_benchmark):
+        result = benchmark({"dead": np.zeros((60, 4), np.float32)})
+        assert result.raw == result.score == 0.0
+
+
+def test_the_ceiling_is_computed_once_and_survives_pickling(ridge_benchmark, signal, monkeypatch):
+    first = ridge_benchmark({"a": signal})
+    monkeypatch.setattr("scaling.alignment.ceilings.split_half_reliability", None)  # a second computation would fail
+    assert ridge_benchmark({"a": signal}) == first
+    assert pickle.loads(pickle.dumps(ridge_benchmark))({"a": signal}) == first
+
+
+def test_read_only_arrays_are_enough(ridge_benchmark, signal):
+    signal, assembly = signal.copy(), ridge_benchmark.assembly.copy()
+    for array in (signal, assembly):
+        array.flags.writeable = False
+    assert dataclasses.replace(ridge_benchmark, assembly=assembly)({"a": signal}).raw > 0.5
+
+
+def test_results_are_frozen(ridge_benchmark, signal):
+    with pytest.raises(ValidationError):
+        ridge_benchmark({"a": signal}).score = 1.0
+
+
+@pytest.mark.parametrize("labels", [np.arange(60) % 4, np.arange(60) // 7, np.zeros(60, int), None])
+def test_split_is_balanced_by_class_and_seeded(stimuli, labels):
+    labelled = dataclasses.replace(stimuli, labels=labels)
+    selection, scored = split_stimuli(labelled, seed=0)
+    np.testing.assert_array_equal(np.sort(np.concatenate([selection, scored])), np.arange(60))
+    assert len(selection) == len(scored) == 30
+    if labels is not None:
+        counts = [np.bincount(labels[half], minlength=labels.max() + 1) for half in (selection, scored)]
+        assert np.abs(counts[0] - counts[1]).max() <= 1
+    assert np.array_equal(selection, split_stimuli(labelled, seed=0)[0])
+    assert not np.array_equal(selection, split_stimuli(labelled, seed=1)[0])
+
+
+NOT_FINITE = np.ones((60, 4), np.float32)
+NOT_FINITE[7, 1] = np.inf
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        ({}, ["test.IT", "no features"]),
+        ({"layer4": np.ones((59, 3))}, ["test.IT", "'layer4'", "(59, 3)", "60 stimuli", "noise images"]),
+        ({"layer4": NOT_FINITE}, ["test.IT", "'layer4'", "1 of 120", "infinite"]),
+        ({"layer4": np.ones(60)}, ["'layer4'", "(n_stimuli, ...)"]),
+    ],
+)
+def test_bad_features(ridge_benchmark, features, words):
+    with pytest.raises(StudyError) as error:
+        ridge_benchmark(features)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+BAD = np.random.default_rng(0).standard_normal((3, 60, 5))
+BAD[1, 2, 3] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"region": "TE"}, ["region 'TE'", "V1, V2, V4, IT, behavior"]),
+        ({"metric": "pls"}, ["metric 'pls'", "ridge, rsa"]),
+        ({"assembly": np.ones((3, 59, 5))}, ["(3, 59, 5)", "60 stimuli"]),
+        ({"assembly": np.ones((60, 5))}, ["three axes"]),
+        ({"assembly": np.ones((3, 60, 5)), "metric": "rsa"}, ["(3, 60, 5)", "rsa"]),
+        ({"assembly": BAD}, ["1 of 900", "not finite"]),
+        ({"assembly": np.ones((1, 60, 5))}, ["split_half", "at least 2"]),
+    ],
+)
+def test_bad_benchmarks(ridge_benchmark, change, words):
+    with pytest.raises(StudyError) as error:
+        dataclasses.replace(ridge_benchmark, **change)
+    assert all(word in str(error.value) for word in ["test.IT", *words]), error.value
+
+
+def test_too_few_stimuli(stimuli):
+    few = dataclasses.replace(stimuli, images=stimuli.images[:39], ids=stimuli.ids[:39], labels=None)
+    with pytest.raises(StudyError, match="39 stimuli; needs at least 40"):
+        Benchmark("test.few", "IT", "ridge", few, np.ones((2, 39, 3)), "split_half")
+
+
+def test_an_assembly_of_nothing_but_constants_is_refused(stimuli, signal):
+    benchmark = Benchmark("test.flat", "IT", "ridge", stimuli, np.ones((2, 60, 3)), "split_half")
+    with pytest.raises(StudyError, match="constant over 30 stimuli"):
+        benchmark({"a": signal})
+
+
+def test_an_unreliable_recording_has_no_ceiling(stimuli, signal):
+    opposite = np.stack([signal, -0.9 * signal])
+    with pytest.raises(StudyError, match="ceiling 0 on 30 scored stimuli"):
+        Benchmark("test.bad", "IT", "ridge", stimuli, opposite, "split_half")({"a": signal})
