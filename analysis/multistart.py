@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 
 from analysis.forms import Array, Design
-from analysis.solver import MAX_ITERATIONS, Minima, Problems, losses, minimize
+from analysis.solver import WIDEST_DELTA, Minima, Problems, losses, minimize
 
 EXPONENT_GRID = (0.02, 0.1, 0.3, 0.7, 1.5)
 EXPONENT_GRID_TWO = (0.05, 0.3, 1.0)
@@ -22,6 +22,8 @@ SHAPE_GRID = (0.2, 0.5, 0.8)  # share of the way through the shape's range
 SCREEN_POINTS = 2_000  # rows on which starts are screened where a table is larger
 FINALISTS = 4
 ROUNDS = 4
+EDGE_PROMISE, BASIN_PROMISE = 1.05, 1.01  # how near in loss a start must lie to be tried
+BASIN_WIDTH = 1.05  # ratio of exponents beyond which a solution counts as another basin
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,12 @@ class Task:
     lower: Array
     upper: Array
 
-    def solve(self, start: Array, weights: Array, owner: Array | None = None, max_iterations: int = MAX_ITERATIONS) -> Minima:
+    def solve(self, start: Array, weights: Array, owner: Array | None = None, widest: float = WIDEST_DELTA) -> Minima:
         """Minimize from `start` (P, p); problem i has row owner[i] (or i) of `weights`."""
         P = len(start)
         rows = np.arange(P) if owner is None else np.asarray(owner, dtype=np.int64)
         limits = (np.broadcast_to(limit, start.shape) for limit in (self.lower, self.upper))
-        return minimize(
-            Problems(self.design, self.log_y, weights, rows, start, *limits, self.delta), max_iterations
-        )
+        return minimize(Problems(self.design, self.log_y, weights, rows, start, *limits, self.delta, widest))
 
     def subset(self, rows: Array) -> Task:
         """The same task on some of the points, with the same reference scales."""
@@ -97,20 +97,55 @@ def distinct(found: Minima, tolerance: float = 1e-7) -> Minima:
 
 def solve_resamples(task: Task, weights: Array, optima: Minima) -> Minima:
     """Minimum of each of B weightings (B, n), from the full fit's optima and from each other's solutions."""
-    first = losses(task.design, task.log_y, optima.theta, weights, task.delta)
-    best = task.solve(optima.theta[np.argmin(first, axis=0)], weights)
+    bank = np.concatenate([optima.theta, edge_optimum(task, optima.theta[0])[None]])
+    promise = losses(task.design, task.log_y, bank, weights, task.delta)
+    best = task.solve(bank[np.argmin(promise[:-1], axis=0)], weights)
+    near = np.flatnonzero(promise[-1] < EDGE_PROMISE * best.loss)
+    best = _improve(task, best, weights, np.tile(bank[-1], (len(near), 1)), near, WIDEST_DELTA)
+    active = np.arange(len(weights))
     for _ in range(ROUNDS):
-        bank = np.concatenate([best.theta, optima.theta])
-        promise = losses(task.design, task.log_y, bank, weights, task.delta)
-        B = len(weights)
-        promise[np.arange(B), np.arange(B)] = np.inf
-        choice = np.argmin(promise, axis=0)
-        better = np.flatnonzero(promise[choice, np.arange(B)] < best.loss * (1 - 1e-9))
-        if not len(better):
+        before = best.loss
+        for start, near in _beside(task, best, weights, active):
+            best = _improve(task, best, weights, start, near, task.delta)
+        active = np.flatnonzero(best.loss < before * (1 - 1e-9))
+        if not len(active):
             break
-        again = task.solve(bank[choice[better]], weights, better)
-        best = _take_better(best, again, better)
     return best
+
+
+def _beside(task: Task, best: Minima, weights: Array, active: Array) -> list[tuple[Array, Array]]:
+    """(starts, problems): others' most promising solutions whose exponent is larger, and smaller.
+
+    The loss of absolute residuals has many shallow basins along the valley; theirs are the likeliest.
+    """
+    if not task.design.form.terms:
+        return []
+    promise = losses(task.design, task.log_y, best.theta, weights[active], task.delta)
+    exponent = best.theta[:, task.design.where(0).start + task.design.n_groups]
+    ratio = (exponent[:, None] + 1e-6) / (exponent[None, active] + 1e-6)
+    found = []
+    for side in (ratio > BASIN_WIDTH, ratio < 1 / BASIN_WIDTH):
+        there = np.where(side, promise, np.inf)
+        choice = np.argmin(there, axis=0)
+        near = np.flatnonzero(there[choice, np.arange(len(active))] < BASIN_PROMISE * best.loss[active])
+        found.append((best.theta[choice[near]], active[near]))
+    return found
+
+
+def _improve(task: Task, best: Minima, weights: Array, start: Array, where: Array, widest: float) -> Minima:
+    """The better, problem by problem, of what is known and of a fit of problems `where` from `start`."""
+    if not len(where):
+        return best
+    return _take_better(best, task.solve(start, weights, where, widest), where)
+
+
+def edge_optimum(task: Task, start: Array) -> Array:
+    """The optimum (p,) with the offset held at its lower limit: the far end of the valley of offset and exponent."""
+    G = task.design.n_groups
+    theta, upper = start.copy(), task.upper.copy()
+    theta[:G] = upper[:G] = task.lower[:G]
+    held = Task(task.design, task.log_y, task.delta, task.lower, upper)
+    return held.solve(theta[None], np.ones((1, len(task.log_y)))).theta[0]
 
 
 def _take_better(best: Minima, again: Minima, where: Array) -> Minima:

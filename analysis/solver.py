@@ -50,6 +50,7 @@ class Problems:
     lower: Array
     upper: Array
     delta: float
+    widest: float = WIDEST_DELTA  # delta of the first stage at most; at `delta` a start stays in its own basin
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _begin(problems: Problems, theta: Array, data: list[Array]) -> _State:
     """First evaluation, at a delta that holds most residuals of the start."""
     P = len(theta)
     r = np.abs(np.log(problems.design.predict(theta)) - data[1])
-    spread = np.minimum(np.quantile(r, 0.9, axis=1), WIDEST_DELTA)
+    spread = np.minimum(np.quantile(r, 0.9, axis=1), problems.widest)
     delta = np.full(P, np.inf) if np.isinf(problems.delta) else np.maximum(spread, problems.delta)
     mu = np.full(P, MU_START)
     loss, gradient, hessian = _system(problems.design, theta, data, delta, mu)

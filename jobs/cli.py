@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from scaling.study import StudySpec, load_study
 
 P, R = ParamSpec("P"), TypeVar("R")
 BAD_INPUT, INCOMPLETE = 2, 1
+PIPE_WIDTH = 120
 
 app = typer.Typer(
     name="scaling",
@@ -46,6 +48,12 @@ def bad_input_ends(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(BAD_INPUT) from error
 
     return wrapped
+
+
+def terminal() -> Console:
+    """The terminal at its own width; a file or pipe gets lines of 120 characters."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
 
 
 def read_study(path: Path, storage: str | None) -> StudySpec:
@@ -83,10 +91,86 @@ def run(
     from jobs.run import RunOptions, run_study
 
     spec = read_study(study, storage)
-    options = RunOptions(data_folder(data_dir), address, mlflow, Console())
+    options = RunOptions(data_folder(data_dir), address, mlflow, terminal())
     left = run_study(spec, options)
     if not left.is_empty:
         raise typer.Exit(INCOMPLETE)
+
+
+@app.command(epilog="Example: scaling plan jobs/studies/quickstart.yaml --throughput 2e9")
+@bad_input_ends
+def plan(
+    study: StudyFile,
+    address: Address = None,
+    data_dir: DataDir = None,
+    storage: StorageOption = None,
+    throughput: Annotated[
+        float | None, typer.Option(min=1.0, help="Training FLOP/s of one worker [default: time each model here].")
+    ] = None,
+) -> None:
+    """What every run would cost (N, images, samples seen, C, memory, time) and what would be refused."""
+    from jobs.plan import plan_study, print_plan
+
+    planned = plan_study(read_study(study, storage), data_folder(data_dir), address, throughput)
+    print_plan(planned, terminal())
+    if planned.refused:
+        raise typer.Exit(BAD_INPUT)
+
+
+@app.command(epilog="Example: scaling status jobs/studies/quickstart.yaml")
+@bad_input_ends
+def status(study: StudyFile, storage: StorageOption = None) -> None:
+    """Which runs are finished, diverged, failed or open, and what is still to be scored."""
+    from jobs.status import print_status
+
+    print_status(read_study(study, storage), terminal())
+
+
+@app.command(epilog="Example: scaling recipe jobs/studies/quickstart.yaml --flops 1e13 --region IT")
+@bad_input_ends
+def recipe(
+    study: StudyFile,
+    flops: Annotated[float, typer.Option(help="The budget: total training FLOP.")],
+    region: Annotated[str | None, typer.Option(help="Make the most of this region [default: IT].")] = None,
+    family: Annotated[str | None, typer.Option(help="Only this model family.")] = None,
+    storage: StorageOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Which model size and how many images a budget buys, what alignment to expect, and how sure that is."""
+    from jobs.answer import answer_study, print_recipe, recipe_json
+
+    answer = answer_study(read_study(study, storage))
+    allocations = answer.allocate(flops, region, family)
+    if as_json:
+        print(json.dumps(recipe_json(allocations, region or answer.target), indent=2))
+    else:
+        print_recipe(allocations, flops, region or answer.target, terminal())
+
+
+@app.command(epilog="Example: scaling ui jobs/studies/quickstart.yaml --port 5000")
+@bad_input_ends
+def ui(
+    study: StudyFile,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 5000,
+    storage: StorageOption = None,
+) -> None:
+    """Open MLflow's UI on the study's store, on loopback, until Ctrl-C."""
+    from jobs.status import serve_ui
+
+    raise typer.Exit(serve_ui(read_study(study, storage), port))
+
+
+@app.command(epilog="Example: scaling fetch kriegeskorte2008 --data-dir data")
+@bad_input_ends
+def fetch(
+    name: Annotated[str, typer.Argument(help="A public data set, e.g. kriegeskorte2008.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Download a public data set into the data folder and check its files' hashes."""
+    from scaling.data.fetch import fetch as fetch_files
+
+    for path in fetch_files(name, data_folder(data_dir)):
+        print(path)
 
 
 def main() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,10 +133,40 @@ def run_study(study: StudySpec, options: RunOptions) -> OpenWork:
         if not work.is_empty:
             _do(study, work, storage, tracker, options)
         left = open_work(study, store)
-        problem = tracker.close("FINISHED" if left.is_empty else "FAILED", ())
-        if problem:
-            options.console.print(f"{problem}; the next `scaling run` logs what is missing", highlight=False)
+        files = _answer(study, storage, options)
+        problem = tracker.close("FINISHED" if left.is_empty else "FAILED", files)
+        _say_where(study, storage, left, problem, options)
         return left
+
+
+def _answer(study: StudySpec, storage: Storage, options: RunOptions) -> list[Path]:
+    """Fit, print and save the laws and recipes; local copies of what was saved."""
+    from jobs.answer import answer_study, print_answer, save_answer
+
+    try:
+        answer = answer_study(study)
+    except StudyError as error:
+        options.console.print(f"no laws: {error}", highlight=False)
+        return []
+    print_answer(answer, options.console)
+    if storage.is_local:
+        return save_answer(answer, Path(storage.path("answer")))
+    files = save_answer(answer, Path(tempfile.mkdtemp()))
+    for file in files:
+        storage.write_bytes(f"answer/{file.name}", file.read_bytes())
+    return files
+
+
+def _say_where(study: StudySpec, storage: Storage, left: OpenWork, problem: str | None, options: RunOptions) -> None:
+    def say(text: str) -> None:
+        options.console.print(text, highlight=False, soft_wrap=True)
+
+    say(f"\nresults, recipes and figures: {storage.path() if storage.is_local else storage.uri}")
+    say(f"MLflow: {tracking_uri(study, storage)} (open it with `scaling ui`)")
+    if problem:
+        say(f"{problem}; the next `scaling run` logs what is missing")
+    if not left.is_empty:
+        say(f"unfinished: {len(left.train)} runs, {len(left.score)} checkpoints to score; run again to go on")
 
 
 def _do(study: StudySpec, work: OpenWork, storage: Storage, tracker: Tracker, options: RunOptions) -> None:

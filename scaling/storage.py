@@ -106,6 +106,11 @@ class Storage:
         if self.exists(name):
             self.filesystem.delete_file(self.path(name))
 
+    def delete_folder(self, name: str) -> None:
+        """Remove a folder and all in it; one that is already gone is fine."""
+        if self.exists(name):
+            self.filesystem.delete_dir(self.path(name))
+
     def check_writable(self) -> None:
         """Write and remove a probe.
 

@@ -38,14 +38,17 @@ class Score(NamedTuple):
 class ScoringActor:
     """Holds the benchmarks (their arrays stay in the node's object store) and scores one checkpoint a call."""
 
-    def __init__(self, storage_uri: str, benchmarks: Sequence[ray.ObjectRef], spec: ScoringSpec) -> None:
+    def __init__(self, storage_uri: str, spec: ScoringSpec) -> None:
         self.storage = Storage(storage_uri)
-        self.benchmarks: Sequence[Benchmark] = ray.get(benchmarks[0])
+        self.benchmarks: Sequence[Benchmark] | None = None
         self.device = "cuda" if spec.gpus else "cpu"
         if not spec.cpus:
             os.nice(LOW_PRIORITY)
 
-    def score(self, checkpoint: Checkpoint) -> list[AlignmentRecord]:
+    def score(self, checkpoint: Checkpoint, shared: Sequence[ray.ObjectRef]) -> list[AlignmentRecord]:
+        """`shared`: the benchmarks' reference, fetched once in an actor's life."""
+        if self.benchmarks is None:
+            self.benchmarks = ray.get(shared[0])
         return score_checkpoint(self.storage, *checkpoint, self.benchmarks, self.device)
 
 
@@ -58,11 +61,11 @@ class ScoringPool:
     """
 
     def __init__(self, storage_uri: str, benchmarks: Sequence[Benchmark], spec: ScoringSpec) -> None:
-        self._shared = ray.put(list(benchmarks))  # held here: a restarted actor fetches it again
+        self._shared = ray.put(list(benchmarks))
         actor = ray.remote(ScoringActor).options(
             num_cpus=spec.cpus, num_gpus=spec.gpus, max_restarts=-1, max_task_retries=TASK_RETRIES
         )
-        self._idle: deque[Any] = deque(actor.remote(storage_uri, [self._shared], spec) for _ in range(spec.actors))
+        self._idle: deque[Any] = deque(actor.remote(storage_uri, spec) for _ in range(spec.actors))
         self._waiting: deque[Checkpoint] = deque()
         self._running: dict[ray.ObjectRef, tuple[Any, Checkpoint]] = {}
 
@@ -92,4 +95,4 @@ class ScoringPool:
     def _dispatch(self) -> None:
         while self._idle and self._waiting:
             actor, checkpoint = self._idle.popleft(), self._waiting.popleft()
-            self._running[actor.score.remote(checkpoint)] = (actor, checkpoint)
+            self._running[actor.score.remote(checkpoint, [self._shared])] = (actor, checkpoint)

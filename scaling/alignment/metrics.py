@@ -27,8 +27,9 @@ _BLOCK_ELEMENTS = 2**22  # float64 working copy of the features: 32 MiB at a tim
 def rdm(features: ArrayLike) -> Array:
     """Representational dissimilarity matrix: 1 − Pearson r between the response patterns of two stimuli.
 
-    `RDM[i, j] = 1 − corr(features[i], features[j])`, in [0, 2], zero on the diagonal. A stimulus with the same
-    value in every feature has no pattern: its correlation with any other is taken as 0, so its dissimilarity is 1.
+    `RDM[i, j] = 1 − corr(features[i], features[j])`, in [0, 2], zero on the diagonal and between patterns
+    that differ only by the rounding of float32. A stimulus with the same value in every feature has no pattern: its
+    correlation with any other is taken as 0, so its dissimilarity is 1.
 
     Args:
         features: (n_stimuli, ...) one response pattern a stimulus; further axes are flattened.
@@ -52,6 +53,7 @@ def rdm(features: ArrayLike) -> Array:
     products[flat, :] = products[:, flat] = 0.0
     norms = np.sqrt(np.where(flat, 1.0, squares))
     dissimilarity = np.clip(1.0 - products / np.outer(norms, norms), 0.0, 2.0)
+    dissimilarity[dissimilarity < VARIANCE_FLOOR] = 0.0
     np.fill_diagonal(dissimilarity, 0.0)
     return dissimilarity
 
@@ -221,7 +223,8 @@ def _column_blocks(x: NDArray[np.floating]) -> Iterator[Array]:
 
 
 def _ranks(values: Array) -> Array:
-    return np.zeros_like(values) if np.ptp(values) <= VARIANCE_FLOOR else rankdata(values)
+    constant = np.ptp(values) <= VARIANCE_FLOOR * np.max(np.abs(values))
+    return np.zeros_like(values) if constant else rankdata(values)
 
 
 def _centre(values: Array) -> Array:

@@ -3,11 +3,10 @@
 No recording enters here. Every constant below is an assumption, chosen so that the truth is known (the generating
 features score at ceiling, noise scores 0) and the regions differ as the ventral stream's do:
 
-- V1: simple and complex Gabor cells (Jones & Palmer 1987; Adelson & Bergen 1985) at the image's resolution.
+- V1: simple and complex Gabor cells (Jones & Palmer 1987; Adelson & Bergen 1985), in proportion to the image.
 - V2: conjunctions of two nearby V1 orientations (after Ito & Komatsu 2004).
 - V4: rectified sums of V2 units over a wide field (after Cadieu et al. 2007).
-- IT: tuning to the true category, sharpest between the categories that V2 and V4 separate least and stronger for
-  easy images, plus V4 structure within the category.
+- IT: tuning to the true category, stronger for easy images, plus V4 structure within the category.
 - behavior: choices of simulated subjects, who confuse alike categories, and more so on hard images.
 
 What is easy, and which categories are alike, is decided by an ideal observer: a leave-one-out ridge decoder of the
@@ -30,14 +29,15 @@ N_NEUROIDS = 48
 N_REPETITIONS = 10
 NOISE_VARIANCE = 1.0  # of one repetition, in units of a neuroid's signal variance: ceiling √(10/11) = .953
 
-MAX_RESOLUTION = 64  # pixels a side that the simulated retina resolves; larger images are averaged down
+MAX_RESOLUTION = 32  # pixels a side that the simulated retina resolves; larger images are averaged down
+WAVELENGTHS = np.array([3 / 8, 3 / 4])  # of the Gabors, in image sides: 3 and 6 pixels of an 8×8 image
 N_ORIENTATIONS = 4
 N_UNITS = 256  # V2 and V4 units to draw neuroids from
 
 CATEGORY_SHARE = 0.85  # of the IT signal's variance; the rest is structure within the category
 N_SUBJECTS = 12
 N_TRIALS = 30  # choices a subject makes on each image
-TRUE_LOGIT, LIKENESS_LOGIT = 2.0, 1.0  # evidence for the true category, and for one a standard deviation more alike
+TRUE_LOGIT, LIKENESS_LOGIT = 4.0, 1.0  # evidence for the true category, and for one a standard deviation more alike
 SUBJECT_LOGIT = 0.5  # standard deviation of a subject's own error of perception
 
 
@@ -83,28 +83,26 @@ def _all_features(stimuli: Stimuli) -> dict[str, Array]:
     v2_units = _conjunctions(energy, rng)
     v4_units = _rectified_sums(v2_units, rng)
     _, labels = np.unique(stimuli.labels, return_inverse=True)
-    units = _standardise(np.concatenate([v2_units, v4_units], axis=1))
-    evidence = _ideal_observer(units, labels)
+    evidence = _ideal_observer(np.concatenate([v2_units, v4_units], axis=1), labels)
     ease = _ease(evidence, labels)
-    category = (_members(labels) * ease[:, None]) @ _category_tuning(units, labels, rng)
     return {
         "V1": v1,
         "V2": _draw_neuroids(v2_units, rng),
         "V4": _draw_neuroids(v4_units, rng),
-        "IT": _mix_within(category, v4_units, labels, rng),
+        "IT": _category_neuroids(v4_units, ease, labels, rng),
         "behavior": _softmax(_choice_logits(evidence, ease, labels)),
     }
 
 
 def _luminance(images: NDArray[np.uint8]) -> Array:
-    """(n, h, w, 3) → (n, ≤ 64, ≤ 64) in [0, 1], averaged over boxes when larger."""
+    """(n, h, w, 3) → (n, ≤ 32, ≤ 32) in [0, 1], averaged over boxes when larger."""
     grey = images.mean(axis=-1) / 255.0
     rows, columns = (_box_average(size) for size in grey.shape[1:])
     return rows @ grey @ columns.T
 
 
 def _box_average(size: int) -> Array:
-    """(min(size, 64), size) matrix: each output pixel is the mean of the inputs that it covers, edges shared."""
+    """(min(size, 32), size) matrix: each output pixel is the mean of the inputs that it covers, edges shared."""
     n = min(size, MAX_RESOLUTION)
     edges, pixels = np.linspace(0, size, n + 1), np.arange(size)
     low, high = edges[:-1, None], edges[1:, None]
@@ -115,10 +113,9 @@ def _gabor_responses(luminance: Array) -> tuple[Array, Array]:
     """Simple (rectified even) and complex (energy) cells: two (n, scales, orientations, grid, grid) arrays."""
     n, height, width = luminance.shape
     pixels, grid = luminance.reshape(n, -1), min(8, height, width)
-    wavelength = max(3.0, min(height, width) / 8)
     simple, energy = [], []
-    for scale in (wavelength, 2 * wavelength):
-        even, odd = (pixels @ _gabors(height, width, scale, grid, phase).T for phase in (0.0, np.pi / 2))
+    for wavelength in WAVELENGTHS * min(height, width):
+        even, odd = (pixels @ _gabors(height, width, wavelength, grid, phase).T for phase in (0.0, np.pi / 2))
         simple.append(np.maximum(even, 0.0))
         energy.append(np.hypot(even, odd))
     shape = (n, 2, N_ORIENTATIONS, grid, grid)
@@ -167,7 +164,7 @@ def _ideal_observer(units: Array, labels: NDArray[np.intp]) -> Array:
     mean eigenvalue.
     """
     members = _members(labels)
-    kernel = centred_kernel(units)
+    kernel = centred_kernel(_standardise(units))
     n, penalty = len(kernel), np.trace(kernel) / len(kernel)
     hat = 1.0 / n + np.linalg.solve(kernel + penalty * np.eye(n), kernel)
     return members - (members - hat @ members) / (1.0 - np.diag(hat))[:, None]
@@ -192,23 +189,13 @@ def _choice_logits(evidence: Array, ease: Array, labels: NDArray[np.intp]) -> Ar
     return ease[:, None] * (TRUE_LOGIT * members + LIKENESS_LOGIT * likeness[labels])
 
 
-def _category_tuning(units: Array, labels: NDArray[np.intp], rng: np.random.Generator) -> Array:
-    """(n_categories, N_NEUROIDS): random tuning times the inverse Gram matrix of the categories' mean unit patterns.
+def _category_neuroids(v4_units: Array, ease: Array, labels: NDArray[np.intp], rng: np.random.Generator) -> Array:
+    """IT: random tuning to the true category × how easy the image is, plus V4 structure within the category.
 
-    The inverse turns up the contrasts between categories that look alike to V2 and V4, which a representation has to
-    learn; a tenth of the mean eigenvalue keeps it bounded.
+    CATEGORY_SHARE of the variance comes from the category.
     """
     members = _members(labels)
-    patterns = members.T @ units / members.sum(axis=0)[:, None]
-    patterns -= patterns.mean(axis=0)
-    gram, n = patterns @ patterns.T, len(patterns)
-    tuning = np.linalg.solve(gram + 0.1 * np.trace(gram) / n * np.eye(n), rng.standard_normal((n, N_NEUROIDS)))
-    return tuning - tuning.mean(axis=0)
-
-
-def _mix_within(category: Array, v4_units: Array, labels: NDArray[np.intp], rng: np.random.Generator) -> Array:
-    """IT: CATEGORY_SHARE of the variance from the category, the rest from V4 structure within the category."""
-    members = _members(labels)
+    category = (members * ease[:, None]) @ rng.standard_normal((members.shape[1], N_NEUROIDS))
     within = v4_units - members @ (members.T @ v4_units / members.sum(axis=0)[:, None])
     mixture = _standardise(within) @ rng.standard_normal((within.shape[1], N_NEUROIDS))
     return np.sqrt(CATEGORY_SHARE) * _standardise(category) + np.sqrt(1 - CATEGORY_SHARE) * _standardise(mixture)

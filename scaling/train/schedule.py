@@ -17,7 +17,7 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 
 from ray import tune  # noqa: E402
 
-from scaling.train.worker import RunTrainable, launch_distributed, ray_path  # noqa: E402
+from scaling.train.worker import RAY_FOLDER, RunTrainable, launch_distributed, ray_path  # noqa: E402
 
 HEAD = "node:__internal_head__"  # a resource that every Ray head has, 1.0: launchers run there and need no CPU
 LAUNCHER_SHARE = 0.001
@@ -56,10 +56,12 @@ def train_runs(
         cost: run_id -> expected time, in any unit: the longest run starts first, so that none is left over alone.
         max_failures: how often a run is started again after its process died.
     """
+    storage.delete_folder(RAY_FOLDER)  # what an earlier, killed driver left: nothing there is read again
     shapes = sorted({run.resources for run in runs}, key=lambda shape: shape.model_dump_json())
     for shape in shapes:
         group = sorted((run for run in runs if run.resources == shape), key=lambda run: cost[run.run_id], reverse=True)
         _tune(group, shape, data_ref, storage, listener, concurrency(shape, capacity), max_failures)
+    storage.delete_folder(RAY_FOLDER)
 
 
 def expected_cost(run: RunSpec, n_samples: int) -> float:
@@ -100,7 +102,7 @@ def _tune(
         },
         tune_config=tune.TuneConfig(reuse_actors=in_process, max_concurrent_trials=n_slots),
         run_config=tune.RunConfig(
-            storage_path=ray_path(storage.child("ray")),
+            storage_path=ray_path(storage.child(RAY_FOLDER)),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=max_failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False)

@@ -16,6 +16,7 @@ from scaling.storage import Storage
 from scaling.study import RunSpec
 from scaling.train.loop import Training, Worker
 
+RAY_FOLDER = "ray"  # Ray's own files in the study's folder, gone when the runs are
 REPORT_INTERVAL_S = 1.0  # short epochs are reported together: the driver's share of a small run stays small
 
 
@@ -97,7 +98,7 @@ def launch_distributed(config: dict[str, Any], data: Any = None, storage_uri: st
         # A new name each time: the run's own resume file says where to go on, not Ray Train's folder of that name.
         run_config=RunConfig(
             name=f"{run.run_id}-{uuid.uuid4().hex[:8]}",
-            storage_path=ray_path(Storage(storage_uri).child("ray")),
+            storage_path=ray_path(Storage(storage_uri).child(RAY_FOLDER)),
             failure_config=FailureConfig(max_failures=config["max_failures"]),
             callbacks=[TuneReportCallback()],
         ),

@@ -79,6 +79,7 @@ def test_rsa_equals_scipy_spearman_with_ties(rng):
 def test_rsa_sees_ranks_only(rng):
     a = squareform(rng.uniform(0, 2, 45))
     assert rsa(a, np.exp(3 * a) - 1) == pytest.approx(1.0)
+    assert rsa(a, 1e-20 * a) == pytest.approx(1.0)
     assert rsa(a, 2 - a) == pytest.approx(-1.0)
 
 

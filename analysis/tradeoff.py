@@ -1,0 +1,219 @@
+"""Accuracy against alignment: does a more accurate model predict the brain better, and up to where?
+
+Linsley et al. 2023 found alignment with IT to turn down among the most accurate models. Per region: rank correlation
+with accuracy, below and above a threshold; the Pareto front; a line with one break, and its interval; the same
+within a family; arrows from a baseline to its treated twin. Seeds of one configuration are resampled together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from analysis.allocation import Estimate, estimate
+from analysis.forms import Array
+from analysis.resample import bootstrap_weights
+from analysis.table import ScalingTable
+
+BREAK_GRID = 80
+LEAST_EACH_SIDE = 8
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's rho of accuracy and score over n models, with its bootstrap interval."""
+
+    n: int
+    rho: Estimate
+
+
+@dataclass(frozen=True)
+class Break:
+    """A continuous line of two slopes: where it breaks, the slopes, and the share of variance beyond one line."""
+
+    at: Estimate
+    slope_below: Estimate
+    slope_above: Estimate
+    gain: float
+
+    @property
+    def turns(self) -> bool:
+        """Whether alignment falls with accuracy beyond the break, the whole interval below zero."""
+        return self.slope_above.high is not None and self.slope_above.high < 0
+
+
+@dataclass(frozen=True)
+class Tradeoff:
+    """One region: correlations over all models, up to the threshold and above it; the break; the Pareto front."""
+
+    region: str
+    threshold: float
+    everything: Correlation
+    below: Correlation | None
+    above: Correlation | None
+    segments: Break | None
+    front: tuple[int, ...]
+    front_share: Array
+    families: dict[str, Correlation]
+    table: ScalingTable
+
+    def text(self) -> str:
+        sides = [f"{name} {c.rho.text('.2f')} (n = {c.n})" if c else f"{name} too few"
+                 for name, c in (("all", self.everything), (f"≤ {self.threshold:g}", self.below),
+                                 (f"> {self.threshold:g}", self.above))]  # fmt: skip
+        turn = f"; break at {self.segments.at.text('.2f')}" if self.segments else ""
+        return f"{self.region:<9} {', '.join(sides)}{turn}"
+
+
+def spearman(x: Array, y: Array) -> float:
+    """Spearman's rank correlation; nan where one side does not vary."""
+    return float(_weighted_correlation(rankdata(x), rankdata(y), np.ones((1, len(x))))[0])
+
+
+def _weighted_correlation(x: Array, y: Array, weights: Array) -> Array:
+    """Pearson correlation (B,) under weights (B, n)."""
+    total = weights.sum(axis=1)
+    mean_x, mean_y = weights @ x / total, weights @ y / total
+    cov = weights @ (x * y) / total - mean_x * mean_y
+    var_x, var_y = weights @ x**2 / total - mean_x**2, weights @ y**2 / total - mean_y**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return cov / np.sqrt(np.maximum(var_x, 0) * np.maximum(var_y, 0))
+
+
+def _resampled_spearman(x: Array, y: Array, weights: Array) -> Array:
+    """Spearman of each resample (B,): ranks are taken anew in each, ties by their mean."""
+    out = np.empty(len(weights))
+    for b, w in enumerate(weights.astype(np.int64)):
+        rows = np.repeat(np.arange(len(x)), w)
+        out[b] = spearman(x[rows], y[rows])
+    return out
+
+
+def correlate(table: ScalingTable, bootstrap: int = 1000, seed: int = 0, cluster: bool = True) -> Correlation | None:
+    """Spearman(accuracy, score) with a 95 % interval; None below four models. Clusters: configurations, or rows."""
+    x, y = table.values("accuracy"), table.values("score")
+    if len(x) < 4:
+        return None
+    clusters = _clusters(table, cluster)
+    weights = bootstrap_weights(clusters, np.zeros_like(clusters), bootstrap, seed) if bootstrap else np.empty((0, len(x)))
+    draws = _resampled_spearman(x, y, weights)
+    return Correlation(len(x), estimate(spearman(x, y), draws[np.isfinite(draws)], 0.95))
+
+
+def _clusters(table: ScalingTable, cluster: bool) -> npt.NDArray[np.int64]:
+    return table.clusters() if cluster else np.arange(len(table))
+
+
+def fit_break(table: ScalingTable, bootstrap: int = 1000, seed: int = 0, cluster: bool = True) -> Break | None:
+    """Least squares of score = a + b x + c max(x - t, 0) over a grid of t (Muggeo 2003), intervals by bootstrap.
+
+    None with fewer than LEAST_EACH_SIDE models on either side of every t.
+    """
+    x, y = table.values("accuracy"), table.values("score")
+    if len(x) < 2 * LEAST_EACH_SIDE + 2:
+        return None
+    ordered = np.sort(x)
+    grid = np.unique(np.linspace(ordered[LEAST_EACH_SIDE], ordered[-LEAST_EACH_SIDE - 1], BREAK_GRID))
+    clusters = _clusters(table, cluster)
+    weights = bootstrap_weights(clusters, np.zeros_like(clusters), bootstrap, seed)
+    at, below, above, gain = _segments(x, y, np.concatenate([np.ones((1, len(x))), weights]), grid)
+    values = (estimate(float(v[0]), v[1:], 0.95) for v in (at, below, above))
+    return Break(*values, gain=float(gain[0]))
+
+
+def _segments(x: Array, y: Array, weights: Array, grid: Array) -> tuple[Array, Array, Array, Array]:
+    """Best break, slopes and gain of each weighting (B,): weighted normal equations at each grid point."""
+    best = np.full(len(weights), np.inf)
+    at, below, above = (np.full(len(weights), np.nan) for _ in range(3))
+    line = _explained(np.column_stack([np.ones_like(x), x]), y, weights)[1]
+    for t in grid:
+        coefficients, left = _explained(np.column_stack([np.ones_like(x), x, np.maximum(x - t, 0)]), y, weights)
+        better = left < best
+        best = np.where(better, left, best)
+        at = np.where(better, t, at)
+        below = np.where(better, coefficients[:, 1], below)
+        above = np.where(better, coefficients[:, 1] + coefficients[:, 2], above)
+    return at, below, above, 1 - best / np.maximum(line, 1e-300)
+
+
+def _explained(X: Array, y: Array, weights: Array) -> tuple[Array, Array]:
+    """Coefficients (B, k) and weighted sum of squares left (B,) of least squares."""
+    k = X.shape[1]
+    H = (weights @ (X[:, :, None] * X[:, None, :]).reshape(len(X), -1)).reshape(-1, k, k)
+    H = H + 1e-12 * np.eye(k) * np.trace(H, axis1=1, axis2=2)[:, None, None]
+    g = weights @ (X * y[:, None])
+    coefficients = np.linalg.solve(H, g[..., None])[..., 0]
+    return coefficients, weights @ y**2 - np.einsum("bk,bk->b", coefficients, g)
+
+
+def pareto_front(x: Array, y: Array) -> npt.NDArray[np.int64]:
+    """Indices of the points that no other beats in both (larger is better), by rising x."""
+    order = np.lexsort((-y, -x))
+    best, front = -np.inf, []
+    for i in order:
+        if y[i] > best:
+            best = y[i]
+            front.append(int(i))
+    return np.array(front[::-1], dtype=np.int64)
+
+
+def front_shares(x: Array, y: Array, weights: Array) -> Array:
+    """Share of the resamples that hold a point in which it lies on the front (n,)."""
+    on, drawn = np.zeros(len(x)), (weights > 0).sum(axis=0)
+    for w in weights:
+        rows = np.flatnonzero(w)
+        on[rows[pareto_front(x[rows], y[rows])]] += 1
+    return on / np.maximum(drawn, 1)
+
+
+def analyze_tradeoff(
+    table: ScalingTable, region: str, threshold: float = 0.7, bootstrap: int = 1000, seed: int = 0, cluster: bool = True
+) -> Tradeoff:
+    """Everything about accuracy and alignment in one region; rows without accuracy or score are left out, counted."""
+    rows = table.select(region=region).require("accuracy", "score")
+    x, y = rows.values("accuracy"), rows.values("score")
+    high = x > threshold
+    options = {"bootstrap": bootstrap, "seed": seed, "cluster": cluster}
+    everything = correlate(rows, bootstrap, seed, cluster)
+    if everything is None:
+        raise ValueError(f"{len(rows)} models have accuracy and score in region {region!r}; 4 are needed at least")
+    clusters = _clusters(rows, cluster)
+    weights = bootstrap_weights(clusters, np.zeros_like(clusters), min(bootstrap, 200), seed)
+    families = {str(f): c for f, part in rows.group("family") if (c := correlate(part, **options))} if "family" in rows.columns else {}  # type: ignore[arg-type]
+    return Tradeoff(
+        region, threshold, everything, correlate(rows.where(~high), bootstrap, seed, cluster),
+        correlate(rows.where(high), bootstrap, seed, cluster), fit_break(rows, bootstrap, seed, cluster),
+        tuple(int(i) for i in pareto_front(x, y)), front_shares(x, y, weights), families, rows,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """A baseline and its treated twin: (accuracy, score) of each, and what they share."""
+
+    name: str
+    baseline: tuple[float, float]
+    treated: tuple[float, float]
+
+
+def treatment_arrows(
+    table: ScalingTable, treated_where: dict[str, object], baseline_where: dict[str, object],
+    match: Sequence[str] = ("family", "arch", "size", "dataset", "images_per_class", "seed"),
+) -> tuple[Arrow, ...]:  # fmt: skip
+    """Arrows from each baseline to the treated run that agrees with it in the columns of `match` that there are."""
+    keys = [name for name in match if name in table.columns]
+    base = table.select(**baseline_where).require("accuracy", "score").frame
+    treated = table.select(**treated_where).require("accuracy", "score").frame
+    if not keys:
+        raise ValueError(f"none of {list(match)} is a column of the table; give match=[...]")
+    first, second = (f.groupby(keys, dropna=False)[["accuracy", "score"]].mean().reset_index() for f in (base, treated))
+    both = first.merge(second, on=keys, suffixes=("_base", "_treated"))
+    return tuple(
+        Arrow(" ".join(str(row[k]) for k in keys), (row["accuracy_base"], row["score_base"]),
+              (row["accuracy_treated"], row["score_treated"]))
+        for _, row in both.iterrows()
+    )  # fmt: skip

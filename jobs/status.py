@@ -1,0 +1,62 @@
+"""Where a study stands, and MLflow's UI on its store."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from jobs.run import open_work, study_storage
+from scaling.errors import StudyError
+from scaling.records import ResultsStore
+from scaling.study import StudySpec, expand_study
+from scaling.tracking import tracking_uri
+
+
+def print_status(study: StudySpec, console: Console) -> None:
+    """One line a run that is not finished and scored, and the counts."""
+    store = ResultsStore(study_storage(study))
+    runs = expand_study(study)
+    records = store.read_runs(run.run_id for run in runs)
+    work = open_work(study, store)
+    unscored = {run_id for run_id, _ in work.score}
+    states = {}
+    for run in runs:
+        record = records.get(run.run_id)
+        state = "open" if record is None else record.status
+        states[run.run_id] = "finished, to be scored" if state == "finished" and run.run_id in unscored else state
+    table = Table("run", "what", "state", "reason", box=box.SIMPLE_HEAD)
+    for run in runs:
+        if states[run.run_id] != "finished":
+            record = records.get(run.run_id)
+            table.add_row(run.run_id, run.label(), states[run.run_id], (record and record.reason) or "")
+    if table.row_count:
+        console.print(table)
+    counts = {state: list(states.values()).count(state) for state in dict.fromkeys(states.values())}
+    summary = ", ".join(f"{count} {state}" for state, count in counts.items())
+    console.print(f"{study.name}: {len(runs)} runs: {summary}; {len(work.score)} checkpoints to score", highlight=False)
+
+
+def serve_ui(study: StudySpec, port: int) -> int:
+    """Run MLflow's server on the study's SQLite store until it is interrupted; its exit status.
+
+    Raises:
+        StudyError: the study is tracked by a server (open that), or has no store yet.
+    """
+    storage = study_storage(study)
+    uri = tracking_uri(study, storage)
+    if uri.startswith(("http://", "https://")):
+        raise StudyError(f"study '{study.name}' is tracked at {uri}; open that address in a browser")
+    if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
+        raise StudyError(f"study '{study.name}' has no MLflow store at {uri} yet; run it first: scaling run STUDY")
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
+    print(f"MLflow UI for study '{study.name}': http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    try:
+        return subprocess.call([*command, "--port", str(port), "--workers", "1"], env=environment)
+    except KeyboardInterrupt:
+        return 0

@@ -1,0 +1,98 @@
+"""A study small enough to train in a test, its runs, its data and its folder."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from PIL import Image
+
+from scaling.data.images import ImageData, load_images
+from scaling.storage import Storage
+from scaling.study import DatasetSpec, RunSpec, StudySpec, expand_study, parse_study
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "dataset": "digits",
+    "models": [{"family": "resnet", "depth": 10, "sizes": [2]}],
+    "data_sizes": [2],
+    "training": {"epochs": 2, "batch_size": 10, "lr": 0.05},
+    "benchmarks": ["simulated-ventral-stream.IT"],
+}
+
+
+@pytest.fixture(scope="session")
+def make_study() -> Callable[..., StudySpec]:
+    """The tiny study with some of its fields replaced."""
+    return lambda **changes: parse_study({**TINY, **changes})
+
+
+@pytest.fixture(scope="session")
+def make_run(make_study: Callable[..., StudySpec]) -> Callable[..., RunSpec]:
+    """The first run of the tiny study with some of the study's fields replaced."""
+    return lambda **changes: expand_study(make_study(**changes))[0]
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path / "results" / "tiny")
+
+
+@pytest.fixture
+def write_study(tmp_path: Path) -> Callable[..., Path]:
+    """Write the tiny study's file, some fields replaced; its results go below the test's own folder."""
+
+    def write(**changes: Any) -> Path:
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump({**TINY, "storage": str(tmp_path / "results"), **changes}))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def digits_data() -> ImageData:
+    return load_images(DatasetSpec(name="digits"), Path("no such folder"))
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[..., bytes]:
+    """(height, width, 3) uint8 as the bytes of an image file."""
+
+    def encode_image(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, kind)
+        return buffer.getvalue()
+
+    return encode_image
+
+
+@pytest.fixture(scope="session")
+def write_hf() -> Callable[..., Path]:
+    """Write one Parquet shard in the Hugging Face layout: an image struct, a ClassLabel and another integer column."""
+
+    def write(path: Path, coded: list[bytes | None], labels: list[int]) -> Path:
+        features = {"picture": {"_type": "Image"}, "kind": {"_type": "ClassLabel", "names": ["a", "b", "c"]}}
+        image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        schema = pa.schema(
+            [("picture", image), ("weight_g", pa.int64()), ("kind", pa.int64())],
+            metadata={"huggingface": json.dumps({"info": {"features": features}})},
+        )
+        rows = {
+            "picture": [{"bytes": data, "path": None} for data in coded],
+            "weight_g": list(range(len(labels))),
+            "kind": labels,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(rows, schema=schema), path)
+        return path
+
+    return write

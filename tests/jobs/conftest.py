@@ -1,0 +1,12 @@
+"""Puts this folder's helpers on the path and offers their fixture."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from tests_jobs import quickstart  # noqa: E402
+
+__all__ = ["quickstart"]
