@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from analysis.forms import Array
+from analysis.resample import bca_interval
 
 
 class _Answer(BaseModel):
@@ -32,12 +33,19 @@ class Estimate(_Answer):
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
-def estimate(value: float, draws: Array, level: float) -> Estimate:
-    """Percentile interval of draws (any shape) around a value; infinite draws count."""
-    if not np.size(draws) or np.ndim(draws) == 0:
+def estimate(value: float, draws: Array, level: float, left_out: Array | None = None) -> Estimate:
+    """A value with the interval of its draws: BCa with jackknife values `left_out`, percentile without.
+
+    Draws and jackknife values of any shape; infinite draws count. No draws, no interval.
+    """
+    draws = np.asarray(draws, dtype=np.float64).ravel()
+    if not draws.size:
         return Estimate(value=float(value))
-    tail = (1 - level) / 2
-    low, high = np.quantile(np.asarray(draws).ravel(), [tail, 1 - tail], method="nearest")
+    if left_out is None:
+        tail = (1 - level) / 2
+        low, high = np.quantile(draws, [tail, 1 - tail], method="nearest")
+    else:
+        low, high = bca_interval(draws, value, np.asarray(left_out).ravel(), level)
     return Estimate(value=float(value), low=float(low), high=float(high))
 
 
@@ -112,7 +120,9 @@ class Reach(_Answer):
             return f"unreachable: asymptote {self.asymptote.text('.3f')}"
         factor = self.extrapolation.get("flops", 1.0)
         beyond = f", {factor:.3g}x beyond the measured compute" if factor > 1 else ""
-        return f"{self.flops.text()} FLOP for a score of {self.score:g} (asymptote {self.asymptote.text('.3f')}){beyond}"
+        return (
+            f"{self.flops.text()} FLOP for a score of {self.score:g} (asymptote {self.asymptote.text('.3f')}){beyond}"
+        )
 
 
 def _plain(values: Mapping[str, Any]) -> str:

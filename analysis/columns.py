@@ -96,8 +96,8 @@ def _number(values: pd.Series, name: str, where: str) -> pd.Series:
     number = pd.to_numeric(values, errors="coerce").astype(np.float64)
     lost = number.isna() & values.notna()
     if lost.any():
-        row = lost.idxmax()
-        raise ValueError(f"{name}={values[row]!r} (row {row} of {where}) is no number; unit: {NUMERIC[name].unit}")
+        row = int(np.argmax(lost.to_numpy()))
+        raise ValueError(f"{name}={values.iloc[row]!r} (row {row} of {where}) is no number; unit: {NUMERIC[name].unit}")
     return number
 
 
@@ -106,10 +106,10 @@ def _limits(values: pd.Series, name: str, where: str) -> None:
     low = values <= column.low if column.open_low else values < column.low
     bad = low | (values > column.high) | np.isinf(values)
     if bad.any():
-        row = bad.idxmax()
+        row = int(np.argmax(bad.to_numpy()))
         limit = f"{'above' if column.open_low else 'at least'} {column.low:g}, at most {column.high:g}, and finite"
         raise ValueError(
-            f"{name}={values[row]:g} (row {row} of {where}; {int(bad.sum())} such rows) must be {limit} "
+            f"{name}={values.iloc[row]:g} (row {row} of {where}; {int(bad.sum())} such rows) must be {limit} "
             f"[{column.unit}]{'; ' + column.remedy if column.remedy else ''}"
         )
 

@@ -70,12 +70,16 @@ def _forward_map(N: Array, D: Array, C: Array, per_image: Array) -> ComputeMap:
     gamma, intercept, spread = _line(np.log(models[:, 0]), np.log(models[:, 1]))
     factor = float(np.exp(np.median(np.log(C / (per_image * D)))))
     source = f"{factor:.3g} · flops_per_image(N) · samples_seen, {len(models)} models"
-    return ComputeMap(kind="forward", m=factor * float(np.exp(intercept)), n=1.0, gamma=gamma, spread=spread, source=source)
+    return ComputeMap(
+        kind="forward", m=factor * float(np.exp(intercept)), n=1.0, gamma=gamma, spread=spread, source=source
+    )
 
 
 def _line(x: Array, y: Array) -> tuple[float, float, float]:
     """Slope, intercept and exp(residual s.d.) of least squares; a slope of compute in size must be positive."""
     slope, intercept = np.polyfit(x, y, 1)
     if slope <= 0:
-        raise ValueError(f"compute falls with model size in these rows (slope {slope:.3g}); select one family or more sizes")
+        raise ValueError(
+            f"compute falls with model size in these rows (slope {slope:.3g}); select one family or more sizes"
+        )
     return float(slope), float(intercept), float(np.exp(np.std(y - slope * x - intercept)))

@@ -6,7 +6,9 @@ model size and data, and say so where the runs do not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from analysis.table import ScalingTable
 
 BANDS = 8  # assumption: bands of compute, evenly in ln C
 LEAST_PER_BAND = 5
+NEAR = 10.0  # assumption: ln L is a parabola in ln N within this factor of the best run's size
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Frontier:
 
 
 def isoflop_profiles(rows: ScalingTable) -> Frontier:
-    """In each band of compute a parabola of ln L in ln N; its minimum, if it lies inside the sizes tested."""
+    """In each band of compute a parabola of ln L in ln N around the best run; its minimum, if it lies inside the sizes tested."""
     return _frontier(rows, "isoFLOP profiles", _parabola)
 
 
@@ -54,37 +57,43 @@ def compute_envelope(rows: ScalingTable) -> Frontier:
     return _frontier(rows, "compute envelope", _best_run)
 
 
-def _frontier(rows: ScalingTable, method: str, find: object) -> Frontier:
+Find = Callable[[Array, Array, Array, float], tuple[float | None, str]]
+
+
+def _frontier(rows: ScalingTable, method: str, find: Find) -> Frontier:
     rows = rows.require("flops", "n_params", "samples_seen", "score")
     C, N, D, L = (rows.values(n) for n in ("flops", "n_params", "samples_seen", "score"))
     L = 1 - L
     edges = np.geomspace(C.min(), C.max() * (1 + 1e-9), BANDS + 1)
     profiles, reached = [], np.inf
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = (low <= C) & (high > C)
-        centre = float(np.sqrt(low * high))
+        centre = float(np.exp(np.log(C[inside]).mean())) if inside.any() else float(np.sqrt(low * high))
         if inside.sum() < LEAST_PER_BAND:
             profiles.append(Profile(centre, int(inside.sum()), None, None, f"fewer than {LEAST_PER_BAND} runs"))
             continue
-        n, reason = find(N[inside], L[inside], reached)  # type: ignore[operator]
+        n, reason = find(N[inside], C[inside], L[inside], reached)
         reached = min(reached, float(L[inside].min()))
         d = None if n is None else float(np.median((N * D)[inside] / C[inside]) * centre / n)
         profiles.append(Profile(centre, int(inside.sum()), n, d, reason))
     return Frontier(method, tuple(profiles), *_exponents(profiles))
 
 
-def _parabola(N: Array, L: Array, reached: float) -> tuple[float | None, str]:
+def _parabola(N: Array, C: Array, L: Array, reached: float) -> tuple[float | None, str]:
     x, y = np.log(N), np.log(np.clip(L, 1e-12, None))
+    near = np.abs(x - x[np.argmin(y)]) < np.log(NEAR)
+    x, y, compute = x[near], y[near], np.log(C[near] / C[near].mean())
     if len(np.unique(x)) < 4:
-        return None, "fewer than four sizes"
-    curvature, slope, _ = np.polyfit(x, y, 2)
+        return None, f"fewer than four sizes within {NEAR:g}x of the best"
+    columns = np.column_stack([x**2, x, np.ones_like(x), compute])  # compute varies a little within a band
+    curvature, slope = np.linalg.lstsq(columns, y, rcond=None)[0][:2]
     lowest = -slope / (2 * curvature) if curvature > 0 else np.nan
     if not x.min() < lowest < x.max():
         return None, "no minimum inside the sizes tested"
     return float(np.exp(lowest)), ""
 
 
-def _best_run(N: Array, L: Array, reached: float) -> tuple[float | None, str]:
+def _best_run(N: Array, C: Array, L: Array, reached: float) -> tuple[float | None, str]:
     best = int(np.argmin(L))
     return (float(N[best]), "") if L[best] < reached else (None, "a cheaper run did as well")
 

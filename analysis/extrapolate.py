@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -93,7 +94,6 @@ def compare_forms(
     return Extrapolation(limit, len(below), len(above), tuple(ordered))
 
 
-
 def _trial(
     form: str, axes: tuple[str, ...], base: FitSpec, rows: ScalingTable, below: ScalingTable, above: ScalingTable
 ) -> Trial:
@@ -104,11 +104,11 @@ def _trial(
         return Trial(form, axes, np.inf, np.inf, "no fit", np.inf, str(error))
     if law.status == "too few points":
         return Trial(form, axes, np.inf, np.inf, law.status, np.inf, law.reason)
-    error = np.abs(law.predict(**_axes(law, above)) - _measured(law, above))
-    return Trial(form, axes, float(np.median(error)), float(np.quantile(error, 0.9)), law.status, whole.diagnostics.aicc)
+    gap = np.abs(law.predict(**_axes(law, above)) - _measured(law, above))
+    return Trial(form, axes, float(np.median(gap)), float(np.quantile(gap, 0.9)), law.status, whole.diagnostics.aicc)
 
 
-def _axes(law: FittedLaw, rows: ScalingTable) -> Mapping[str, Array]:
+def _axes(law: FittedLaw, rows: ScalingTable) -> dict[str, Any]:
     return {name: rows.values(name) for name in law.axes}
 
 

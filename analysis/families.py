@@ -10,7 +10,6 @@ import numpy as np
 
 from analysis.allocation import Estimate, estimate
 from analysis.fit import fit_law
-from analysis.forms import Array
 from analysis.law import FittedLaw
 from analysis.table import ScalingTable
 
@@ -68,16 +67,17 @@ class FamilyComparison:
         return low <= flops <= high
 
     def crossings(self, beyond: float = 10.0) -> tuple[Crossing, ...]:
-        """Where each pair of families crosses, within the compute measured and `beyond` times past it."""
-        if len(self.laws) < 2:
-            return ()
-        low = min(law.ranges["flops"][0] for law in self.laws.values())
-        high = max(law.ranges["flops"][1] for law in self.laws.values()) * beyond
-        C, names = np.geomspace(low, high, GRID_POINTS), list(self.laws)
+        """Where each pair of families crosses, in the compute both were measured in and `beyond` times past it."""
+        names = list(self.laws)
         pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-        return tuple(c for a, b in pairs for c in self._cross(a, b, C))
+        return tuple(c for a, b in pairs for c in self._cross(a, b, beyond))
 
-    def _cross(self, a: str, b: str, C: Array) -> list[Crossing]:
+    def _cross(self, a: str, b: str, beyond: float) -> list[Crossing]:
+        ranges = [self.laws[name].ranges["flops"] for name in (a, b)]
+        low, high = max(r[0] for r in ranges), min(r[1] for r in ranges) * beyond
+        if high <= low:
+            return []
+        C = np.geomspace(low, high, GRID_POINTS)
         gap = self.laws[a].predict(flops=C) - self.laws[b].predict(flops=C)
         where = np.flatnonzero(np.sign(gap[:-1]) != np.sign(gap[1:]))
         draws = self.laws[a].predict_draws(flops=C) - self.laws[b].predict_draws(flops=C)

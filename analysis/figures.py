@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis.forms import Array
 from analysis.law import FittedLaw
 from analysis.recipe import Recipe
-from analysis.style import COLOURS, MARKERS, in_order, label, panels, title
+from analysis.style import COLOURS, MARKERS, in_order, label, legend, panels, title
 from analysis.table import ScalingTable
 
 CURVE_POINTS = 160
@@ -41,7 +41,8 @@ def plot_score_against_compute(
                 _optimum(panel, recipe, name if name in recipe.laws else None, part.values("flops"))
             _describe(panel, name, part, law)
             label(panel, "flops", "score")
-            panel.legend(loc="best", handlelength=1.6)
+            _frame(panel, part.values("score"))
+        legend(figure, axes)
         title(figure, heading, table.names_simulated())
     return figure
 
@@ -78,6 +79,13 @@ def _optimum(panel: Axes, recipe: Recipe, target: str | None, flops: Array) -> N
     if known:
         x, y = np.array(known).T
         panel.plot(x, y, "-.", color="#8c2d04", linewidth=1.4, label="compute-optimal N, D")
+
+
+def _frame(panel: Axes, score: Array) -> None:
+    """Keep the models in view where a band runs far off."""
+    margin = 0.5 * max(float(np.ptp(score)), 0.02)
+    low, high = panel.get_ylim()
+    panel.set_ylim(max(low, score.min() - margin), min(high, score.max() + margin))
 
 
 def _describe(panel: Axes, name: str, part: ScalingTable, law: FittedLaw | None) -> None:

@@ -71,9 +71,7 @@ class FitSpec(BaseModel):
         return (self.offset, self.offset)
 
 
-def fit_law(
-    rows: ScalingTable, form: str = "power_law", axes: Sequence[str] | str = (), **options: Any
-) -> FittedLaw:
+def fit_law(rows: ScalingTable, form: str = "power_law", axes: Sequence[str] | str = (), **options: Any) -> FittedLaw:
     """Fit a law to rows of a table: y = E + sum of power laws, Huber loss of ln(yhat) - ln(y), global minimum.
 
     rows: one row a model (average or select regions first, or give shared_by); form, axes, options: see FitSpec.
@@ -151,7 +149,9 @@ def _axis(rows: ScalingTable, name: str) -> Array:
         )
     if len(np.unique(x)) < 2:
         unit = NUMERIC[name].unit if name in NUMERIC else "its unit"
-        raise ValueError(f"{name} has one distinct value ({x[0]:g} {unit}) in {len(x)} rows; no law in {name} can be fitted")
+        raise ValueError(
+            f"{name} has one distinct value ({x[0]:g} {unit}) in {len(x)} rows; no law in {name} can be fitted"
+        )
     return x
 
 
@@ -194,7 +194,10 @@ def _resampled(spec: FitSpec, data: Data, task: Task, optima: Minima) -> tuple[A
 
 def _ranges(spec: FitSpec, data: Data) -> dict[str, tuple[float, float]]:
     """Smallest and largest of every numeric column that a recipe may ask about, over the rows fitted."""
-    names = {*spec.axes, *(n for n in ("flops", "n_params", "n_samples", "samples_seen", "epochs") if n in data.rows.columns)}
+    names = {
+        *spec.axes,
+        *(n for n in ("flops", "n_params", "n_samples", "samples_seen", "epochs") if n in data.rows.columns),
+    }
     found = {name: data.rows.values(name) for name in sorted(names)}
     return {n: (float(np.nanmin(v)), float(np.nanmax(v))) for n, v in found.items() if np.isfinite(v).any()}
 
@@ -207,9 +210,7 @@ def _unfitted(spec: FitSpec, data: Data, reason: str) -> FittedLaw:
                      data.y, _ranges(spec, data), int(data.clusters.max()) + 1, data.design.groups)  # fmt: skip
 
 
-def _law(
-    spec: FitSpec, data: Data, optima: Minima, draws: Array, left_out: Array, verdict: Verdict
-) -> FittedLaw:
+def _law(spec: FitSpec, data: Data, optima: Minima, draws: Array, left_out: Array, verdict: Verdict) -> FittedLaw:
     design, best = data.design, optima.theta[:1]
     residual = np.log(design.predict(best)[0]) - np.log(data.y)
     diagnostics = Diagnostics(

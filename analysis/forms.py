@@ -70,7 +70,7 @@ class Form:
         """Names of the parameters: E and coefficients per group, exponents and shapes shared."""
         names = _grouped("E", groups)
         for term in self.terms:
-            names += _grouped(term.coefficient, groups) + [term.exponent]
+            names += [*_grouped(term.coefficient, groups), term.exponent]
             names += [term.coordinate.shape] if term.coordinate.shape else []
         return tuple(names)
 
@@ -124,7 +124,7 @@ _PAIRS = (("n_params", "samples_seen"), ("n_params", "n_samples"))
 FORMS: dict[str, Form] = {
     form.name: form
     for form in (
-        Form("constant", "E", ("flops",), _ONE_AXIS + _PAIRS, (), "null model: no scaling"),
+        Form("constant", "E", ("flops",), (*_ONE_AXIS, *_PAIRS), (), "null model: no scaling"),
         Form("power_law", "E + A·x^-alpha", ("flops",), _ONE_AXIS, (Term("A", "alpha", (0,), PLAIN),),
              "Gokce & Schrimpf 2025, eq. of the compute fits"),
         Form("shifted_power_law", "E + A·(x + shift)^-alpha", ("flops",), _ONE_AXIS,
@@ -255,36 +255,44 @@ class Design:
         return (phi, 1.0) if term.coordinate is SHIFTED else (np.full_like(phi, self.reference[k]), 0.0)
 
     def retract(self, theta: Array, step: Array, lower: Array) -> Array:
-        """theta moved by `step` along a curve that keeps, to second order, level and slope at the middle of the data.
+        """theta moved by `step` along a curve that keeps level and slope at the middle of the data to second order.
 
         E, A and alpha trade off along a bent valley: E + A e^(-alpha u) keeps its level c = E + A' and its slopes
-        s = alpha A', A' = A e^(-alpha u0), while the exponent moves. The step is taken in (c, s, alpha) and mapped
-        back; an offset below its limit stays there and gives its share to the terms.
+        s = alpha A', A' = A e^(-alpha u0), while the exponent moves. So the step is taken in (c, s, alpha) and mapped
+        back; an offset below its limit stays there and gives its share to the terms. Straight where E rests on it.
         """
         moved, G = theta + step, self.n_groups
-        level, parts = moved[:, :G].copy(), []
-        bound = theta[:, :G] <= lower[:, :G]
-        for k in range(len(self.form.terms)):
-            w = self.where(k)
-            middle, alpha = self.middle[k], theta[:, [w.start + G]]
-            alpha_next = np.maximum(moved[:, [w.start + G]], 0.1 * alpha + 1e-12)
-            height = np.exp(theta[:, w.start : w.start + G] - alpha * middle)
-            change = step[:, w.start : w.start + G] - step[:, [w.start + G]] * middle
-            level += height * (1.0 + change)
-            slope = alpha * height * np.exp(np.clip(change, -3.0, 3.0)) + step[:, [w.start + G]] * height
-            straight = bound | (alpha < 1e-9) | (slope <= 0) | (alpha_next >= EXPONENT_LIMIT)
-            straight = np.broadcast_to(straight.any(axis=1, keepdims=True), straight.shape)
-            bent = np.where(straight, height * np.exp(np.clip(change, -3.0, 3.0)), slope / alpha_next)
-            parts.append((w, middle, np.where(straight[:, :1], moved[:, [w.start + G]], alpha_next), bent))
-        total = sum(part[3] for part in parts)
-        low = lower[:, :G]
+        if not self.form.terms:
+            return moved
+        low, bound = lower[:, :G], theta[:, :G] <= lower[:, :G]
+        bent = [self._bend(k, theta, step, bound) for k in range(len(self.form.terms))]
+        level = moved[:, :G] + sum(change for _, _, change in bent)
+        total = sum(height for _, height, _ in bent)
         offset = np.where(bound, moved[:, :G], level - total)
-        shrink = np.where(~bound & (offset < low) & (level > low), (level - low) / total, 1.0)
+        spent = ~bound & (offset < low) & (level > low)
+        shrink = np.where(spent, (level - low) / np.maximum(total, LEAST), 1.0)
         moved[:, :G] = np.maximum(offset, low)
-        for w, middle, alpha, bent in parts:
-            moved[:, [w.start + G]] = alpha[:, :1]
-            moved[:, w.start : w.start + G] = np.log(bent * shrink) + alpha[:, :1] * middle
+        for k, (alpha, height, _) in enumerate(bent):
+            start = self.where(k).start
+            moved[:, [start + G]] = alpha
+            moved[:, start : start + G] = np.log(height * shrink) + alpha * self.middle[k]
         return moved
+
+    def _bend(self, k: int, theta: Array, step: Array, bound: npt.NDArray[np.bool_]) -> tuple[Array, Array, Array]:
+        """Term k after a step: its exponent (P, 1), its height at the middle (P, G), and its part of the level there."""
+        start, G = self.where(k).start, self.n_groups
+        alpha, change_alpha = theta[:, [start + G]], step[:, [start + G]]
+        height = np.exp(theta[:, start : start + G] - alpha * self.middle[k])
+        change = step[:, start : start + G] - change_alpha * self.middle[k]
+        grown = height * np.exp(np.clip(change, -3.0, 3.0))
+        slope, exponent = alpha * grown + change_alpha * height, np.maximum(alpha + change_alpha, 0.1 * alpha + 1e-12)
+        straight = bound | (alpha < 1e-9) | (slope <= 0) | (exponent >= EXPONENT_LIMIT)
+        plain = straight.any(axis=1, keepdims=True)
+        return (
+            np.where(plain, alpha + change_alpha, exponent),
+            np.where(plain, grown, slope / exponent),
+            height * (1 + change),
+        )
 
     def natural(self, theta: Array) -> Array:
         """Parameters (P, p) in natural units: coefficients A = exp(a + alpha ln x_ref), shapes in axis units."""

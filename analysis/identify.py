@@ -46,7 +46,9 @@ def enough_points(design: Design, clusters: npt.NDArray[np.int64]) -> str | None
     """Why there are too few configurations or distinct x for the form; None where there are enough."""
     needed, there = design.n_params + SPARE_POINTS, int(clusters.max()) + 1
     if there < needed:
-        return f"{there} configurations; {design.form.name} has {design.n_params} parameters and needs {needed} at least"
+        return (
+            f"{there} configurations; {design.form.name} has {design.n_params} parameters and needs {needed} at least"
+        )
     for k, term in enumerate(design.form.terms):
         x = np.column_stack([design.X[i] for i in term.axes])
         distinct, wanted = len(np.unique(x, axis=0)), 3 + (len(design.form.terms) == 1)
@@ -62,7 +64,9 @@ def diagnose(task: Task, optima: Minima, clusters: npt.NDArray[np.int64]) -> Ver
     names = task.design.names
     if task.design.form.terms and numbers["aicc_constant"] - numbers["aicc"] < NULL_MARGIN:
         gap = numbers["aicc_constant"] - numbers["aicc"]
-        return Verdict("no scaling", f"a constant does as well (AICc {gap:+.1f}, {NULL_MARGIN:g} asked)", names, numbers)
+        return Verdict(
+            "no scaling", f"a constant does as well (AICc {gap:+.1f}, {NULL_MARGIN:g} asked)", names, numbers
+        )
     weak, lost = _profiles(task, best, clusters)
     natural = dict(zip(names, task.design.natural(best[None])[0], strict=True))
     lost += [f"{n} = {v:.0e}" for n, v in natural.items() if not abs(v) < HUGE]
@@ -141,7 +145,7 @@ def _profiles(task: Task, best: Array, clusters: npt.NDArray[np.int64]) -> tuple
         for array in (start, lower, upper):
             array[i, list(probe.where)] = probe.values
     held = Task(task.design, task.log_y, task.delta, lower, upper)
-    theta = held.solve(start, np.ones((1, len(task.log_y))), np.zeros(len(probes))).theta
+    theta = held.solve(start, np.ones((1, len(task.log_y))), np.zeros(len(probes), dtype=np.int64)).theta
     share = (int(clusters.max()) + 1) / len(clusters)
     flat = [p for p, t in zip(probes, theta, strict=True) if share * _ratio(task, best, t) < CHI2_95]
     lost = [p.lost for p in flat if p.lost]
@@ -182,7 +186,9 @@ def _probes(task: Task, best: Array) -> list[Probe]:
         probes += [Probe(term.exponent, (exponent,), (v,)) for v in values]
         axis = f"term {k + 1} ({term.coefficient}, {term.exponent})"
         probes.append(Probe(term.exponent, (exponent,), (EXPONENT_LIMIT,), f"{term.exponent} has no upper limit"))
-        probes.append(Probe(term.exponent, coefficients, tuple(task.lower[list(coefficients)]), f"{axis} is not needed"))
+        probes.append(
+            Probe(term.exponent, coefficients, tuple(task.lower[list(coefficients)]), f"{axis} is not needed")
+        )
         if term.coordinate.shape:
             values = best[w.stop - 1] - SHAPE_STEP, best[w.stop - 1] + SHAPE_STEP
             inside = [v for v in values if task.lower[w.stop - 1] < v < task.upper[w.stop - 1]]

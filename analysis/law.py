@@ -88,22 +88,27 @@ class FittedLaw:
     def formula(self) -> str:
         return find_form(self.spec.form).formula
 
-    def interval(self, name: str, level: float = 0.95, kind: IntervalKind = "percentile") -> tuple[float, float]:
-        """Confidence interval of a parameter; needs a fit with bootstrap > 0."""
+    def interval(self, name: str, level: float = 0.95, kind: IntervalKind = "bca") -> tuple[float, float]:
+        """Confidence interval of a parameter; needs a fit with bootstrap > 0.
+
+        BCa by default: with absolute residuals percentile intervals cover 97-98 % where 95 % is asked, BCa's 93-97 %.
+        """
         if name not in self.names:
             raise ValueError(f"the law has no parameter {name!r}; it has {', '.join(self.names)}")
         i = self.names.index(name)
         return self.derived_interval(self.estimate[i], self.draws[:, i], self.left_out[:, i], level, kind)
 
     def derived_interval(
-        self, value: float, draws: Array, left_out: Array, level: float = 0.95, kind: IntervalKind = "percentile"
+        self, value: float, draws: Array, left_out: Array, level: float = 0.95, kind: IntervalKind = "bca"
     ) -> tuple[float, float]:
         """Interval of anything computed from the parameters: its value, over draws (B,) and jackknife (G,)."""
         if not 0 < level < 1:
             raise ValueError(f"level={level} must lie between 0 and 1, as 0.95")
         if not len(draws):
             raise ValueError("no interval without draws; fit with bootstrap=1000")
-        return percentile_interval(draws, level) if kind == "percentile" else bca_interval(draws, value, left_out, level)
+        return (
+            percentile_interval(draws, level) if kind == "percentile" else bca_interval(draws, value, left_out, level)
+        )
 
     def draws_of(self, draws: Array | None = None) -> dict[str, Array]:
         """Bootstrap draws by parameter name, as columns (B, 1)."""
@@ -141,7 +146,7 @@ class FittedLaw:
 
     def residuals(self) -> Array:
         """ln(prediction) - ln(y) of each row fitted (n,)."""
-        X = {name: self.rows.values(name) for name in self.axes}
+        X: dict[str, Any] = {name: self.rows.values(name) for name in self.axes}
         if not self.groups:
             return np.log(self.predict(**X)) - np.log(self.y)
         member = self.rows.column(str(self.spec.shared_by)).astype(str).to_numpy()
@@ -175,7 +180,9 @@ class FittedLaw:
         for name, value in self.params.items():
             span = "  [{:.4g}, {:.4g}]".format(*self.interval(name)) if len(self.draws) else ""
             lines.append(f"  {name:<12}{value:>12.5g}{span}{'   weak' if name in self.verdict.weak else ''}")
-        lines.append(f"  {self.n_points} rows, {self.n_configurations} configurations, Huber loss {self.huber_loss:.6g}")
+        lines.append(
+            f"  {self.n_points} rows, {self.n_configurations} configurations, Huber loss {self.huber_loss:.6g}"
+        )
         lines.append(f"  status: {self.status}{': ' + self.reason if self.reason else ''}")
         lines += [f"  left out: {n} rows, {reason}" for reason, n in self.rows.left_out.items()]
         return "\n".join(lines)

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.forms import Array, Design
 from analysis.solver import WIDEST_DELTA, Minima, Problems, losses, minimize
+
+Indices = npt.NDArray[np.int64]
 
 EXPONENT_GRID = (0.02, 0.1, 0.3, 0.7, 1.5)
 EXPONENT_GRID_TWO = (0.05, 0.3, 1.0)
@@ -36,14 +39,14 @@ class Task:
     lower: Array
     upper: Array
 
-    def solve(self, start: Array, weights: Array, owner: Array | None = None, widest: float = WIDEST_DELTA) -> Minima:
+    def solve(self, start: Array, weights: Array, owner: Indices | None = None, widest: float = WIDEST_DELTA) -> Minima:
         """Minimize from `start` (P, p); problem i has row owner[i] (or i) of `weights`."""
         P = len(start)
         rows = np.arange(P) if owner is None else np.asarray(owner, dtype=np.int64)
-        limits = (np.broadcast_to(limit, start.shape) for limit in (self.lower, self.upper))
-        return minimize(Problems(self.design, self.log_y, weights, rows, start, *limits, self.delta, widest))
+        lower, upper = np.broadcast_to(self.lower, start.shape), np.broadcast_to(self.upper, start.shape)
+        return minimize(Problems(self.design, self.log_y, weights, rows, start, lower, upper, self.delta, widest))
 
-    def subset(self, rows: Array) -> Task:
+    def subset(self, rows: Indices) -> Task:
         """The same task on some of the points, with the same reference scales."""
         return Task(self.design.subset(rows), self.log_y[rows], self.delta, self.lower, self.upper)
 
@@ -53,7 +56,7 @@ def grid_starts(task: Task) -> Array:
     design, y = task.design, np.exp(task.log_y)
     terms = design.form.terms
     bottom, top = (np.array([f(y[hot > 0]) for hot in design.one_hot.T]) for f in (np.min, np.max))
-    choices = [OFFSET_GRID]
+    choices: list[tuple[float, ...]] = [OFFSET_GRID]
     for term in terms:
         choices += [EXPONENT_GRID if len(terms) == 1 else EXPONENT_GRID_TWO]
         choices += [SHAPE_GRID] if term.coordinate.shape else []
@@ -80,9 +83,9 @@ def solve_global(task: Task, weights: Array) -> Minima:
     start, n = grid_starts(task), len(task.log_y)
     if n > SCREEN_POINTS:
         rows = np.linspace(0, n - 1, SCREEN_POINTS).astype(np.int64)
-        screened = task.subset(rows).solve(start, weights[None, rows], np.zeros(len(start)))
+        screened = task.subset(rows).solve(start, weights[None, rows], np.zeros(len(start), dtype=np.int64))
         start = screened.theta[np.argsort(screened.loss, kind="stable")[:FINALISTS]]
-    found = task.solve(start, weights[None], np.zeros(len(start)))
+    found = task.solve(start, weights[None], np.zeros(len(start), dtype=np.int64))
     return distinct(found)
 
 
@@ -102,7 +105,7 @@ def solve_resamples(task: Task, weights: Array, optima: Minima) -> Minima:
     best = task.solve(bank[np.argmin(promise[:-1], axis=0)], weights)
     near = np.flatnonzero(promise[-1] < EDGE_PROMISE * best.loss)
     best = _improve(task, best, weights, np.tile(bank[-1], (len(near), 1)), near, WIDEST_DELTA)
-    active = np.arange(len(weights))
+    active: Indices = np.arange(len(weights), dtype=np.int64)
     for _ in range(ROUNDS):
         before = best.loss
         for start, near in _beside(task, best, weights, active):
@@ -113,7 +116,7 @@ def solve_resamples(task: Task, weights: Array, optima: Minima) -> Minima:
     return best
 
 
-def _beside(task: Task, best: Minima, weights: Array, active: Array) -> list[tuple[Array, Array]]:
+def _beside(task: Task, best: Minima, weights: Array, active: Indices) -> list[tuple[Array, Indices]]:
     """(starts, problems): others' most promising solutions whose exponent is larger, and smaller.
 
     The loss of absolute residuals has many shallow basins along the valley; theirs are the likeliest.
@@ -132,7 +135,7 @@ def _beside(task: Task, best: Minima, weights: Array, active: Array) -> list[tup
     return found
 
 
-def _improve(task: Task, best: Minima, weights: Array, start: Array, where: Array, widest: float) -> Minima:
+def _improve(task: Task, best: Minima, weights: Array, start: Array, where: Indices, widest: float) -> Minima:
     """The better, problem by problem, of what is known and of a fit of problems `where` from `start`."""
     if not len(where):
         return best
@@ -148,7 +151,7 @@ def edge_optimum(task: Task, start: Array) -> Array:
     return held.solve(theta[None], np.ones((1, len(task.log_y)))).theta[0]
 
 
-def _take_better(best: Minima, again: Minima, where: Array) -> Minima:
+def _take_better(best: Minima, again: Minima, where: Indices) -> Minima:
     gain = again.loss < best.loss[where]
     theta, loss, converged = best.theta.copy(), best.loss.copy(), best.converged.copy()
     theta[where[gain]], loss[where[gain]] = again.theta[gain], again.loss[gain]

@@ -69,7 +69,8 @@ def numeric_optimum(
         D = compute.samples(np.exp(log_n), flops)
         return evaluate_form(law, params, [np.exp(log_n), np.full_like(D, unique), D])
 
-    grid = np.linspace(*(np.log(10.0) * d for d in SEARCH_DECADES), SEARCH_POINTS)
+    low_n, high_n = SEARCH_DECADES
+    grid = np.log(10.0) * np.linspace(low_n, high_n, SEARCH_POINTS)
     best = np.argmin(loss(np.broadcast_to(grid, (*np.shape(params["E"])[:-1], SEARCH_POINTS))), axis=-1)
     step = grid[1] - grid[0]
     low, high = grid[best] - step, grid[best] + step

@@ -31,6 +31,7 @@ class LawRecord(BaseModel):
     axes: tuple[str, ...]
     params: dict[str, float]
     draws: dict[str, list[float]]
+    left_out: dict[str, list[float]]
     status: Status
     reason: str
     weak: tuple[str, ...]
@@ -43,7 +44,8 @@ class LawRecord(BaseModel):
         names = {n: n.removesuffix(f"[{group}]") for n in law.names if "[" not in n or n.endswith(f"[{group}]")}
         return cls(
             form=law.spec.form, axes=law.axes, params={names[n]: v for n, v in law.params.items() if n in names},
-            draws={names[n]: law.draws[:, law.names.index(n)].tolist() for n in names}, status=law.status,
+            draws={names[n]: law.draws[:, law.names.index(n)].tolist() for n in names},
+            left_out={names[n]: law.left_out[:, law.names.index(n)].tolist() for n in names}, status=law.status,
             reason=law.reason, weak=law.verdict.weak, n_configurations=law.n_configurations, group=group,
         )  # fmt: skip
 
@@ -51,16 +53,25 @@ class LawRecord(BaseModel):
     def usable(self) -> bool:
         return self.status in USABLE
 
+    @property
+    def n_draws(self) -> int:
+        return len(next(iter(self.draws.values()), []))
+
     def columns(self) -> dict[str, Array]:
-        """Draws as columns (B, 1)."""
-        return {name: np.asarray(values)[:, None] for name, values in self.draws.items()}
+        """Bootstrap draws and, below them, jackknife values of each parameter, as columns (B + G, 1)."""
+        return {name: np.array([*self.draws[name], *self.left_out[name]])[:, None] for name in self.draws}
+
+    def estimate(self, value: Any, columns: Array, level: float) -> Estimate:
+        """A derived quantity and its interval, from its value at `params` and at `columns()`."""
+        B = self.n_draws
+        return estimate(float(value), columns[:B], level, columns[B:])
 
     def misalignment(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Array:
         return evaluate_form(find_form(self.form), params, [axes[name] for name in self.axes])
 
     def asymptote(self, level: float) -> Estimate:
         """1 - E: the score of unlimited compute."""
-        return estimate(1 - self.params["E"], 1 - np.asarray(self.draws["E"]), level)
+        return self.estimate(1 - self.params["E"], 1 - self.columns()["E"], level)
 
 
 class Recipe(BaseModel):
@@ -72,7 +83,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = RECIPE_VERSION
+    version: Literal[1] = 1
     laws: dict[str, LawRecord]
     compute: ComputeMap | None
     compute_reason: str = ""
@@ -91,12 +102,18 @@ class Recipe(BaseModel):
         return cls._of(laws, law.rows, law.ranges, **options)
 
     @classmethod
-    def from_laws(cls, laws: Mapping[str, FittedLaw], **options: Any) -> Recipe:
-        """The recipe of several laws by target; the first target's rows give ranges, models and the compute map."""
+    def from_laws(cls, laws: Mapping[str, FittedLaw], group: str = "", **options: Any) -> Recipe:
+        """The recipe of several laws by target, or of one group of each (a family, with exponents shared over families).
+
+        The first target's rows (the group's rows, where one is named) give ranges, models and the compute map.
+        """
         if not laws:
             raise ValueError("a recipe needs one law at least")
         first = next(iter(laws.values()))
-        return cls._of({name: LawRecord.of(law) for name, law in laws.items()}, first.rows, first.ranges, **options)
+        rows = first.rows.select(**{str(first.spec.shared_by): group}) if group else first.rows
+        columns = {name: rows.values(name) for name in first.ranges}
+        ranges = {name: (float(np.nanmin(v)), float(np.nanmax(v))) for name, v in columns.items()}
+        return cls._of({name: LawRecord.of(law, group) for name, law in laws.items()}, rows, ranges, **options)
 
     @classmethod
     def _of(
@@ -136,13 +153,18 @@ class Recipe(BaseModel):
         assert self.compute is not None
         split = self._split(record, record.params, flops, images)
         draws = self._split(record, record.columns(), flops, images)
-        N, D = (estimate(float(v), d, self.level) for v, d in zip(split, draws, strict=True))
+        N, D = (record.estimate(v, d, self.level) for v, d in zip(split, draws, strict=True))
+        epochs = self._epochs(D.value, images)
         axes = {"n_params": N.value, "samples_seen": D.value, "flops": flops, "n_samples": min(images, D.value)}
         return Allocation(
-            flops=flops, n_params=N, samples_seen=D, scores=self._scores(axes, (record, draws)),
-            **self._epochs(D.value, images), extrapolation=self.extrapolation(axes),
+            flops=flops, n_params=N, samples_seen=D, scores=self._scores(axes),
+            n_samples=epochs[0], epochs=epochs[1], extrapolation=self.extrapolation({**axes, "epochs": epochs[1]}),
             gain_double=self._gain(record, axes), nearest=nearest_model(self.models, N.value),
         )  # fmt: skip
+
+    def split_reason(self, region: str | None = None) -> str:
+        """Why compute cannot be split for a target; empty where it can."""
+        return self._no_split(self.law(region))
 
     def _no_split(self, record: LawRecord) -> str:
         if not record.usable:
@@ -161,13 +183,13 @@ class Recipe(BaseModel):
         N, D = numeric_optimum(record.form, shaped, self.compute, flops, images)
         return (N[0], D[0]) if N.shape == (1,) else (N, D)
 
-    def _scores(self, axes: Mapping[str, Any], optimal: tuple[LawRecord, tuple[Array, Array]] | None) -> dict[str, Estimate]:
+    def _scores(self, axes: Mapping[str, Any]) -> dict[str, Estimate]:
         """Predicted score of each usable law at the allocation (its own draws give the interval)."""
         scores = {}
         for name, record in self.laws.items():
             if record.usable and all(np.isfinite(axes.get(axis, np.nan)) for axis in record.axes):
-                value = 1 - float(record.misalignment(record.params, axes))
-                scores[name] = estimate(value, 1 - record.misalignment(record.columns(), axes), self.level)
+                value, draws = (1 - record.misalignment(p, axes) for p in (record.params, record.columns()))
+                scores[name] = record.estimate(value, draws, self.level)
         return scores
 
     def _unsplit(self, flops: float, reason: str) -> Allocation:
@@ -177,19 +199,19 @@ class Recipe(BaseModel):
             largest = self.ranges["n_params"][1]
             D = float(self.compute.samples(largest, flops)) if self.compute else None
             fallback = {"what": "largest model tested", "n_params": largest, "samples_seen": D}
-        return Allocation(flops=flops, scores=self._scores(axes, None), extrapolation=self.extrapolation(axes),
+        return Allocation(flops=flops, scores=self._scores(axes), extrapolation=self.extrapolation(axes),
                           reason=reason, fallback=fallback)  # fmt: skip
 
-    def _epochs(self, samples_seen: float, images: float) -> dict[str, float | None]:
+    def _epochs(self, samples_seen: float, images: float) -> tuple[float | None, float | None]:
         """Unique images and epochs: all images at hand, repeated; or fewer, once."""
         if not np.isfinite(images) or images <= 0:
-            return {"n_samples": None, "epochs": None}
-        return {"n_samples": min(images, samples_seen), "epochs": max(1.0, samples_seen / images)}
+            return None, None
+        return min(images, samples_seen), max(1.0, samples_seen / images)
 
-    def extrapolation(self, axes: Mapping[str, float]) -> dict[str, float]:
+    def extrapolation(self, axes: Mapping[str, float | None]) -> dict[str, float]:
         """How many times beyond the measured range each axis lies (1 inside it)."""
-        inside = {n: self.ranges[n] for n in axes if n in self.ranges and np.isfinite(axes[n])}
-        return {n: float(max(1.0, axes[n] / high, low / axes[n])) for n, (low, high) in inside.items() if low > 0}
+        asked = {n: v for n, v in axes.items() if v and np.isfinite(v) and self.ranges.get(n, (0.0, 0.0))[0] > 0}
+        return {n: max(1.0, v / self.ranges[n][1], self.ranges[n][0] / v) for n, v in asked.items()}
 
     def _gain(self, record: LawRecord, axes: Mapping[str, float]) -> dict[str, Estimate]:
         """Score gained by doubling the parameters, or the samples, alone."""
@@ -198,8 +220,22 @@ class Recipe(BaseModel):
             more = {**axes, name: 2 * axes[name]}
             value, draws = (record.misalignment(p, axes) - record.misalignment(p, more)
                             for p in (record.params, record.columns()))  # fmt: skip
-            gains[name] = estimate(float(value), draws, self.level)
+            gains[name] = record.estimate(value, draws, self.level)
         return gains
+
+    def exponents(self, region: str | None = None) -> dict[str, Estimate]:
+        """a and b of N ∝ C^a and D ∝ C^b along the optimum of a chinchilla law; empty where there is no split."""
+        record = self.law(region)
+        if record.form != "chinchilla" or self._no_split(record):
+            return {}
+        assert self.compute is not None
+        gamma, n = self.compute.gamma, self.compute.n
+        out = {}
+        for name in ("n_params", "samples_seen"):
+            a, draws = (p["beta"] / (n * (p["alpha"] + gamma * p["beta"])) for p in (record.params, record.columns()))
+            value, column = (a, draws) if name == "n_params" else (1 / n - gamma * a, 1 / n - gamma * draws)
+            out[name] = record.estimate(value, np.asarray(column), self.level)
+        return out
 
     def flops_for(self, score: float, region: str | None = None) -> Reach:
         """Least compute that reaches a score, or "unreachable" with the asymptote that says why."""
@@ -211,15 +247,17 @@ class Recipe(BaseModel):
         if record.form not in ("chinchilla", "power_law", "shifted_power_law") or (
             record.form != "chinchilla" and record.axes != ("flops",)
         ):
-            return Reach(score=score, reason=f"a law of form {record.form} in {', '.join(record.axes)} has no inverse in compute")
+            return Reach(
+                score=score, reason=f"a law of form {record.form} in {', '.join(record.axes)} has no inverse in compute"
+            )
         if record.form == "chinchilla" and self._no_split(record):
             return Reach(score=score, reason=self._no_split(record))
         value, draws = self._reach(record, record.params, score), self._reach(record, record.columns(), score)
         asymptote = record.asymptote(self.level)
-        flops = estimate(float(value), draws, self.level) if np.isfinite(value) else None
+        flops = record.estimate(value, draws, self.level) if np.isfinite(value) else None
         factor = self.extrapolation({"flops": float(value)}) if flops else {}
         return Reach(score=score, flops=flops, asymptote=asymptote, extrapolation=factor,
-                     share_reached=float(np.isfinite(draws).mean()) if draws.size else None)  # fmt: skip
+                     share_reached=float(np.isfinite(draws[: record.n_draws]).mean()) if draws.size else None)  # fmt: skip
 
     def _reach(self, record: LawRecord, params: Mapping[str, Any], score: float) -> Array:
         if record.form == "chinchilla":
@@ -237,7 +275,9 @@ class Recipe(BaseModel):
         text = Path(path).read_text(encoding="utf-8")
         version = json.loads(text).get("version") if text.lstrip().startswith("{") else None
         if version != RECIPE_VERSION:
-            raise ValueError(f"{path} is no recipe of version {RECIPE_VERSION} (version: {version}); save it with Recipe.save")
+            raise ValueError(
+                f"{path} is no recipe of version {RECIPE_VERSION} (version: {version}); save it with Recipe.save"
+            )
         return cls.model_validate_json(text)
 
 

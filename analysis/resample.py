@@ -45,16 +45,26 @@ def percentile_interval(draws: Array, level: float) -> tuple[float, float]:
 
 
 def bca_interval(draws: Array, estimate: float, left_out: Array, level: float) -> tuple[float, float]:
-    """Bias-corrected and accelerated interval (Efron 1987, eq. 6.8).
+    """Bias-corrected and accelerated interval (Efron 1987, eq. 6.8); infinite draws count as such.
 
     draws: (B,) bootstrap values; estimate: value on all data; left_out: (G,) values with one cluster left out.
     """
-    ties = np.mean(draws == estimate)
-    bias = ndtri(np.clip(np.mean(draws < estimate) + ties / 2, 1 / (len(draws) + 1), len(draws) / (len(draws) + 1)))
-    deviation = left_out.mean() - left_out
-    spread = float(np.sum(deviation**2)) ** 1.5
-    acceleration = float(np.sum(deviation**3)) / (6 * spread) if spread > 0 else 0.0
+    below = np.mean(draws < estimate) + np.mean(draws == estimate) / 2
+    edge = 1 / (len(draws) + 1)
+    bias = float(ndtri(np.clip(below, edge, 1 - edge)))
     z = ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
-    shifted = bias + (bias + z) / np.maximum(1 - acceleration * (bias + z), 1e-6)
-    low, high = np.quantile(draws, ndtr(shifted))
+    shifted = bias + (bias + z) / np.maximum(1 - acceleration(left_out) * (bias + z), 1e-6)
+    low, high = np.quantile(draws, ndtr(shifted), method="nearest")
     return float(low), float(high)
+
+
+def acceleration(left_out: Array) -> float:
+    """Efron's acceleration from jackknife values (G,); 0 where they do not vary or are not finite."""
+    if not np.isfinite(left_out).all() or not len(left_out):
+        return 0.0
+    deviation = left_out.mean() - left_out
+    largest = float(np.max(np.abs(deviation)))
+    if largest == 0:
+        return 0.0
+    scaled = deviation / largest
+    return float(np.sum(scaled**3) / (6 * np.sum(scaled**2) ** 1.5))

@@ -108,7 +108,10 @@ class _State:
 
 
 def _solve_chunk(problems: Problems, chunk: slice, max_iterations: int) -> Minima:
-    theta, log_y = _clip(problems, chunk), np.broadcast_to(problems.log_y, (len(problems.start), problems.log_y.shape[-1]))
+    theta, log_y = (
+        _clip(problems, chunk),
+        np.broadcast_to(problems.log_y, (len(problems.start), problems.log_y.shape[-1])),
+    )
     out = Minima(theta.copy(), np.full(len(theta), np.inf), np.zeros(len(theta), dtype=bool))
     live = np.arange(len(theta))
     data = [problems.weights[problems.owner[chunk]], log_y[chunk], problems.lower[chunk], problems.upper[chunk]]

@@ -58,9 +58,7 @@ def _open(path: str) -> tuple[fs.FileSystem, str]:
     return fs.LocalFileSystem(), str(Path(path).absolute())
 
 
-def read_study(
-    study_dir: str, run_ids: Iterable[str] | None, all_epochs: bool
-) -> tuple[pd.DataFrame, dict[str, int]]:
+def read_study(study_dir: str, run_ids: Iterable[str] | None, all_epochs: bool) -> tuple[pd.DataFrame, dict[str, int]]:
     """Runs joined with their scores, and the number of runs or rows left out, by reason.
 
     Runs: study_dir/runs/*.parquet; scores: study_dir/scores/*.parquet, whose samples_seen, flops and accuracy are
@@ -87,7 +85,9 @@ def read_study(
     return frame.reset_index(drop=True), {reason: n for reason, n in left_out.items() if n}
 
 
-def _restrict(runs: pd.DataFrame, scores: pd.DataFrame, wanted: set[str], root: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _restrict(
+    runs: pd.DataFrame, scores: pd.DataFrame, wanted: set[str], root: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     absent = sorted(wanted - set(runs["run_id"]))
     if absent:
         raise ValueError(f"{len(absent)} of {len(wanted)} run_ids are not in {root}/runs, the first {absent[0]!r}")

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
-RC = {
+RC: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 7.5, "xtick.labelsize": 8,
     "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "grid.color": "0.9", "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False,
     "svg.fonttype": "none", "svg.hashsalt": "scaling", "figure.dpi": 110,
 }  # fmt: skip
 # Lightness falls in even steps, so that the order survives a grey print; markers tell the rest apart.
-COLOURS = ("#0b1f4b", "#8c2d04", "#1b7a6b", "#d9822b", "#7a6fc0", "#5fb3d9", "#c9b037", "#9aa0a6")
+COLOURS = ("#0b1f4b", "#8c2d04", "#1b7a6b", "#d9822b", "#7a6fc0", "#3a8fb7", "#a08a1c", "#7d8389")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 REGION_ORDER = ("V1", "V2", "V4", "IT", "behavior")
 LABELS = {
@@ -56,12 +60,29 @@ def label(axes: Axes, x: str, y: str, log: str = "x") -> None:
     """Axis labels with units; `log` names the logarithmic axes."""
     axes.set_xlabel(LABELS.get(x, x))
     axes.set_ylabel(LABELS.get(y, y))
-    if "x" in log:
-        axes.set_xscale("log")
-    if "y" in log:
-        axes.set_yscale("log")
+    for scale, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
+        if scale in log:
+            getattr(axes, f"set_{scale}scale")("log")
+            axis.set_major_locator(LogLocator(numticks=7))
+            axis.set_minor_formatter(NullFormatter())
+
+
+def legend(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
+    """One legend below all panels, each label once."""
+    handles: dict[str, Artist] = {}
+    for panel in axes:
+        for handle, text in zip(*panel.get_legend_handles_labels(), strict=True):
+            handles.setdefault(text, handle)
+    if handles:
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
 
 
 def title(figure: Figure, text: str, simulated: bool) -> None:
     """The figure's title; simulated benchmarks are named as such."""
     figure.suptitle(f"{text} — simulated benchmark" if simulated else text, fontsize=10)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure; the same figure gives the same SVG, byte by byte."""
+    with mpl.rc_context(RC):
+        figure.savefig(path, metadata={"Date": None} if str(path).endswith(".svg") else None)

@@ -122,6 +122,10 @@ class ScalingTable:
         renamed = self.column(column).replace(dict(names))
         return ScalingTable(self.frame.assign(**{column: renamed}), self.left_out)
 
+    def with_columns(self, **columns: Any) -> ScalingTable:
+        """The table with columns added or replaced: one value for all rows, or one a row."""
+        return ScalingTable(self.frame.assign(**columns), self.left_out)
+
     def group(self, *names: str) -> Iterator[tuple[Any, ScalingTable]]:
         """(value, table) for each value of a column, or (values, table) of several, in sorted order."""
         for name in names:
@@ -141,7 +145,7 @@ class ScalingTable:
         others = [name for name in table.columns if name not in MEASURED and name not in (column, *keys)]
         grouped = table.frame.groupby(keys, dropna=False, sort=False)
         steady = [name for name in others if (grouped[name].nunique(dropna=False) <= 1).all()]
-        frame = grouped.agg({"score": "mean", **{name: "first" for name in steady}}).reset_index()
+        frame = grouped.agg({"score": "mean", **dict.fromkeys(steady, "first")}).reset_index()
         frame[column] = "+".join(str(v) for v in table.unique(column)) if column == "region" else "mean"
         if "benchmark" in table.frame and column != "benchmark":
             frame["benchmark"] = " + ".join(str(v) for v in table.unique("benchmark"))
@@ -162,12 +166,15 @@ class ScalingTable:
         if "run_id" not in self.frame:
             keys += [name for name in ("samples_seen", "flops") if name in self.frame]
         if not keys:
-            return np.arange(len(self.frame))
-        return self.frame.groupby(keys, dropna=False, sort=False).ngroup().to_numpy(dtype=np.int64)
+            return np.arange(len(self.frame), dtype=np.int64)
+        codes = self.frame.groupby(keys, dropna=False, sort=False).ngroup()
+        return np.asarray(codes, dtype=np.int64)
 
     def names_simulated(self) -> bool:
         """Whether any benchmark is a simulated one."""
-        return any("simulated" in str(v).lower() for v in (self.unique("benchmark") if "benchmark" in self.frame else []))
+        return any(
+            "simulated" in str(v).lower() for v in (self.unique("benchmark") if "benchmark" in self.frame else [])
+        )
 
 
 def _add(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:

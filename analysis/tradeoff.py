@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from analysis.allocation import Estimate, estimate
 from analysis.forms import Array
@@ -21,6 +20,7 @@ from analysis.table import ScalingTable
 
 BREAK_GRID = 80
 LEAST_EACH_SIDE = 8
+BREAK_FLOOR = 0.2  # assumption: accuracy above which a turn is looked for
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,17 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Break:
-    """A continuous line of two slopes: where it breaks, the slopes, and the share of variance beyond one line."""
+    """A continuous line of two slopes: where it breaks, the slopes per unit of accuracy, the score at the break.
+
+    gain: share of one line's squared error that the break removes; start: accuracy from which models counted.
+    """
 
     at: Estimate
     slope_below: Estimate
     slope_above: Estimate
+    level: float
     gain: float
+    start: float = BREAK_FLOOR
 
     @property
     def turns(self) -> bool:
@@ -71,26 +76,25 @@ class Tradeoff:
 
 def spearman(x: Array, y: Array) -> float:
     """Spearman's rank correlation; nan where one side does not vary."""
-    return float(_weighted_correlation(rankdata(x), rankdata(y), np.ones((1, len(x))))[0])
-
-
-def _weighted_correlation(x: Array, y: Array, weights: Array) -> Array:
-    """Pearson correlation (B,) under weights (B, n)."""
-    total = weights.sum(axis=1)
-    mean_x, mean_y = weights @ x / total, weights @ y / total
-    cov = weights @ (x * y) / total - mean_x * mean_y
-    var_x, var_y = weights @ x**2 / total - mean_x**2, weights @ y**2 / total - mean_y**2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return cov / np.sqrt(np.maximum(var_x, 0) * np.maximum(var_y, 0))
+    return float(_resampled_spearman(x, y, np.ones((1, len(x))))[0])
 
 
 def _resampled_spearman(x: Array, y: Array, weights: Array) -> Array:
-    """Spearman of each resample (B,): ranks are taken anew in each, ties by their mean."""
-    out = np.empty(len(weights))
-    for b, w in enumerate(weights.astype(np.int64)):
-        rows = np.repeat(np.arange(len(x)), w)
-        out[b] = spearman(x[rows], y[rows])
-    return out
+    """Spearman of each resample (B,), with mean ranks for ties, from weights (B, n) without copying points."""
+    rank_x, rank_y = _weighted_ranks(x, weights), _weighted_ranks(y, weights)
+    total = weights.sum(axis=1, keepdims=True)
+    dx, dy = (r - (weights * r).sum(axis=1, keepdims=True) / total for r in (rank_x, rank_y))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale = np.sqrt((weights * dx**2).sum(axis=1) * (weights * dy**2).sum(axis=1))
+        return (weights * dx * dy).sum(axis=1) / scale
+
+
+def _weighted_ranks(x: Array, weights: Array) -> Array:
+    """Mean rank (B, n) of each value in a sample that holds it weights[b, i] times."""
+    values, group = np.unique(x, return_inverse=True)
+    held = np.zeros((len(weights), len(values)))
+    np.add.at(held.T, group, weights.T)
+    return (np.cumsum(held, axis=1) - held / 2 + 0.5)[:, group]
 
 
 def correlate(table: ScalingTable, bootstrap: int = 1000, seed: int = 0, cluster: bool = True) -> Correlation | None:
@@ -99,7 +103,9 @@ def correlate(table: ScalingTable, bootstrap: int = 1000, seed: int = 0, cluster
     if len(x) < 4:
         return None
     clusters = _clusters(table, cluster)
-    weights = bootstrap_weights(clusters, np.zeros_like(clusters), bootstrap, seed) if bootstrap else np.empty((0, len(x)))
+    weights = (
+        bootstrap_weights(clusters, np.zeros_like(clusters), bootstrap, seed) if bootstrap else np.empty((0, len(x)))
+    )
     draws = _resampled_spearman(x, y, weights)
     return Correlation(len(x), estimate(spearman(x, y), draws[np.isfinite(draws)], 0.95))
 
@@ -111,8 +117,10 @@ def _clusters(table: ScalingTable, cluster: bool) -> npt.NDArray[np.int64]:
 def fit_break(table: ScalingTable, bootstrap: int = 1000, seed: int = 0, cluster: bool = True) -> Break | None:
     """Least squares of score = a + b x + c max(x - t, 0) over a grid of t (Muggeo 2003), intervals by bootstrap.
 
-    None with fewer than LEAST_EACH_SIDE models on either side of every t.
+    Only models above BREAK_FLOOR count: below it alignment rises steeply from chance, and that knee would be the
+    break found. Slopes are per unit of accuracy. None with fewer than LEAST_EACH_SIDE models on either side of every t.
     """
+    table = table.where(table.values("accuracy") > BREAK_FLOOR)
     x, y = table.values("accuracy"), table.values("score")
     if len(x) < 2 * LEAST_EACH_SIDE + 2:
         return None
@@ -120,15 +128,15 @@ def fit_break(table: ScalingTable, bootstrap: int = 1000, seed: int = 0, cluster
     grid = np.unique(np.linspace(ordered[LEAST_EACH_SIDE], ordered[-LEAST_EACH_SIDE - 1], BREAK_GRID))
     clusters = _clusters(table, cluster)
     weights = bootstrap_weights(clusters, np.zeros_like(clusters), bootstrap, seed)
-    at, below, above, gain = _segments(x, y, np.concatenate([np.ones((1, len(x))), weights]), grid)
-    values = (estimate(float(v[0]), v[1:], 0.95) for v in (at, below, above))
-    return Break(*values, gain=float(gain[0]))
+    at, below, above, level, gain = _segments(x, y, np.concatenate([np.ones((1, len(x))), weights]), grid)
+    position, first, second = (estimate(float(v[0]), v[1:], 0.95) for v in (at, below, above))
+    return Break(position, first, second, level=float(level[0]), gain=float(gain[0]), start=float(x.min()))
 
 
-def _segments(x: Array, y: Array, weights: Array, grid: Array) -> tuple[Array, Array, Array, Array]:
-    """Best break, slopes and gain of each weighting (B,): weighted normal equations at each grid point."""
+def _segments(x: Array, y: Array, weights: Array, grid: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """Best break, slopes, level at the break and gain of each weighting (B,), by normal equations at each grid point."""
     best = np.full(len(weights), np.inf)
-    at, below, above = (np.full(len(weights), np.nan) for _ in range(3))
+    at, below, above, level = (np.full(len(weights), np.nan) for _ in range(4))
     line = _explained(np.column_stack([np.ones_like(x), x]), y, weights)[1]
     for t in grid:
         coefficients, left = _explained(np.column_stack([np.ones_like(x), x, np.maximum(x - t, 0)]), y, weights)
@@ -137,7 +145,8 @@ def _segments(x: Array, y: Array, weights: Array, grid: Array) -> tuple[Array, A
         at = np.where(better, t, at)
         below = np.where(better, coefficients[:, 1], below)
         above = np.where(better, coefficients[:, 1] + coefficients[:, 2], above)
-    return at, below, above, 1 - best / np.maximum(line, 1e-300)
+        level = np.where(better, coefficients[:, 0] + coefficients[:, 1] * t, level)
+    return at, below, above, level, 1 - best / np.maximum(line, 1e-300)
 
 
 def _explained(X: Array, y: Array, weights: Array) -> tuple[Array, Array]:
@@ -183,7 +192,11 @@ def analyze_tradeoff(
         raise ValueError(f"{len(rows)} models have accuracy and score in region {region!r}; 4 are needed at least")
     clusters = _clusters(rows, cluster)
     weights = bootstrap_weights(clusters, np.zeros_like(clusters), min(bootstrap, 200), seed)
-    families = {str(f): c for f, part in rows.group("family") if (c := correlate(part, **options))} if "family" in rows.columns else {}  # type: ignore[arg-type]
+    families = (
+        {str(f): c for f, part in rows.group("family") if (c := correlate(part, **options))}
+        if "family" in rows.columns
+        else {}
+    )  # type: ignore[arg-type]
     return Tradeoff(
         region, threshold, everything, correlate(rows.where(~high), bootstrap, seed, cluster),
         correlate(rows.where(high), bootstrap, seed, cluster), fit_break(rows, bootstrap, seed, cluster),

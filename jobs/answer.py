@@ -1,11 +1,16 @@
-"""What a study answers: the laws of every region, the recipe of every family, one figure a view."""
+"""What a study answers: laws of every region, a recipe a family, figures; fitted once, saved beside the results."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -13,53 +18,77 @@ from rich.table import Table
 from analysis import Allocation, FittedLaw, Recipe, ScalingTable, fit_law, plot_score_against_compute
 from jobs.run import study_storage
 from scaling.errors import StudyError
+from scaling.storage import Storage
 from scaling.study import StudySpec, expand_study
 
-ALL = "all families"
 BOOTSTRAP = 300
 BEYOND = 10.0  # the recipe printed at the end of a run is for this many times the largest run's compute
-FORMS = (("power_law", ("flops",)), ("chinchilla", ("n_params", "samples_seen")))
-TARGET_ORDER = ("IT", "behavior", "V4", "V2", "V1")
+LAWS_WIDTH = 100
+REGION_ORDER = ("V1", "V2", "V4", "behavior", "IT")
+FOLDER = "answer"
+ANSWER_VERSION = 1  # raise it when fits or their table change: saved answers are then made anew
+LEGEND = (
+    "L = E + A·C^-alpha a family; L = E + A·N^-alpha + B·D^-beta with exponents shared by the families;\n"
+    "[95 % bootstrap interval]; ~ weakly identified"
+)
+INDEX = f"{FOLDER}/index.json"
+
+Fitted = FittedLaw | str  # a law, or why the rows cannot be asked for one
+
+
+@dataclass(frozen=True)
+class StudyLaws:
+    """compute: (region, family) -> L = E + A·C^-alpha, each family alone.
+
+    size: region -> L = E + A·N^-alpha + B·D^-beta with E, A, B of each family and exponents shared by the families.
+    """
+
+    compute: dict[tuple[str, str], Fitted]
+    size: dict[str, Fitted]
 
 
 @dataclass(frozen=True)
 class StudyAnswer:
-    """Laws by (family, region): `compute_laws` L = E + A·C^-α, `size_laws` L = E + A·N^-α + B·D^-β; recipes by family.
+    """Recipes by family from L = E + A·N^-alpha + B·D^-beta, and the printed table of all laws.
 
-    Several benchmarks of one region enter as their mean. `refused`: why a family and region has no law at all, such
-    as a single model size.
+    target: the region that recipes are made for unless one is named (IT where it was scored); budget: compute of the
+    recipe shown at the end of a run. Several benchmarks of one region enter the fits as their mean.
     """
 
-    table: ScalingTable
-    refused: dict[tuple[str, str], str]
-    compute_laws: dict[tuple[str, str], FittedLaw]
-    size_laws: dict[tuple[str, str], FittedLaw]
+    target: str
+    regions: tuple[str, ...]
+    budget: float
+    laws: str
     recipes: dict[str, Recipe]
 
-    @property
-    def target(self) -> str:
-        """The region that recipes are made for unless one is named: IT where it was scored."""
-        scored = self.table.unique("region")
-        return next((region for region in TARGET_ORDER if region in scored), str(scored[0]))
-
     def allocate(self, flops: float, region: str | None = None, family: str | None = None) -> dict[str, Allocation]:
-        """The recipe's split of a budget, by family.
+        """The recipes' split of a budget, by family.
 
         Raises:
             StudyError: an unknown region or family (lists the known), flops not above 0.
         """
-        target = region or self.target
-        for kind, name, known in (("region", target, self.table.unique("region")), ("family", family, self.recipes)):
+        for kind, name, known in (("region", region, self.regions), ("family", family, tuple(self.recipes))):
             if name is not None and name not in known:
-                raise StudyError(f"unknown {kind} '{name}'; this study has {', '.join(map(str, known))}")
+                raise StudyError(f"unknown {kind} '{name}'; this study has {', '.join(known)}")
         try:
             return {
-                name: recipe.allocate(flops, target)
+                name: recipe.allocate(flops, region or self.target)
                 for name, recipe in self.recipes.items()
-                if family in (None, name)
+                if family in (None, name) and (region or self.target) in recipe.laws
             }
         except ValueError as error:
             raise StudyError(str(error)) from error
+
+
+def answer_study(study: StudySpec) -> StudyAnswer:
+    """The saved answer if it was made from the very scores that the store holds, else a new one, saved.
+
+    Raises:
+        StudyError: nothing is scored yet.
+    """
+    storage, table = study_storage(study), study_table(study)
+    mark = fingerprint(table)
+    return _load(storage, mark) or _fit_and_save(storage, table, mark)
 
 
 def study_table(study: StudySpec) -> ScalingTable:
@@ -71,41 +100,98 @@ def study_table(study: StudySpec) -> ScalingTable:
     run_ids = {run.run_id for run in expand_study(study)}
     try:
         table = ScalingTable.from_study(study_storage(study).uri, run_ids=run_ids)
-    except ValueError as error:
-        raise StudyError(f"study '{study.name}' has no scores to fit ({error}); run it first: scaling run STUDY") from error
+    except (ValueError, FileNotFoundError) as error:
+        raise StudyError(f"study '{study.name}' has no scores to fit ({error}); first: scaling run STUDY") from error
     if not len(table):
         raise StudyError(f"study '{study.name}' has no finished, scored run; run it first: scaling run STUDY")
     return table
 
 
-def answer_study(study: StudySpec, seed: int = 0) -> StudyAnswer:
-    """Fit every law of a study, for each family and for all together."""
-    table = study_table(study)
-    families = {str(name): table.select(family=name) for name in table.unique("family")}
-    groups = families if len(families) == 1 else {**families, ALL: table}
-    compute_laws: dict[tuple[str, str], FittedLaw] = {}
-    size_laws: dict[tuple[str, str], FittedLaw] = {}
-    refused: dict[tuple[str, str], str] = {}
-    for family, rows in groups.items():
-        for region, part in by_region(rows).items():
-            try:
-                compute_law, size_law = (
-                    fit_law(part, form, axes=axes, bootstrap=BOOTSTRAP, seed=seed) for form, axes in FORMS
-                )
-            except ValueError as error:
-                refused[family, region] = str(error)
-                continue
-            compute_laws[family, region], size_laws[family, region] = compute_law, size_law
-    recipes = {
-        family: Recipe.from_laws({region: law for (name, region), law in size_laws.items() if name == family})
-        for family in groups
-        if any(name == family for name, _ in size_laws)
+def fingerprint(table: ScalingTable) -> str:
+    """Changes with every value that a fit reads, and with how fits are made here."""
+    rows = table.frame.drop(columns=[name for name in ("train_s", "score_s", "spec") if name in table.columns])
+    text = rows.sort_values(["run_id", "benchmark"]).to_csv(index=False) + repr((ANSWER_VERSION, BOOTSTRAP))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def answer_files(storage: Storage) -> list[str]:
+    """Names of what was saved: recipes (JSON), the laws (text), figures (PNG)."""
+    return [f"{FOLDER}/{name}" for name in storage.names(FOLDER)]
+
+
+def _load(storage: Storage, mark: str) -> StudyAnswer | None:
+    if not storage.exists(INDEX):
+        return None
+    index = json.loads(storage.read_bytes(INDEX))
+    if index["fingerprint"] != mark:
+        return None
+    recipes = {}
+    for family, name in index["recipes"].items():
+        with storage.local_file(name) as path:
+            recipes[family] = Recipe.load(path)
+    laws = storage.read_bytes(f"{FOLDER}/laws.txt").decode()
+    return StudyAnswer(index["target"], tuple(index["regions"]), index["budget"], laws, recipes)
+
+
+def _fit_and_save(storage: Storage, table: ScalingTable, mark: str) -> StudyAnswer:
+    laws = fit_study(table)
+    recipes = study_recipes(laws, table)
+    regions = tuple(by_region(table))
+    budget = BEYOND * float(table.values("flops").max())
+    answer = StudyAnswer(regions[-1], regions, budget, laws_text(laws, table), recipes)
+    names = {family: f"{FOLDER}/recipe-{family}.json" for family in recipes}
+    for family, recipe in recipes.items():
+        with storage.new_file(names[family]) as path:
+            recipe.save(path)
+    for family in table.unique("family"):
+        with storage.new_file(f"{FOLDER}/score-against-compute-{family}.png") as path:
+            family_figure(laws, table, family).savefig(path, dpi=150, format="png")
+    storage.write_bytes(f"{FOLDER}/laws.txt", answer.laws.encode())
+    index = {"fingerprint": mark, "recipes": names, "target": answer.target, "regions": regions, "budget": budget}
+    storage.write_bytes(INDEX, json.dumps(index, indent=2).encode())
+    return answer
+
+
+def fit_study(table: ScalingTable, seed: int = 0) -> StudyLaws:
+    """Every law of a study, with bootstrap intervals."""
+    shared = "family" if len(table.unique("family")) > 1 else None
+    compute: dict[tuple[str, str], Fitted] = {}
+    size: dict[str, Fitted] = {}
+    for region, rows in by_region(table).items():
+        size[region] = _fit(rows, form="chinchilla", axes=("n_params", "samples_seen"), shared_by=shared, seed=seed)
+        for family, part in rows.group("family"):
+            compute[region, str(family)] = _fit(part, form="power_law", axes=("flops",), seed=seed)
+    return StudyLaws(compute, size)
+
+
+def _fit(rows: ScalingTable, **spec: Any) -> Fitted:
+    try:
+        return fit_law(rows, bootstrap=BOOTSTRAP, **spec)
+    except ValueError as error:  # rows that no law can be asked of, such as a single model size
+        return str(error)
+
+
+def study_recipes(laws: StudyLaws, table: ScalingTable) -> dict[str, Recipe]:
+    """One recipe a family, over all regions that have a law."""
+    fitted = {region: law for region, law in laws.size.items() if isinstance(law, FittedLaw)}
+    families = [str(family) for family in table.unique("family")]
+    grouped = len(families) > 1
+    return {family: Recipe.from_laws(fitted, group=family if grouped else "") for family in families if fitted}
+
+
+def family_figure(laws: StudyLaws, table: ScalingTable, family: str) -> Figure:
+    """Score against compute of one family, a panel a region; laws that the data do not identify are not drawn."""
+    usable = {
+        region: law
+        for (region, name), law in laws.compute.items()
+        if name == family and isinstance(law, FittedLaw) and law.usable
     }
-    return StudyAnswer(table, refused, compute_laws, size_laws, recipes)
+    heading = f"{family}: alignment against training compute"
+    return plot_score_against_compute(table.select(family=family), usable, heading=heading)
 
 
 def by_region(rows: ScalingTable) -> dict[str, ScalingTable]:
-    """One table a region; several benchmarks of a region enter as their mean."""
+    """One table a region, IT last; several benchmarks of a region enter as their mean."""
     regions = {str(region): part for region, part in rows.group("region")}
     return {
         region: part.mean_over("benchmark") if len(part.unique("benchmark")) > 1 else part
@@ -113,70 +199,69 @@ def by_region(rows: ScalingTable) -> dict[str, ScalingTable]:
     }
 
 
-def save_answer(answer: StudyAnswer, folder: Path) -> list[Path]:
-    """Write the recipes (JSON) and the figures (PNG); returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for family, recipe in answer.recipes.items():
-        files.append(folder / f"recipe-{family.replace(' ', '-')}.json")
-        recipe.save(files[-1])
-    whole = ALL if len(answer.table.unique("family")) > 1 else str(answer.table.unique("family")[0])
-    laws = {region: law for (family, region), law in answer.compute_laws.items() if family == whole}
-    parts = {family: law for (family, region), law in answer.compute_laws.items() if region == answer.target}
-    target = answer.table.select(region=answer.target)
-    figures = {
-        "score-by-region": plot_score_against_compute(answer.table, laws),
-        "score-by-family": plot_score_against_compute(
-            target, parts, by="family", heading=f"{answer.target} alignment against training compute"
-        ),
-    }
-    for name, figure in figures.items():
-        files.append(folder / f"{name}.png")
-        figure.savefig(files[-1], dpi=150)
-    return files
+def laws_text(laws: StudyLaws, table: ScalingTable) -> str:
+    """The table of laws, why some have no numbers, and what was left out of the fits."""
+    console = Console(file=io.StringIO(), width=LAWS_WIDTH)
+    simulated = " (simulated recordings)" if table.names_simulated() else ""
+    grid = Table(title=f"Laws of misalignment L = 1 - score{simulated}", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("region", "family", "runs", "alpha of C", "alpha of N", "beta of D"):
+        grid.add_column(column, no_wrap=True)
+    shown: set[str] = set()
+    for (region, family), law in laws.compute.items():
+        size = laws.size[region]
+        joint = [exponent(size, name) for name in ("alpha", "beta")] if region not in shown else ["", ""]
+        runs = str(law.n_configurations) if isinstance(law, FittedLaw) else ""
+        grid.add_row(region if region not in shown else "", family, runs, exponent(law, "alpha"), *joint)
+        shown.add(region)
+    console.print(grid)
+    console.print(LEGEND, highlight=False)
+    for reason in dict.fromkeys(law for law in (*laws.compute.values(), *laws.size.values()) if isinstance(law, str)):
+        console.print(f"no law: {reason}", highlight=False)
+    for reason, count in table.left_out.items():
+        console.print(f"left out: {count} x {reason}", highlight=False)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def exponent(law: Fitted, name: str) -> str:
+    """An exponent and its interval; the law's status where the data do not identify it."""
+    if isinstance(law, str):
+        return "no law"
+    if not law.usable:
+        return law.status
+    low, high = law.interval(name)
+    return f"{'' if law.status == 'ok' else '~ '}{law.params[name]:.2g} [{low:.2g}, {high:.2g}]"
 
 
 def print_answer(answer: StudyAnswer, console: Console) -> None:
     """The table of laws, then the recipe at ten times the largest run's compute."""
-    simulated = " (simulated recordings)" if answer.table.names_simulated() else ""
-    table = Table(title=f"Laws of misalignment L = 1 - score{simulated}, 95 % bootstrap intervals", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("region", "family", "models", "alpha of C", "alpha of N", "beta of D"):
-        table.add_column(column, no_wrap=True)
-    for (family, region), law in sorted(answer.compute_laws.items(), key=lambda item: _order(item[0][1])):
-        size_law = answer.size_laws[family, region]
-        table.add_row(
-            region, family, str(law.n_configurations),
-            exponent(law, "alpha"), exponent(size_law, "alpha"), exponent(size_law, "beta"),
-        )  # fmt: skip
-    console.print(table)
-    console.print("L = E + A·C^-alpha, and L = E + A·N^-alpha + B·D^-beta; weak: weakly identified", highlight=False)
-    for (family, region), reason in answer.refused.items():
-        console.print(f"no law for {region}, {family}: {reason}", highlight=False)
-    for reason, count in answer.table.left_out.items():
-        console.print(f"left out: {count} x {reason}", highlight=False)
-    budget = BEYOND * float(answer.table.values("flops").max())
-    print_recipe(answer.allocate(budget), budget, answer.target, console)
+    console.print(answer.laws, highlight=False, markup=False, soft_wrap=True)
+    print_recipe(answer.allocate(answer.budget), answer.budget, answer.target, console)
 
 
-def exponent(law: FittedLaw, name: str) -> str:
-    """An exponent and its interval, 'weak' where it is weakly identified; the law's status where it has no number."""
-    if not law.usable:
-        return law.status
-    low, high = law.interval(name)
-    return f"{law.params[name]:.2g} [{low:.2g}, {high:.2g}]{'' if law.status == 'ok' else ' weak'}"
-
-
-def print_recipe(allocations: dict[str, Allocation], flops: float, region: str, console: Console) -> None:
-    """One column a family: the split of the budget, the predicted scores, how far it extrapolates."""
-    console.print(f"\nRecipe for {flops:.3g} FLOP, best for {region}", highlight=False)
+def print_recipe(allocations: Mapping[str, Allocation], flops: float, region: str, console: Console) -> None:
+    """One block a family: the split of the budget, the predicted scores, how far it extrapolates."""
+    console.print(f"Recipe for {flops:.3g} FLOP, best for {region}", highlight=False)
     for family, allocation in allocations.items():
         console.print(f"\n[bold]{family}[/bold]")
         console.print(allocation.text(), highlight=False, markup=False)
 
 
-def recipe_json(allocations: dict[str, Allocation], region: str) -> dict[str, Any]:
+def recipe_json(allocations: Mapping[str, Allocation], region: str) -> dict[str, Any]:
     return {"region": region, "families": {name: a.to_dict() for name, a in allocations.items()}}
 
 
+def local_copies(storage: Storage, folder: Path) -> list[Path]:
+    """The saved files on a local disk, copied into `folder` where the study's storage is remote."""
+    paths = []
+    for name in answer_files(storage):
+        if storage.is_local:
+            paths.append(Path(storage.path(name)))
+        else:
+            paths.append(folder / name.rpartition("/")[2])
+            paths[-1].write_bytes(storage.read_bytes(name))
+    return paths
+
+
 def _order(region: str) -> int:
-    return TARGET_ORDER[::-1].index(region) if region in TARGET_ORDER else len(TARGET_ORDER)
+    return REGION_ORDER.index(region) if region in REGION_ORDER else -1

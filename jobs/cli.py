@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,11 @@ from rich.console import Console
 from scaling.errors import StudyError
 from scaling.study import StudySpec, load_study
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 BAD_INPUT, INCOMPLETE = 2, 1
 PIPE_WIDTH = 120
+RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a submitted job's entry point
 
 app = typer.Typer(
     name="scaling",
@@ -33,7 +36,9 @@ DataDir = Annotated[
     typer.Option("--data-dir", envvar="SCALING_DATA_DIR", help="Where data sets lie [default: the user's cache]."),
 ]
 StorageOption = Annotated[str | None, typer.Option("--storage", help="Instead of the study file's storage.")]
-Address = Annotated[str | None, typer.Option("--address", help="A Ray cluster, host:port or 'auto' [default: start Ray here].")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="A Ray cluster, host:port or 'auto' [default: start Ray here].")
+]
 
 
 def bad_input_ends(command: Callable[P, R]) -> Callable[P, R]:
@@ -57,8 +62,16 @@ def terminal() -> Console:
 
 
 def read_study(path: Path, storage: str | None) -> StudySpec:
+    """The study, its storage overridden; inside a Ray job, whose folder is deleted, a relative path is refused."""
     study = load_study(path)
-    return study if storage is None else study.model_copy(update={"storage": storage})
+    study = study if storage is None else study.model_copy(update={"storage": storage})
+    relative = "://" not in study.storage and not Path(study.storage).expanduser().is_absolute()
+    if relative and RAY_JOB in os.environ:
+        raise StudyError(
+            f"storage='{study.storage}' is relative, and a Ray job's folder is deleted with it; "
+            "give --storage an absolute path that all nodes share, or a URI such as s3://bucket/folder"
+        )
+    return study
 
 
 def data_folder(data_dir: Path | None) -> Path:
@@ -86,12 +99,15 @@ def run(
     data_dir: DataDir = None,
     storage: StorageOption = None,
     mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Track in MLflow.")] = True,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Runs at once on a cluster that grows [default: what fits it now].")
+    ] = None,
 ) -> None:
     """Train and score what the study lacks, then fit its laws and print the recipe. Run again, it resumes."""
     from jobs.run import RunOptions, run_study
 
     spec = read_study(study, storage)
-    options = RunOptions(data_folder(data_dir), address, mlflow, terminal())
+    options = RunOptions(data_folder(data_dir), address, mlflow, concurrency, terminal())
     left = run_study(spec, options)
     if not left.is_empty:
         raise typer.Exit(INCOMPLETE)

@@ -37,9 +37,7 @@ def check_capacity(study: StudySpec, runs: Sequence[RunSpec], capacity: dict[str
         raise StudyError(problems[0])
 
 
-def capacity_problems(
-    study: StudySpec, runs: Sequence[RunSpec], capacity: dict[str, float], where: str
-) -> list[str]:
+def capacity_problems(study: StudySpec, runs: Sequence[RunSpec], capacity: dict[str, float], where: str) -> list[str]:
     """One line for every resource shape that does not fit, naming need, limit and remedy."""
     problems = []
     for shape in dict.fromkeys(run.resources for run in runs):
@@ -92,7 +90,7 @@ def _start_here(dashboard: bool) -> None:
     import ray
 
     cpus = len(os.sched_getaffinity(0))
-    ray.init(num_cpus=cpus, include_dashboard=dashboard, logging_level="error", log_to_driver=False)
+    ray.init(address="local", num_cpus=cpus, include_dashboard=dashboard, logging_level="error", log_to_driver=False)
 
 
 def _join(address: str) -> None:

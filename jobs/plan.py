@@ -144,7 +144,12 @@ def _capacity(study: StudySpec, runs: Sequence[RunSpec], address: str | None) ->
 
 
 def print_plan(plan: StudyPlan, console: Console) -> None:
-    table = Table(title=f"{len(plan.runs)} runs, {len(plan.done)} done", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=f"{len(plan.runs)} runs, {len(plan.done)} done",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     columns = ("run", "model", "seed", "N", "images", "samples", "C, FLOP", "GiB", "s", "")
     for column in columns:
         table.add_column(column, justify="left" if column in ("run", "model", "") else "right", no_wrap=True)

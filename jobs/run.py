@@ -58,11 +58,13 @@ def open_work(study: StudySpec, store: ResultsStore) -> OpenWork:
     scored = {(s.run_id, s.epoch, s.benchmark) for s in store.read_scores(records) if s.status == "scored"}
     benchmarks = benchmark_regions(study.benchmarks)
     train = tuple(run for run in runs if run.run_id not in records or records[run.run_id].status == "failed")
-    score = []
+    score: list[tuple[str, int]] = []
     for run in runs:
-        for epoch in _scorable_epochs(run, records.get(run.run_id)):
-            if any((run.run_id, epoch, name) not in scored for name in benchmarks):
-                score.append((run.run_id, epoch))
+        score += [
+            (run.run_id, epoch)
+            for epoch in _scorable_epochs(run, records.get(run.run_id))
+            if any((run.run_id, epoch, name) not in scored for name in benchmarks)
+        ]
     return OpenWork(train, tuple(score))
 
 
@@ -83,11 +85,15 @@ def _scorable_epochs(run: RunSpec, record: RunRecord | None) -> tuple[int, ...]:
 
 @dataclass
 class RunOptions:
-    """How a study is run, beside the study file."""
+    """How a study is run, beside the study file.
+
+    concurrency: runs at once on a cluster that grows when asked; None takes what fits the cluster as it is.
+    """
 
     data_dir: Path
     address: str | None = None
     use_mlflow: bool = True
+    concurrency: int | None = None
     console: Console = field(default_factory=Console)
 
 
@@ -122,6 +128,8 @@ def run_study(study: StudySpec, options: RunOptions) -> OpenWork:
     """
     storage = study_storage(study)
     storage.check_writable()
+    from jobs.answer import local_copies
+
     with storage.locked():
         store = ResultsStore(storage)
         check_study(study, options.data_dir)
@@ -133,28 +141,25 @@ def run_study(study: StudySpec, options: RunOptions) -> OpenWork:
         if not work.is_empty:
             _do(study, work, storage, tracker, options)
         left = open_work(study, store)
-        files = _answer(study, storage, options)
-        problem = tracker.close("FINISHED" if left.is_empty else "FAILED", files)
+        answered = _answer(study, options)
+        with tempfile.TemporaryDirectory() as folder:
+            files = local_copies(storage, Path(folder)) if answered else []
+            problem = tracker.close("FINISHED" if left.is_empty else "FAILED", files)
         _say_where(study, storage, left, problem, options)
         return left
 
 
-def _answer(study: StudySpec, storage: Storage, options: RunOptions) -> list[Path]:
-    """Fit, print and save the laws and recipes; local copies of what was saved."""
-    from jobs.answer import answer_study, print_answer, save_answer
+def _answer(study: StudySpec, options: RunOptions) -> bool:
+    """Fit, save and print the laws and recipes, if anything is scored."""
+    from jobs.answer import answer_study, print_answer
 
     try:
         answer = answer_study(study)
     except StudyError as error:
         options.console.print(f"no laws: {error}", highlight=False)
-        return []
+        return False
     print_answer(answer, options.console)
-    if storage.is_local:
-        return save_answer(answer, Path(storage.path("answer")))
-    files = save_answer(answer, Path(tempfile.mkdtemp()))
-    for file in files:
-        storage.write_bytes(f"answer/{file.name}", file.read_bytes())
-    return files
+    return True
 
 
 def _say_where(study: StudySpec, storage: Storage, left: OpenWork, problem: str | None, options: RunOptions) -> None:
@@ -180,7 +185,8 @@ def _do(study: StudySpec, work: OpenWork, storage: Storage, tracker: Tracker, op
     benchmarks = build_benchmarks(study.benchmarks, heldout, options.data_dir)
     dashboard = any(run.resources.workers > 1 for run in work.train)
     with ray_session(address, dashboard) as capacity:
-        check_capacity(study, work.train, capacity, "the cluster")
+        if options.concurrency is None:
+            check_capacity(study, work.train, capacity, "the cluster")
         _train_and_score(study, work, storage, tracker, options, (data, benchmarks, capacity))
 
 
@@ -196,7 +202,7 @@ def _train_and_score(
 
     from jobs.progress import StudyProgress
     from scaling.alignment.actors import ScoringPool
-    from scaling.train.schedule import expected_cost, train_runs
+    from scaling.train.schedule import concurrency, expected_cost, train_runs
 
     data, benchmarks, capacity = parts
     cost = {
@@ -209,8 +215,16 @@ def _train_and_score(
     with StudyProgress(options.console, cost, n_done) as progress:
         listener = StudyListener(storage, work, pool, tracker, progress)
         if work.train:
-            slots = training_capacity(study, capacity)
-            train_runs(work.train, data_ref, storage, listener, slots, cost, study.max_failures)
+            room = training_capacity(study, capacity)
+            train_runs(
+                work.train,
+                data_ref,
+                storage,
+                listener,
+                lambda shape: options.concurrency or concurrency(shape, room),
+                cost,
+                study.max_failures,
+            )
         listener.drain()
 
 

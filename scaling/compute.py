@@ -43,7 +43,8 @@ def training_memory(spec: ModelSpec, image_size: int, n_classes: int, batch: int
     """Bytes that one training step needs in float32: weights, gradients, optimizer state, saved activations.
 
     Activations are the distinct tensors that autograd saves in a forward pass of `batch` images, counted on the
-    meta device; the framework's own memory and workspaces come on top.
+    meta device; the framework's own memory and workspaces come on top. Attention counts its tokens x tokens
+    matrices, which fused kernels do not keep: for ViTs an upper bound.
     """
     import torch
 

@@ -190,9 +190,7 @@ class ResultsStore:
         with self.storage.new_file(name) as path:
             pq.write_table(table, path)
 
-    def _read_folder(
-        self, folder: str, kind: type[RecordT], wanted: typing.Callable[[str], bool]
-    ) -> list[RecordT]:
+    def _read_folder(self, folder: str, kind: type[RecordT], wanted: typing.Callable[[str], bool]) -> list[RecordT]:
         names = [name for name in self.storage.names(folder, ".parquet") if wanted(name)]
         return [record for name in names for record in self._read(f"{folder}/{name}", kind)]
 

@@ -48,7 +48,7 @@ class Storage:
     def child(self, *parts: str) -> Storage:
         """The same file system, some folders down."""
         base, mark, query = self.uri.partition("?")
-        return Storage("/".join([base.rstrip("/"), *parts]) + mark + query)
+        return Storage("/".join([base.removesuffix("/"), *parts]) + mark + query)
 
     def path(self, name: str = "") -> str:
         return f"{self.root.rstrip('/')}/{name}" if name else self.root

@@ -39,7 +39,7 @@ class Spec(BaseModel):
 class DatasetSpec(Spec):
     """A set of labelled images.
 
-    `name` alone is a built-in set ('digits'); with `path`, a Parquet file or folder in the Hugging Face layout
+    `name` alone is a built-in set ('digits'); with `path`, a folder of Parquet files in the Hugging Face layout
     (absolute, or relative to the data folder). `image_size` in pixels resizes; by default images stay as they are.
     """
 
@@ -229,7 +229,7 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
     """All runs of the grid, in the file's order.
 
     Raises:
-        StudyError: an override is impossible, a size cannot be built, or two cells of the grid are the same run.
+        StudyError: an override, a size, a checkpoint or a batch is impossible, or two cells of the grid are one run.
     """
     from scaling.models import check_model
 
@@ -247,6 +247,7 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
                 for seed in study.seeds
             ]
     _check_epochs(study, runs, where)
+    _check_batches(runs, where)
     twice = [run_id for run_id, count in Counter(run.run_id for run in runs).items() if count > 1]
     if twice:
         twin = next(run for run in runs if run.run_id == twice[0])
@@ -295,6 +296,17 @@ def _check_epochs(study: StudySpec, runs: list[RunSpec], where: str) -> None:
             )
 
 
+def _check_batches(runs: list[RunSpec], where: str) -> None:
+    """Batch norm needs two images a worker; data sizes that leave smaller batches are refused once they are known."""
+    for run in runs:
+        workers, batch = run.resources.workers, run.training.batch_size
+        if batch < 2 * workers:
+            raise StudyError(
+                f"batch_size={batch} leaves {workers} workers fewer than 2 images each ({run.label()}; {where}); "
+                "raise training.batch_size or lower resources.workers"
+            )
+
+
 def _override(base: SpecT, changes: dict[str, Any], where: str) -> SpecT:
     try:
         return type(base).model_validate({**base.model_dump(), **changes})
@@ -305,21 +317,34 @@ def _override(base: SpecT, changes: dict[str, Any], where: str) -> SpecT:
 def _explain(error: ValidationError, where: str) -> str:
     details = error.errors(include_url=False)
     inner = [detail for detail in details if not any(_inside(other["loc"], detail["loc"]) for other in details)]
-    return "\n".join(_explain_one(detail, error.title, where) for detail in inner)
+    problems: dict[tuple[Any, ...], list[Any]] = {}
+    for detail in inner:
+        problems.setdefault(_location(detail), []).append(detail)
+    return "\n".join(_explain_one(location, found, error.title, where) for location, found in problems.items())
 
 
 def _inside(location: tuple[Any, ...], outer: tuple[Any, ...]) -> bool:
     return len(location) > len(outer) and location[: len(outer)] == outer
 
 
-def _explain_one(detail: Any, title: str, where: str) -> str:
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
+def _location(detail: Any) -> tuple[Any, ...]:
+    """The field's path, without the name that pydantic appends for each branch of a number or 'all'."""
     if detail["type"] == "extra_forbidden":
-        owner = _owner(detail["loc"], title)
-        return f"unknown field '{field}' ({where}); {known_names(str(detail['loc'][-1]), owner.model_fields)}"
+        return tuple(detail["loc"])
+    return tuple(part for part in detail["loc"] if isinstance(part, int) or part.isidentifier())
+
+
+def _explain_one(location: tuple[Any, ...], found: list[Any], title: str, where: str) -> str:
+    """One field's problem; `found` holds one detail for every branch that its value could have been."""
+    detail = found[0]
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if detail["type"] == "extra_forbidden":
+        owner = _owner(location, title)
+        return f"unknown field '{field}' ({where}); {known_names(str(location[-1]), owner.model_fields)}"
     if detail["type"] == "missing":
         return f"field '{field}' is missing ({where}); add it"
-    message = detail["msg"].removeprefix("Value error, ")
+    others = [" or " + other["msg"].removeprefix("Input should be ") for other in found[1:]]
+    message = "".join([detail["msg"].removeprefix("Value error, "), *others])
     place = f"{field}={detail['input']!r}: " if field and detail["type"] != "value_error" else ""
     return f"{place}{message} ({where}{', ' + field if field and not place else ''}); correct it"
 

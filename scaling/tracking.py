@@ -23,6 +23,7 @@ METRICS_A_BATCH = 1000  # MLflow's own limit for log_batch
 PARAMS_A_BATCH = 100
 RUNS_A_PAGE = 1000
 RUN_TAG, KIND_TAG, DONE_TAG = "scaling.run_id", "scaling.kind", "scaling.logged"
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's view for training runs
 PAUSE_S = 30.0  # after a failure, so that a dead server costs a study little
 
 
@@ -52,14 +53,13 @@ def connect(uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     try:
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
-    except (MlflowException, OSError) as error:
+    except _store_errors() as error:
         raise StudyError(
             f"mlflow='{uri}' does not answer ({str(error).splitlines()[0]}); start it, correct the URI, "
             "or run with --no-mlflow and log by a later run"
@@ -75,7 +75,7 @@ class StudyLog:
         self.store = ResultsStore(storage)
         self.experiment_id = self._experiment(storage)
         there = self._existing()
-        self.parent_id = there.get(("study", study.name), ("", {}))[0] or self._create(study.name, "study", study.name)
+        self.parent_id = there.get(("study", study.name), ("", {}))[0] or self._create_parent()
         self.children = {name: child for (kind, name), child in there.items() if kind == "run"}
 
     def log_run(self, record: RunRecord) -> None:
@@ -114,7 +114,7 @@ class StudyLog:
             return str(found.experiment_id)
         local = storage.is_local and self.study.mlflow is None
         place = Path(storage.path("mlflow-artifacts")).as_uri() if local else None
-        return str(self.client.create_experiment(self.study.name, artifact_location=place))
+        return str(self.client.create_experiment(self.study.name, artifact_location=place, tags=EXPERIMENT_TAGS))
 
     def _existing(self) -> dict[tuple[str, str], tuple[str, dict[str, str]]]:
         """(kind, name) -> (MLflow's run id, tags) of everything logged before."""
@@ -129,6 +129,19 @@ class StudyLog:
             token = page.token
             if not token:
                 return found
+
+    def _create_parent(self) -> str:
+        """The study's own run, with what its runs have in common."""
+        from mlflow.entities import Param
+
+        parent = self._create(self.study.name, "study", self.study.name)
+        shown = self.study.model_dump(
+            mode="json", include={"dataset", "data_sizes", "seeds", "objective", "benchmarks"}
+        )
+        families = {f"models.{family.family}": list(family.sizes) for family in self.study.models}
+        params = [Param(key, str(value)[:6000]) for key, value in (shown | families).items()]
+        self.client.log_batch(parent, params=params)
+        return parent
 
     def _tag(self, child: str, tags: dict[str, str], key: str, value: str) -> None:
         self.client.set_tag(child, key, value)
@@ -152,7 +165,17 @@ class StudyLog:
     def _log_params(self, child: str, record: RunRecord) -> None:
         from mlflow.entities import Param
 
-        columns = ("family", "size", "depth", "dataset", "image_size", "images_per_class", "seed", "objective", "epochs")
+        columns = (
+            "family",
+            "size",
+            "depth",
+            "dataset",
+            "image_size",
+            "images_per_class",
+            "seed",
+            "objective",
+            "epochs",
+        )
         values = {column: getattr(record, column) for column in columns}
         values |= {"run_id": record.run_id, "spec": record.spec[:6000]}
         params = [Param(key, "all" if value is None and key == "images_per_class" else str(value))
@@ -221,8 +244,6 @@ class Tracker:
             log.log_scores(record, log.store.read_scores([run_id]))
 
     def _try(self, action: Any) -> None:
-        from mlflow.exceptions import MlflowException
-
         if time.monotonic() - self._failed_at < PAUSE_S:
             return
         try:
@@ -230,9 +251,19 @@ class Tracker:
                 assert self._client is not None
                 self._log = StudyLog(self._client, self._study, self._storage)
             action(self._log)
-        except (MlflowException, OSError) as error:
+        except StudyError as error:  # a damaged file of this run: the server is well, the other runs go on
+            self.problem = f"MLflow lacks a run ({error})"
+        except _store_errors() as error:
             self._failed_at = time.monotonic()
             self.problem = f"MLflow did not take everything ({str(error).splitlines()[0]})"
+
+
+def _store_errors() -> tuple[type[Exception], ...]:
+    """What MLflow's client raises when its server or database fails it."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, OSError
 
 
 def _score_tag(score: AlignmentRecord) -> str:

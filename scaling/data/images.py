@@ -200,12 +200,12 @@ def _stack(decoded: list[np.ndarray], size: int, places: list[str]) -> np.ndarra
 
 
 def _decode(coded: bytes | None, place: str, size: int | None) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(io.BytesIO(coded or b"")) as image:
             return _as_square(image, size)
-    except (UnidentifiedImageError, OSError) as error:
+    except Exception as error:  # Pillow raises many kinds on damaged files, SyntaxError among them
         raise StudyError(f"image cannot be decoded ({place}: {error}); fetch the file again") from error
 
 

@@ -29,9 +29,7 @@ def steps_per_epoch(n_samples: int, batch_size: int) -> int:
     return math.ceil(n_samples / batch_size)
 
 
-def to_input(
-    images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
-) -> torch.Tensor:
+def to_input(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> torch.Tensor:
     """(n, h, w, 3) uint8 -> normalised float32 (n, 3, h, w) on the device.
 
     `images` must be a copy (fancy indexing makes one): a tensor would otherwise share, and could overwrite, the

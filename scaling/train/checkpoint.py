@@ -67,9 +67,7 @@ def load_weights(storage: Storage, run_id: str, epoch: int) -> tuple[nn.Module, 
     return model.eval(), info
 
 
-def save_tensors(
-    storage: Storage, name: str, tensors: Mapping[str, torch.Tensor], header: dict[str, str]
-) -> None:
+def save_tensors(storage: Storage, name: str, tensors: Mapping[str, torch.Tensor], header: dict[str, str]) -> None:
     with storage.new_file(name) as path:
         save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, path, metadata=header)
 
@@ -125,8 +123,6 @@ def restore_random_state(tensors: Mapping[str, torch.Tensor], device: torch.devi
     torch.set_rng_state(tensors["random.cpu"])
     if device.type == "cuda" and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"], device)
-
-
 
 
 def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:

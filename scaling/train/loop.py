@@ -111,8 +111,9 @@ class Training:
         began = time.monotonic()
         epoch = self.state.epoch
         loss, lr = self._train_epoch(epoch)
-        if not math.isfinite(loss):
-            return self._diverge(epoch + 1, loss, lr, time.monotonic() - began)
+        broken = self._broken(loss)
+        if broken is not None:
+            return self._diverge(epoch + 1, broken, lr, time.monotonic() - began)
         self.state.epoch = epoch + 1
         accuracy = self._keep(epoch + 1) if epoch + 1 in self.run.keep_epochs else None
         record = self._epoch_record(epoch + 1, loss, lr, accuracy, time.monotonic() - began)
@@ -205,11 +206,19 @@ class Training:
             epoch_s=seconds,
         )
 
-    def _diverge(self, epoch: int, loss: float, lr: float, seconds: float) -> EpochRecord:
+    def _broken(self, loss: float) -> str | None:
+        """What is not finite after an epoch; the last step's damage shows only in the weights, alike in all workers."""
+        if not math.isfinite(loss):
+            return f"loss became {loss}"
+        if not bool(torch.stack([torch.isfinite(weight).all() for weight in self.model.parameters()]).all()):
+            return "a weight became infinite"
+        return None
+
+    def _diverge(self, epoch: int, broken: str, lr: float, seconds: float) -> EpochRecord:
         record = self._epoch_record(epoch, None, lr, None, seconds)
         self.state.history.append(record)
         self.state.train_s += seconds
-        self._finish("diverged", f"loss became {loss} in epoch {epoch} at lr={lr:.3g}; lower training.lr or clip_norm")
+        self._finish("diverged", f"{broken} in epoch {epoch} at lr={lr:.3g}; lower training.lr or clip_norm")
         return record
 
     def _finish(self, status: RunStatus, reason: str | None) -> None:

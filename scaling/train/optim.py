@@ -13,8 +13,8 @@ from scaling.study import TrainingSpec
 
 def build_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
     """SGD with momentum or AdamW; biases, norms and the family's own exceptions are not decayed."""
-    exempt = model.no_weight_decay() if callable(getattr(model, "no_weight_decay", None)) else ()
-    groups = param_groups_weight_decay(model, spec.weight_decay, exempt)
+    exempt: set[str] = getattr(model, "no_weight_decay", set)()  # timm's transformers name theirs
+    groups = param_groups_weight_decay(model, spec.weight_decay, no_weight_decay_list=exempt)
     if spec.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
     return torch.optim.AdamW(groups, lr=spec.lr)

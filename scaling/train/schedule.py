@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from scaling.records import EpochRecord
@@ -15,9 +15,9 @@ from scaling.study import ResourceSpec, RunSpec
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 
-from ray import tune  # noqa: E402
+from ray import tune
 
-from scaling.train.worker import RAY_FOLDER, RunTrainable, launch_distributed, ray_path  # noqa: E402
+from scaling.train.worker import RAY_FOLDER, RunTrainable, launch_distributed, ray_path
 
 HEAD = "node:__internal_head__"  # a resource that every Ray head has, 1.0: launchers run there and need no CPU
 LAUNCHER_SHARE = 0.001
@@ -41,7 +41,7 @@ def train_runs(
     data_ref: Any,
     storage: Storage,
     listener: Listener,
-    capacity: Mapping[str, float],
+    slots: Callable[[ResourceSpec], int],
     cost: Mapping[str, float],
     max_failures: int = 2,
 ) -> None:
@@ -52,7 +52,7 @@ def train_runs(
 
     Args:
         data_ref: object reference of the ImageData.
-        capacity: the CPUs and GPUs that training may use.
+        slots: how many runs of a resource shape may go on at once.
         cost: run_id -> expected time, in any unit: the longest run starts first, so that none is left over alone.
         max_failures: how often a run is started again after its process died.
     """
@@ -60,7 +60,7 @@ def train_runs(
     shapes = sorted({run.resources for run in runs}, key=lambda shape: shape.model_dump_json())
     for shape in shapes:
         group = sorted((run for run in runs if run.resources == shape), key=lambda run: cost[run.run_id], reverse=True)
-        _tune(group, shape, data_ref, storage, listener, concurrency(shape, capacity), max_failures)
+        _tune(group, shape, data_ref, storage, listener, slots(shape), max_failures)
     storage.delete_folder(RAY_FOLDER)
 
 
@@ -70,7 +70,7 @@ def expected_cost(run: RunSpec, n_samples: int) -> float:
 
 
 def concurrency(shape: ResourceSpec, capacity: Mapping[str, float]) -> int:
-    """How many runs of a shape fit at once; at least 1, since a cluster may still grow."""
+    """How many runs of a shape fit the CPUs and GPUs that training may use; at least 1."""
     fits = [capacity.get("CPU", 0) / (shape.workers * shape.cpus_per_worker)]
     if shape.gpus_per_worker:
         fits.append(capacity.get("GPU", 0) / (shape.workers * shape.gpus_per_worker))
@@ -117,9 +117,7 @@ def _placement(shape: ResourceSpec) -> tune.PlacementGroupFactory:
     if shape.workers > 1:
         return tune.PlacementGroupFactory([{HEAD: LAUNCHER_SHARE}])
     bundle = {"CPU": float(shape.cpus_per_worker)}
-    return tune.PlacementGroupFactory(
-        [bundle | ({"GPU": shape.gpus_per_worker} if shape.gpus_per_worker else {})]
-    )
+    return tune.PlacementGroupFactory([bundle | ({"GPU": shape.gpus_per_worker} if shape.gpus_per_worker else {})])
 
 
 class _Forward(tune.Callback):

@@ -57,9 +57,7 @@ class RunTrainable(tune.Trainable):
         self.run_epochs = self._train()
 
     def _train(self) -> Iterator[EpochRecord]:
-        training = Training(
-            self.run_spec, ray.get(self.data_ref), self.study_storage, local_worker(self.run_spec)
-        )
+        training = Training(self.run_spec, ray.get(self.data_ref), self.study_storage, local_worker(self.run_spec))
         yield from training.epochs()
 
 
@@ -121,9 +119,7 @@ def train_distributed(config: dict[str, Any]) -> None:
     (data_ref,) = config["data"]
     training = Training(run, ray.get(data_ref), Storage(config["storage_uri"]), worker)
     for record in training.epochs():
-        ray.train.report(
-            report(run, [record]), checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC
-        )
+        ray.train.report(report(run, [record]), checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC)
 
 
 def report(run: RunSpec, records: list[EpochRecord]) -> dict[str, Any]:

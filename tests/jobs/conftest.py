@@ -7,6 +7,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tests_jobs import quickstart  # noqa: E402
+from tests_jobs import quickstart
 
 __all__ = ["quickstart"]

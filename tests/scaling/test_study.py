@@ -11,7 +11,7 @@ from scaling.errors import StudyError
 from scaling.study import CheckpointSpec, ResourceSpec, ScoringSpec, TrainingSpec, expand_study, load_study, parse_study
 
 # An id that changes makes every stored result an orphan: change this one only with a note in CHANGELOG.
-TINY_RUN_ID = "PINNED"
+TINY_RUN_ID = "00219b3e06de"
 
 
 def test_a_file_of_four_fields_is_enough_and_defaults_fill_it(tmp_path):
@@ -109,6 +109,7 @@ def test_a_family_overrides_only_what_it_names(make_study):
     [
         ({}, (3,), (3,)),
         ({"keep": [1]}, (1, 3), (3,)),
+        ({"keep": [0], "score": [1]}, (0, 1, 3), (1,)),
         ({"score": [0, "last"]}, (0, 3), (0, 3)),
         ({"keep": [2, 0], "score": [3, 1, "last"]}, (0, 1, 2, 3), (1, 3)),
     ],
@@ -122,9 +123,9 @@ def test_scored_epochs_and_the_last_are_always_kept(make_run, wanted, kept, scor
     ("changes", "words"),
     [
         ({"training": {"lrr": 1}}, ["unknown field 'training.lrr'", "did you mean 'lr'?", "momentum", "here"]),
-        ({"models": [RESNET | {"training": {"batch": 2}}]}, ["unknown field 'batch'", "models[0].training", "'batch_size'"]),
+        ({"models": [RESNET | {"training": {"batch": 2}}]}, ["unknown field 'batch'", "models[0].training", "lr"]),
         ({"models": [RESNET | {"training": {"lr": -1}}]}, ["lr=-1", "greater than 0", "here, models[0].training"]),
-        ({"models": [RESNET | {"training": {"epochs": 1, "warmup_epochs": 1}}]}, ["warmup_epochs=1", "epochs=1", "models[0].training"]),
+        ({"training": {"epochs": 1, "warmup_epochs": 1}}, ["warmup_epochs=1", "epochs=1", "here, training"]),
         ({"data_sizes": [10, 0]}, ["data_sizes[1]=0", "greater than 0", "'all'"]),
         ({"data_sizes": ["al"]}, ["data_sizes[0]='al'", "integer", "'all'"]),
         ({"checkpoints": {"score": [-1]}}, ["checkpoints.score[0]=-1", "greater than or equal to 0", "'last'"]),
@@ -133,6 +134,7 @@ def test_scored_epochs_and_the_last_are_always_kept(make_run, wanted, kept, scor
         ({"name": "../up"}, ["'../up'", "names a folder", "here, name"]),
         ({"models": [RESNET | {"depth": 20}]}, ["depth=20", "known: 10, 18", "models[0]"]),
         ({"models": [RESNET | {"heads": 2}]}, ["heads=2", "remove it"]),
+        ({"resources": {"workers": 6}}, ["batch_size=10", "6 workers fewer than 2", "lower resources.workers"]),
     ],
 )  # fmt: skip
 def test_messages_name_field_value_limit_and_place(make_study, changes, words):

@@ -1,0 +1,159 @@
+"""ScalingTable: loading, choosing, averaging, counting what is left out, refusing what cannot be."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import FitSpec, Recipe, ScalingTable, fit_law
+
+
+def _frame(**columns: Any) -> pd.DataFrame:
+    n = 12
+    frame = pd.DataFrame({
+        "run_id": [f"r{i}" for i in range(n)], "n_params": np.geomspace(1e5, 1e7, n), "flops": np.geomspace(1e14, 1e17, n),
+        "samples_seen": np.resize([1e4, 1e5, 1e6], n), "score": np.linspace(0.1, 0.5, n), "region": ["IT"] * n,
+    })  # fmt: skip
+    return frame.assign(**columns)
+
+
+def _study(folder: Path) -> Path:
+    """A results store of four runs: one diverged, one failed to score, all with an untrained checkpoint."""
+    (folder / "runs").mkdir(parents=True)
+    (folder / "scores").mkdir()
+    run = {"study": "s", "family": "cnn", "size": "s", "dataset": "digits", "n_samples": 100, "seed": 0, "epochs": 2,
+           "n_params": 1000, "flops_per_image": 5e3, "samples_seen": 200, "flops": 3e6, "loss": 0.1, "accuracy": 0.9,
+           "reason": "", "objective": "supervised"}  # fmt: skip
+    runs = [{**run, "run_id": f"r{i}", "status": "diverged" if i == 3 else "finished", "images_per_class": 10 if i else None}
+            for i in range(4)]  # fmt: skip
+    scores = [{"run_id": f"r{i}", "epoch": e, "samples_seen": 100 * e, "flops": 1.5e6 * e, "accuracy": 0.4 * e,
+               "benchmark": "simulated-IT", "region": "IT", "score": 0.1 + 0.1 * e, "ceiling": None,
+               "status": "failed" if (i, e) == (2, 2) else "scored", "reason": ""}
+              for i in range(3) for e in range(3)]  # fmt: skip
+    pd.DataFrame(runs).astype({"images_per_class": "Int64"}).to_parquet(folder / "runs" / "part.parquet")
+    pd.DataFrame(scores).to_parquet(folder / "scores" / "part.parquet")
+    return folder
+
+
+def test_study_joins_runs_and_scores_and_counts_the_rest(tmp_path: Path) -> None:
+    table = ScalingTable.from_study(_study(tmp_path / "store"))
+    assert len(table) == 2
+    assert table.left_out == {"run diverged": 1, "score failed": 1, "untrained (epoch 0)": 3, "earlier checkpoint": 3}
+    assert table.values("samples_seen").tolist() == [200, 200]
+    assert table.values("accuracy").tolist() == [0.8, 0.8]
+    assert table.names_simulated()
+
+
+def test_study_by_uri_run_ids_and_epochs(tmp_path: Path) -> None:
+    store = _study(tmp_path / "store")
+    assert len(ScalingTable.from_study(f"file://{store}", run_ids=["r0"])) == 1
+    assert len(ScalingTable.from_study(store, all_epochs=True)) == 5
+    assert len(ScalingTable.read(store)) == 2
+    with pytest.raises(ValueError, match="1 of 2 run_ids are not in"):
+        ScalingTable.from_study(store, run_ids=["r0", "nobody"])
+
+
+def test_select_by_lists_missing_values_and_aliases() -> None:
+    frame = _frame(images_per_class=pd.array([10, None] * 6, dtype="Int64"), region=["Behavioral"] * 12)
+    table = ScalingTable.from_frame(frame)
+    assert len(table.select(images_per_class=[None])) == 6
+    assert len(table.select(images_per_class=[None, 10])) == 12
+    assert len(table.select(region="Behavioral")) == len(table.select(region="behavior")) == 12
+    assert table.alias("region", {"behavior": "b"}).unique("region") == ["b"]
+
+
+def test_mean_over_regions_is_one_row_a_model() -> None:
+    parts = [_frame(region=r, score=s) for r, s in (("V1", 0.2), ("IT", 0.4))]
+    table = ScalingTable.from_frame(pd.concat(parts))
+    mean = table.mean_over("region")
+    assert len(mean) == 12
+    assert mean.values("score") == pytest.approx(0.3)
+    missing = table.frame.copy()
+    missing.loc[0, "score"] = np.nan
+    assert ScalingTable(missing).mean_over("region").left_out == {"score missing in a mean over region": 1}
+
+
+def test_clusters_keep_seeds_together() -> None:
+    frame = _frame(n_params=np.repeat([1e5, 1e6, 1e7, 1e8], 3), seed=np.resize([0, 1, 2], 12))
+    assert len(set(ScalingTable.from_frame(frame).clusters())) == 4
+
+
+def test_column_map_and_parquet(tmp_path: Path) -> None:
+    _frame().rename(columns={"flops": "C"}).to_parquet(tmp_path / "t.parquet")
+    assert "flops" in ScalingTable.from_parquet(tmp_path / "t.parquet", {"C": "flops"}).columns
+
+
+def test_published_table_is_renamed(published: ScalingTable) -> None:
+    assert {"flops", "flops_per_image", "samples_seen", "family", "accuracy", "images_per_class"} <= set(
+        published.columns
+    )
+    assert published.unique("region") == ["V1", "V2", "V4", "IT", "behavior"]
+    row = published.require("flops").frame.iloc[0]
+    assert row.flops == pytest.approx(3 * row.flops_per_image * row.samples_seen)
+
+
+def test_rows_left_out_of_a_fit_are_counted() -> None:
+    frame = _frame()
+    frame.loc[:1, "score"] = np.nan
+    law = fit_law(ScalingTable.from_frame(frame), bootstrap=0)
+    assert law.rows.left_out == {"score missing": 2}
+    assert law.n_points == 10
+
+
+def _table(**columns: Any) -> ScalingTable:
+    return ScalingTable.from_frame(_frame(**columns))
+
+
+BAD: dict[str, tuple[Callable[[], object], str]] = {
+    "score above 1": (lambda: _table(score=43.0), "score=43.*divide percentages by 100"),
+    "zero compute": (lambda: _table(flops=0.0), "flops=0 .*must be above 0"),
+    "negative compute": (lambda: _table(flops=-1.0), "flops=-1 .*must be above 0"),
+    "infinite compute": (lambda: _table(flops=np.inf), "flops=inf .*finite"),
+    "negative samples": (lambda: _table(samples_seen=-5.0), "samples_seen=-5 .*at least 0"),
+    "accuracy in percent": (lambda: _table(accuracy=76.1), "accuracy=76.1 .*divide percentages"),
+    "text for a number": (lambda: _table(n_params="11M"), "n_params='11M' .*is no number"),
+    "no rows": (lambda: ScalingTable.from_frame(_frame().iloc[:0]), "has no rows"),
+    "missing column": (lambda: fit_law(ScalingTable.from_frame(_frame().drop(columns="flops"))), "no column 'flops'; its columns: n_params"),
+    "all missing": (lambda: fit_law(_table(score=np.nan)), "no row has all of.*score missing"),
+    "one unique x": (lambda: fit_law(_table(flops=1e15)), "flops has one distinct value"),
+    "score at the ceiling": (lambda: fit_law(_table(score=1.0)), "misalignment=0 .*ceiling"),
+    "untrained axis": (lambda: fit_law(_table(samples_seen=np.resize([0.0, 1e5], 12)), axes=("samples_seen",)), "untrained or pretrained"),
+    "unknown region": (lambda: _table().select(region="V9"), "no row has region='V9'; the table's values: IT"),
+    "unknown column in select": (lambda: _table().select(colour="red"), "no column 'colour'; its columns: flops"),
+    "unknown form": (lambda: fit_law(_table(), form="linear"), "form='linear' is not known; choose one of chinchilla"),
+    "wrong number of axes": (lambda: fit_law(_table(), form="chinchilla", axes=("flops",)), "takes 2"),
+    "unknown option": (lambda: fit_law(_table(), huber=1), "huber"),
+    "negative delta": (lambda: FitSpec(huber_delta=-1), "greater than 0"),
+    "column map names nothing": (lambda: ScalingTable.from_frame(_frame(), {"FLOPs": "flops"}), "which the table lacks"),
+    "two columns of one name": (lambda: ScalingTable.from_frame(_frame(C=1.0), {"C": "flops"}), "two columns are called"),
+    "unknown cluster": (lambda: fit_law(_table(), cluster="lab"), "neither 'configuration', 'row' nor a column"),
+    "no budget": (lambda: fit_law(_table(), bootstrap=0).recipe().allocate(0), "flops=0 must be above 0"),
+    "score beyond the ceiling": (lambda: fit_law(_table(), bootstrap=0).recipe().flops_for(1.2), "below 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_with_the_reason(case: str) -> None:
+    act, message = BAD[case]
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        act()
+
+
+def test_files_that_are_no_tables(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff\xfe")
+    with pytest.raises(ValueError, match="is not a CSV"):
+        ScalingTable.from_csv(tmp_path / "t.csv")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(ValueError, match="is not a CSV"):
+        ScalingTable.from_csv(tmp_path / "empty.csv")
+    (tmp_path / "t.parquet").write_text("no parquet")
+    with pytest.raises(ValueError, match="is not Parquet"):
+        ScalingTable.from_parquet(tmp_path / "t.parquet")
+    with pytest.raises(FileNotFoundError, match="no table at"):
+        ScalingTable.from_csv(tmp_path / "absent.csv")
+    (tmp_path / "r.json").write_text("{}")
+    with pytest.raises(ValueError, match="no recipe of version 1"):
+        Recipe.load(tmp_path / "r.json")

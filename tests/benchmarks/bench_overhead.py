@@ -1,0 +1,141 @@
+"""What scheduling costs: the quickstart by `scaling run`, as bare PyTorch in one process, and by the stock pattern.
+
+    python tests/benchmarks/bench_overhead.py [--epochs 40]
+
+Prints one table. busy = seconds in training and scoring; slots = CPUs; use = busy / (wall x slots), start-up counted.
+The stock pattern is a Tune function that starts a TorchTrainer for every trial, on the four smallest runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import yaml
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from scaling.records import ResultsStore
+from scaling.storage import Storage
+from scaling.study import RunSpec, StudySpec, expand_study, load_study
+
+QUICKSTART = Path(__file__).parents[2] / "jobs/studies/quickstart.yaml"
+STOCK_RUNS = 4
+
+
+def bare(study: StudySpec, folder: Path) -> float:
+    """Every run trained and scored one after another in this process; seconds, imports and data left out."""
+    from scaling.alignment import build_benchmarks
+    from scaling.alignment.score import score_checkpoint
+    from scaling.data.images import load_images
+    from scaling.data.stimuli import select_stimuli
+    from scaling.train.loop import Training
+
+    data = load_images(study.dataset, folder)
+    stimuli = select_stimuli(data.heldout.images, data.heldout.labels)
+    benchmarks = build_benchmarks(study.benchmarks, stimuli, None)
+    storage = Storage(folder / "bare")
+    began = time.monotonic()
+    for run in expand_study(study):
+        for _ in Training(run, data, storage).epochs():
+            pass
+        score_checkpoint(storage, run.run_id, run.training.epochs, benchmarks)
+    return time.monotonic() - began
+
+
+def ours(path: Path, folder: Path) -> tuple[float, float, float]:
+    """(wall seconds of the whole command, busy seconds, seconds around a run once the slots are warm)."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "jobs.cli", "run", str(path), "--storage", str(folder / "ours")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    wall = time.monotonic() - began
+    storage = Storage(folder / "ours/quickstart")
+    store = ResultsStore(storage)
+    train = {run_id: record.train_s or 0.0 for run_id, record in store.read_runs().items()}
+    score_s = sum(score.score_s for score in store.read_scores())
+    ends = {run_id: Path(storage.path(f"runs/{run_id}.parquet")).stat().st_mtime for run_id in train}
+    window = max(ends.values()) - min(end - train[run_id] for run_id, end in ends.items())
+    around = (window * slots() - sum(train.values()) - score_s) / len(train)
+    return wall, sum(train.values()) + score_s, around
+
+
+def stock(runs: list[RunSpec], folder: Path) -> tuple[float, float]:
+    """(wall seconds, training seconds) of a Tune function that launches a one-worker TorchTrainer a trial."""
+    from jobs.cluster import ray_session
+    from scaling.data.images import load_images
+
+    storage = Storage(folder / "stock")
+    with ray_session(None, dashboard=True):
+        import ray
+        from ray import tune
+
+        from scaling.train.schedule import HEAD, LAUNCHER_SHARE
+        from scaling.train.worker import launch_distributed
+
+        reference = ray.put(load_images(runs[0].dataset, folder))
+        began = time.monotonic()
+        function = tune.with_parameters(launch_distributed, data=[reference], storage_uri=storage.uri)
+        tune.Tuner(
+            tune.with_resources(function, tune.PlacementGroupFactory([{HEAD: LAUNCHER_SHARE}])),
+            param_space={"run": tune.grid_search([run.model_dump(mode="json") for run in runs]), "max_failures": 0},
+            tune_config=tune.TuneConfig(max_concurrent_trials=slots()),
+            run_config=tune.RunConfig(storage_path=str(folder / "ray"), verbose=0),
+        ).fit()
+        wall = time.monotonic() - began
+    records = ResultsStore(storage).read_runs()
+    assert len(records) == len(runs), "the stock pattern lost a run"
+    return wall, sum(record.train_s or 0.0 for record in records.values())
+
+
+def slots() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=None, help="shorter runs than the quickstart's own")
+    epochs = parser.parse_args().epochs
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        content = yaml.safe_load(QUICKSTART.read_text())
+        content["training"] |= {"epochs": epochs} if epochs else {}
+        path = folder / "quickstart.yaml"
+        path.write_text(yaml.safe_dump(content))
+        study = load_study(path)
+        report(study, ours(path, folder), bare(study, folder), folder)
+
+
+def report(study: StudySpec, mine: tuple[float, float, float], bare_s: float, folder: Path) -> None:
+    wall, busy, around = mine
+    runs = sorted(expand_study(study), key=lambda run: (run.images_per_class or 10**9, run.model.size))[:STOCK_RUNS]
+    stock_wall, stock_train = stock(runs, folder)
+    stock_around = (stock_wall * slots() - stock_train) / len(runs)
+    n = len(expand_study(study))
+    table = Table(title=f"{n} runs, {slots()} slots", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("", "runs", "wall, s", "busy, s", "use of slots", "around a run, s"):
+        table.add_column(column, justify="left" if not column else "right")
+    table.add_row("bare PyTorch, one process", str(n), f"{bare_s:.0f}", f"{bare_s:.0f}", "", "0")
+    table.add_row(
+        "scaling run", str(n), f"{wall:.0f}", f"{busy:.0f}", f"{busy / (wall * slots()):.2f}", f"{around:.2f}"
+    )
+    table.add_row(
+        "Tune function -> TorchTrainer", str(len(runs)), f"{stock_wall:.0f}", f"{stock_train:.0f}",
+        f"{stock_train / (stock_wall * slots()):.2f}", f"{stock_around:.1f}",
+    )  # fmt: skip
+    console = Console(width=100)
+    console.print(table)
+    console.print(f"speed-up over one bare process: {bare_s / wall:.2f} of {slots()}", highlight=False)
+    console.print(f"bare work / (wall x slots): {bare_s / (wall * slots()):.2f}", highlight=False)
+    console.print(f"around a run, stock / ours: {stock_around / max(around, 0.01):.0f}x", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

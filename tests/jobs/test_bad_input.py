@@ -1,0 +1,203 @@
+"""Bad input through the real command: one clear message, exit status 2, and Ray is never started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+from scipy.io import savemat
+from typer.testing import CliRunner, Result
+
+from jobs.cli import app
+from scaling.data.kriegeskorte import N_STIMULI, NAME, STIMULI_FILE
+from scaling.records import AlignmentRecord, ResultsStore, run_record
+from scaling.storage import Storage
+from scaling.study import expand_study, load_study
+
+RUN = ("run", "STUDY", "--no-mlflow")
+RESNET = {"family": "resnet", "depth": 10, "sizes": [2]}
+LADDER = [{"family": "resnet", "depth": 10, "sizes": [2, 4, 8]}]
+
+
+class RayStartedError(Exception):
+    """Not a StudyError: the command must not catch it."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A mistake, and what the message must say of it: what, value, limit, where, remedy."""
+
+    name: str
+    words: list[str]
+    changes: dict[str, Any] = field(default_factory=dict)
+    command: tuple[str, ...] = RUN
+    prepare: Callable[[Path, Path], object] = lambda folder, study: None
+
+
+def write_text(text: str) -> Callable[[Path, Path], object]:
+    return lambda folder, study: study.write_text(text)
+
+
+def truncate_record(folder: Path, study: Path) -> None:
+    """The store holds the run's record without its end."""
+    run = expand_study(load_study(study))[0]
+    path = folder / "results" / "tiny" / "runs" / f"{run.run_id}.parquet"
+    ResultsStore(Storage(path.parent.parent)).write_run(run_record(run, "finished", None))
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def truncate_images(folder: Path, study: Path) -> None:
+    for split in ("train", "test"):
+        (folder / "cut").mkdir(exist_ok=True)
+        (folder / "cut" / f"{split}.parquet").write_bytes(b"PAR1 and no footer")
+
+
+def write_small_rdm(folder: Path, study: Path) -> None:
+    """Kriegeskorte's stimuli file with a monkey IT RDM of 10 objects."""
+    stimuli = np.zeros(N_STIMULI, [("image", object), ("category", object)])
+    stimuli["image"][:] = [np.zeros((175, 175, 3), np.uint8) for _ in range(N_STIMULI)]
+    stimuli["category"] = "face"
+    rdm = np.zeros(2, [("name", object), ("RDM", object)])
+    rdm["name"], rdm["RDM"][:] = ["mIT_674neurons", "hIT"], [np.ones(45), np.ones(45)]
+    (folder / NAME).mkdir()
+    savemat(folder / NAME / STIMULI_FILE, {"stimuli_92objs": stimuli, "RDMs_mIT_hIT_fig1": rdm}, do_compression=True)
+
+
+def write_results(folder: Path, study: Path) -> None:
+    """A study that has run: planted scores for every run of the grid."""
+    spec = load_study(study)
+    store = ResultsStore(Storage(folder / "results" / spec.name))
+    for run in expand_study(spec):
+        n_params, samples = 100 * run.model.size**2, 20 * (run.images_per_class or 0)
+        flops, score = 6.0 * n_params * samples, 1 - 0.1 - n_params**-0.3 - samples**-0.4
+        facts = {"samples_seen": samples, "flops": flops, "accuracy": 0.5}
+        known = facts | {"n_params": n_params, "n_samples": samples // 2, "epochs_done": 2, "kept": (2,)}
+        known |= {"flops_per_image": 2.0 * n_params}
+        store.write_run(run_record(run, "finished", None, **known))
+        facts |= {"benchmark": spec.benchmarks[0], "region": "IT", "metric": "rsa", "layer": "l", "raw": score}
+        facts |= {"ceiling": 1.0, "ceiling_kind": "x", "score": score, "n_stimuli": 92, "n_neuroids": None}
+        facts |= {"selection_raw": None, "status": "scored", "reason": None, "score_s": 0.0}
+        store.write_scores([AlignmentRecord(run_id=run.run_id, epoch=2, **facts)])
+
+
+RAN = {"models": LADDER, "data_sizes": [2, 5, 10, 20]}
+CASES = [
+    Case("unknown field", ["unknown field 'epochs'", "study.yaml", "known: benchmarks"], {"epochs": 3}),
+    Case("unknown inner field", ["unknown field 'training.lrr'", "did you mean 'lr'?"], {"training": {"lrr": 0.1}}),
+    Case("missing field", ["field 'dataset' is missing", "study.yaml", "add it", "field 'benchmarks' is missing"],
+         prepare=write_text("name: x\nmodels: [{family: vit, sizes: [6]}]\n")),
+    Case("unknown family", ["unknown model family 'resnett'", "models[0]", "did you mean 'resnet'?", "vit"],
+         {"models": [RESNET | {"family": "resnett"}]}),
+    Case("size 0", ["models[0].sizes[0]=0", "greater than 0"], {"models": [RESNET | {"sizes": [0]}]}),
+    Case("odd width", ["size=3 is odd", "models[0]", "use 4"], {"models": [RESNET | {"sizes": [3]}]}),
+    Case("width and heads", ["size=10 is no multiple of heads=4", "use 12"],
+         {"models": [{"family": "vit", "sizes": [10], "heads": 4}]}),
+    Case("image size of a vit", ["image_size=30", "patch of 4 pixels", "dataset.image_size to 28 or 32"],
+         {"models": [{"family": "vit", "sizes": [12]}], "dataset": {"name": "digits", "image_size": 30}}),
+    Case("image size", ["dataset.image_size=4", "greater than or equal to 8"],
+         {"dataset": {"name": "digits", "image_size": 4}}),
+    Case("too many images", ["images a class=200", "the 142 training images of class", "data_sizes", "or write 'all'"],
+         {"data_sizes": [2, 200]}),
+    Case("data size 0", ["data_sizes[0]=0: Input should be greater than 0 or 'all'"], {"data_sizes": [0]}),
+    Case("no models", ["models=[]", "at least 1"], {"models": []}),
+    Case("no data sizes", ["data_sizes=[]", "at least 1"], {"data_sizes": []}),
+    Case("two runs with one id", ["two runs of the grid are the same", "seed 3", "remove the repeated"],
+         {"seeds": [3, 3]}),
+    Case("negative seed", ["seeds[0]=-1", "greater than or equal to 0"], {"seeds": [-1]}),
+    Case("negative rate", ["training.lr=-0.1", "greater than 0"], {"training": {"lr": -0.1}}),
+    Case("rate is no number", ["training.lr='fast'", "valid number"], {"training": {"lr": "fast"}}),
+    Case("no epochs", ["training.epochs=0", "greater than 0"], {"training": {"epochs": 0}}),
+    Case("long warm-up", ["warmup_epochs=5", "epochs=5", "lower it or train longer"],
+         {"training": {"epochs": 5, "warmup_epochs": 5}}),
+    Case("late checkpoint", ["epoch 9", "epochs=2", "checkpoints", "or write 'last'"], {"checkpoints": {"score": [9]}}),
+    Case("unknown dataset", ["unknown dataset 'digit'", "did you mean 'digits'?", "path"], {"dataset": "digit"}),
+    Case("no such folder", ["no train*.parquet", "nowhere'", "dataset 'x'", "--data-dir"],
+         {"dataset": {"name": "x", "path": "nowhere"}}),
+    Case("truncated images", ["cut/train.parquet' is no whole Parquet file", "fetch it again"],
+         {"dataset": {"name": "x", "path": "cut"}}, prepare=truncate_images),
+    Case("unknown benchmark", ["'kriegeskorte' is unknown", "did you mean 'kriegeskorte2008'?"],
+         {"benchmarks": ["kriegeskorte"]}),
+    Case("no recordings", [STIMULI_FILE, "does not exist", "scaling fetch kriegeskorte2008"],
+         {"benchmarks": [NAME]}),
+    Case("RDM of the wrong size", [STIMULI_FILE, "monkey IT RDM of size (45,), expected (4186,)", "scaling fetch"],
+         {"benchmarks": [f"{NAME}.human-IT"]}, prepare=write_small_rdm),
+    Case("MLflow down", ["mlflow='http://127.0.0.1:1' does not answer", "start it", "--no-mlflow"],
+         {"mlflow": "http://127.0.0.1:1"}, ("run", "STUDY")),
+    Case("MLflow file in the way", ["study.yaml/mlflow.db' does not answer", "correct the URI"],
+         {"mlflow": "sqlite:///FOLDER/study.yaml/mlflow.db"}, ("run", "STUDY")),
+    Case("file in the way", ["study.yaml/results/tiny' cannot be written", "storage: or --storage"],
+         command=(*RUN, "--storage", "FOLDER/study.yaml/results")),
+    Case("unknown storage", ["storage='ftp://host/x'", "no place that pyarrow can open", "s3://"],
+         {"storage": "ftp://host/x"}),
+    Case("truncated results", [".parquet' is no whole Parquet file", "delete it"], prepare=truncate_record),
+    Case("too many GPUs", ["needs 64 GPUs", "this machine has", "study 'tiny', resources", "--address"],
+         {"resources": {"gpus_per_worker": 64}}),
+    Case("too many CPUs", ["needs 4000 CPUs (4000 workers)", "this machine has", "lower resources"],
+         {"resources": {"workers": 4000}, "training": {"batch_size": 8000}}),
+    Case("scoring takes all CPUs", ["needs 1 CPUs", "beside the scoring pool"], {"scoring": {"cpus": 1000}}),
+    Case("batch of 1", ["batch_size=1 leaves 1 workers fewer than 2", "resnet-10 w2", "raise training.batch_size"],
+         {"training": {"batch_size": 1}}),
+    Case("not YAML", ["study.yaml' is not YAML", "line 2"], prepare=write_text("name: x\nmodels: [")),
+    Case("a list", ["study.yaml' holds no fields", "quickstart.yaml"], prepare=write_text("- name\n- dataset\n")),
+    Case("empty file", ["study.yaml' holds no fields"], prepare=write_text("")),
+    Case("not text", ["study.yaml' cannot be read"], prepare=lambda folder, study: study.write_bytes(b"\xff\xfe\x00")),
+    Case("no file", ["absent.yaml' cannot be read", "give the path"], command=("run", "FOLDER/absent.yaml")),
+    Case("recipe of nothing", ["study 'tiny' has no", "scaling run"], command=("recipe", "STUDY", "--flops", "1e12")),
+    Case("negative budget", ["flops=-1", "above 0"], RAN, ("recipe", "STUDY", "--flops", "-1"), write_results),
+    Case("unknown region", ["unknown region 'V9'", "IT"], RAN,
+         ("recipe", "STUDY", "--flops", "1e12", "--region", "V9"), write_results),
+    Case("unknown recipe family", ["unknown family 'vit'", "resnet"], RAN,
+         ("recipe", "STUDY", "--flops", "1e12", "--family", "vit"), write_results),
+    Case("status of a damaged store", [".parquet' is no whole Parquet file"], command=("status", "STUDY"),
+         prepare=truncate_record),
+    Case("plan of too many images", ["images a class=200", "data_sizes"], {"data_sizes": [200]}, ("plan", "STUDY")),
+    Case("throughput 0", ["--throughput", "greater than or equal to 1"],
+         command=("plan", "STUDY", "--throughput", "0")),
+    Case("UI of nothing", ["study 'tiny' has no MLflow store", "scaling run"], command=("ui", "STUDY")),
+    Case("unknown fetch", ["'imagenet' is unknown", "kriegeskorte2008"], command=("fetch", "imagenet")),
+]  # fmt: skip
+
+
+@pytest.fixture
+def invoke(tmp_path, monkeypatch) -> Callable[..., Result]:
+    """Run the command with the test's folder as data folder; starting Ray raises."""
+
+    def start_ray(*args: object, **kwargs: object) -> None:
+        raise RayStartedError
+
+    monkeypatch.setattr(ray, "init", start_ray)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("SCALING_DATA_DIR", str(tmp_path))
+
+    def run(command: tuple[str, ...], study: Path) -> Result:
+        words = [str(study) if word == "STUDY" else word.replace("FOLDER", str(tmp_path)) for word in command]
+        return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+
+    return run
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_bad_input_is_refused_with_one_clear_message(case, invoke, write_study, tmp_path):
+    changes = {
+        name: value.replace("FOLDER", str(tmp_path)) if isinstance(value, str) else value
+        for name, value in case.changes.items()
+    }
+    study = write_study(**changes)
+    case.prepare(tmp_path, study)
+    result = invoke(case.command, study)
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code == 2
+    message = " ".join(result.stderr.split())
+    assert [word for word in case.words if word not in message] == [], message
+    assert "Traceback" not in message
+    assert "pydantic" not in message
+
+
+def test_a_good_study_does_start_ray(invoke, write_study):
+    """The check above can fail: without a mistake the command gets as far as Ray."""
+    assert isinstance(invoke(RUN, write_study()).exception, RayStartedError)

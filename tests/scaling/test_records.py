@@ -1,0 +1,136 @@
+"""The results store: rows come back equal, and other programs read them without this code."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scaling.errors import StudyError
+from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord, RunStatus, kept_epochs, run_record
+from scaling.study import RunSpec
+
+
+@pytest.fixture
+def store(storage) -> ResultsStore:
+    return ResultsStore(storage)
+
+
+@pytest.fixture
+def finished(make_run) -> RunRecord:
+    facts = {"n_params": 10**12, "n_samples": 20, "flops": 3e18, "flops_per_image": 1e9, "samples_seen": 40}
+    facts |= {"epochs_done": 2, "loss": 0.1 + 0.2, "accuracy": 1 / 3, "train_s": 1.5, "image_size": 8}
+    return run_record(make_run(), "finished", None, kept=(0, 2), **facts)
+
+
+@pytest.fixture
+def failed(make_run) -> RunRecord:
+    return run_record(make_run(seeds=[1]), "failed", "OSError: disk 'full'; ünïcode\nline 2")
+
+
+def score_record(run_id: str, epoch: int = 2, **changes: object) -> AlignmentRecord:
+    facts = {"samples_seen": 40, "flops": 3e18, "accuracy": 0.5, "region": "IT", "metric": "rsa", "layer": "layer4.0"}
+    facts |= {"raw": 0.3, "ceiling": 0.6, "ceiling_kind": "split-half", "score": 0.5, "n_stimuli": 92}
+    facts |= {"n_neuroids": None, "selection_raw": 0.4, "status": "scored", "reason": None, "score_s": 0.1}
+    facts |= {"benchmark": "simulated-ventral-stream.IT"} | changes
+    return AlignmentRecord.model_validate({"run_id": run_id, "epoch": epoch, **facts})
+
+
+def test_records_come_back_equal(store, finished, failed):
+    for record in (finished, failed):
+        store.write_run(record)
+    assert store.read_runs() == {record.run_id: record for record in (finished, failed)}
+    assert store.read_run(finished.run_id) == finished
+    assert store.read_runs([failed.run_id, "absent"]) == {failed.run_id: failed}
+    assert store.read_run("absent") is None
+    assert kept_epochs(store.read_run(finished.run_id)) == (0, 2)
+
+
+def test_the_spec_in_a_record_is_the_run(store, make_run):
+    run = make_run(models=[{"family": "vit", "sizes": [6], "heads": 2}], training={"clip_norm": 1.0})
+    store.write_run(run_record(run, "finished", None))
+    record = store.read_run(run.run_id)
+    assert RunSpec.model_validate_json(record.spec) == run
+    assert (record.family, record.size, record.depth, record.images_per_class) == ("vit", 6, None, 2)
+
+
+def test_scores_are_kept_by_checkpoint(store):
+    first, second = score_record("a", 1), score_record("a", 2)
+    failure = score_record("b", score=None, raw=None, layer=None, status="failed", reason="no features")
+    for record in (first, second, failure):
+        store.write_scores([record])
+    assert store.read_scores() == [first, second, failure]
+    assert store.read_scores(["b"]) == [failure]
+    assert store.read_checkpoint_scores("a", 2) == [second]
+    again = [score_record("a", 2, score=0.9), score_record("a", 2, benchmark="kriegeskorte2008.human-IT")]
+    store.write_scores(again)
+    assert store.read_checkpoint_scores("a", 2) == again, "a second scoring replaces the first"
+
+
+def test_epochs_come_back_equal(store):
+    start = EpochRecord(run_id="a", epoch=0, samples_seen=0, flops=0, loss=None, lr=None, accuracy=0.1, epoch_s=0.2)
+    epochs = [start, start.model_copy(update={"epoch": 1, "loss": 2.5, "lr": 0.1, "accuracy": None})]
+    store.write_epochs(epochs)
+    assert store.read_epochs("a") == epochs
+    assert store.read_epochs("absent") == []
+
+
+@pytest.mark.parametrize("kind", [RunRecord, AlignmentRecord, EpochRecord])
+def test_columns_are_typed_whatever_a_row_holds(kind):
+    types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "RunStatus": pa.string()}
+    for field, annotation in kind.__annotations__.items():
+        name = annotation.removesuffix(" | None").partition("[")[0]
+        expected = pa.string() if name == "Literal" else types[name]
+        assert kind.schema_arrow().field(field).type == expected, field
+
+
+def test_null_columns_have_one_type_in_all_files(store, finished, failed):
+    """The first file has numbers where the second has none: pandas and DuckDB must still see one table."""
+    store.write_run(finished)
+    store.write_run(failed)
+    folder = store.storage.path("runs")
+    schemas = {pq.read_schema(f"{folder}/{name}").to_string() for name in store.storage.names("runs")}
+    assert len(schemas) == 1
+    frame = pd.read_parquet(folder).set_index("run_id")
+    table = duckdb.sql(f"SELECT * FROM read_parquet('{folder}/*.parquet')").df().set_index("run_id")
+    for rows in (frame, table):
+        assert list(rows.columns) == [name for name in RunRecord.model_fields if name != "run_id"]
+        assert rows.loc[finished.run_id, ["n_params", "loss", "status"]].tolist() == [10**12, 0.1 + 0.2, "finished"]
+        assert rows.loc[failed.run_id, ["n_params", "loss", "accuracy"]].isna().all()
+        assert rows.loc[failed.run_id, "reason"] == failed.reason
+
+
+def test_duckdb_joins_scores_and_runs(store, finished):
+    store.write_run(finished)
+    store.write_scores([score_record(finished.run_id, region=region) for region in ("V1", "IT")])
+    root = store.storage.path()
+    query = f"SELECT region, score, n_params FROM '{root}/scores/*.parquet' JOIN '{root}/runs/*.parquet' USING (run_id)"
+    assert sorted(duckdb.sql(query).fetchall()) == [("IT", 0.5, 10**12), ("V1", 0.5, 10**12)]
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99], ids=["empty", "half", "all but the end"])
+def test_a_truncated_file_is_named(store, finished, keep):
+    store.write_run(finished)
+    name = f"runs/{finished.run_id}.parquet"
+    content = store.storage.read_bytes(name)
+    store.storage.write_bytes(name, content[: int(keep * len(content))])
+    with pytest.raises(StudyError, match=rf"{finished.run_id}\.parquet' is no whole Parquet file .*; delete it"):
+        store.read_runs()
+
+
+def test_a_file_of_another_version_is_refused(store, finished):
+    store.write_run(finished)
+    path = store.storage.path(f"runs/{finished.run_id}.parquet")
+    pq.write_table(pq.read_table(path).drop_columns(["flops"]), path)
+    with pytest.raises(StudyError, match="lacks the column 'flops'; it was written by another version"):
+        store.read_run(finished.run_id)
+
+
+@pytest.mark.parametrize("status", get_args(RunStatus))
+def test_every_status_is_stored(store, make_run, status):
+    store.write_run(run_record(make_run(), status, "why"))
+    assert [record.status for record in store.read_runs().values()] == [status]

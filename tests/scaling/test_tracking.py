@@ -1,0 +1,193 @@
+"""MLflow mirrors the store, on a real SQLite store: nothing twice, nothing lost, and never in the way of a study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from scaling.errors import StudyError
+from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord, run_record
+from scaling.storage import Storage
+from scaling.study import expand_study
+from scaling.tracking import Tracker, connect, tracking_uri
+
+N_EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def sqlite_uri(tmp_path_factory) -> str:
+    """One store for all tests here: making its tables takes seconds. Each test has a study name of its own."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def client(sqlite_uri) -> MlflowClient:
+    return connect(sqlite_uri)
+
+
+@pytest.fixture
+def study(make_study, request, sqlite_uri):
+    return make_study(name=request.node.name, data_sizes=[2, 3], mlflow=sqlite_uri)
+
+
+@pytest.fixture
+def records(study, storage) -> list[RunRecord]:
+    """A finished and a failed run in the store, with epochs and a score of the first."""
+    store = ResultsStore(storage)
+    first, second = expand_study(study)
+    finished = run_record(first, "finished", None, n_params=10, flops=6e6, n_samples=20, epochs_done=3, train_s=1.0)
+    failed = run_record(second, "failed", "OSError: no space left")
+    for record in (finished, failed):
+        store.write_run(record)
+    store.write_epochs([epoch_record(first.run_id, epoch) for epoch in range(N_EPOCHS + 1)])
+    store.write_scores([score_record(first.run_id, 3, 0.25)])
+    return [finished, failed]
+
+
+def epoch_record(run_id: str, epoch: int) -> EpochRecord:
+    loss = None if epoch == 0 else 1 / epoch
+    facts = {"samples_seen": 20 * epoch, "flops": 2e6 * epoch, "lr": loss, "accuracy": 0.1 * epoch, "epoch_s": 0.1}
+    return EpochRecord(run_id=run_id, epoch=epoch, loss=loss, **facts)
+
+
+def score_record(run_id: str, epoch: int, score: float | None) -> AlignmentRecord:
+    facts = {"samples_seen": 60, "flops": 6e6, "accuracy": 0.3, "region": "IT", "metric": "rsa", "layer": "layer4.0"}
+    facts |= {"raw": 0.125, "ceiling": 0.5, "ceiling_kind": "x", "n_stimuli": 9, "n_neuroids": None, "reason": None}
+    facts |= {"selection_raw": None, "status": "failed" if score is None else "scored", "score_s": 0.0}
+    return AlignmentRecord(run_id=run_id, epoch=epoch, benchmark="suite.IT", score=score, **facts)
+
+
+def mirror(client: MlflowClient, study, storage: Storage, run_ids: list[str], status: str = "FINISHED", files=()):
+    tracker = Tracker(client, study, storage)
+    for run_id in run_ids:
+        tracker.run_changed(run_id)
+    return tracker.close(status, files)
+
+
+def logged(client: MlflowClient, study) -> tuple[Run, dict[str, Run]]:
+    """The study's parent run, and its children by run_id."""
+    experiment = client.get_experiment_by_name(study.name)
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} <= {parent.info.run_id}, "its UI nests by this"
+    by_id = {run.data.params["run_id"]: run for run in children}
+    assert len(by_id) == len(children), "no run is there twice"
+    return parent, by_id
+
+
+def history(client: MlflowClient, run: Run, key: str) -> list[tuple[int, float]]:
+    return [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, key)]
+
+
+def test_a_study_is_one_parent_with_a_child_a_run(client, study, storage, records, tmp_path):
+    figure = tmp_path / "score.png"
+    figure.write_bytes(b"a figure")
+    assert mirror(client, study, storage, [r.run_id for r in records], files=[figure]) is None
+    parent, children = logged(client, study)
+    assert (parent.info.run_name, parent.info.status) == (study.name, "FINISHED")
+    assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["score.png"]
+    assert set(children) == {record.run_id for record in records}
+    finished, failed = (children[record.run_id] for record in records)
+    assert (finished.info.status, failed.info.status) == ("FINISHED", "FAILED")
+    assert failed.data.tags["reason"] == "OSError: no space left"
+    assert json.loads(finished.data.params["spec"]) == json.loads(records[0].spec)
+    assert finished.data.params["images_per_class"] == "2"
+    assert history(client, finished, "loss") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert history(client, finished, "samples_seen") == [(0, 0), (1, 20), (2, 40), (3, 60)]
+    assert history(client, finished, "n_params") == [(3, 10)]
+    assert history(client, finished, "score.suite.IT") == [(3, 0.25)]
+    assert history(client, finished, "raw.suite.IT") == [(3, 0.125)]
+
+
+def everything(client: MlflowClient, study) -> dict[str, object]:
+    parent, children = logged(client, study)
+    runs = {"study": parent, **children}
+    metrics = {name: {key: history(client, run, key) for key in run.data.metrics} for name, run in runs.items()}
+    return {name: (run.info.run_id, run.data.params, run.data.tags, metrics[name]) for name, run in runs.items()}
+
+
+def test_logged_twice_adds_nothing_and_what_is_new_is_added(client, study, storage, records):
+    run_ids = [record.run_id for record in records]
+    mirror(client, study, storage, run_ids)
+    before = everything(client, study)
+    mirror(client, study, storage, run_ids)
+    assert everything(client, study) == before
+    ResultsStore(storage).write_scores([score_record(run_ids[0], 2, 0.5), score_record(run_ids[0], 2, None)])
+    mirror(client, study, storage, run_ids)
+    _, children = logged(client, study)
+    assert history(client, children[run_ids[0]], "score.suite.IT") == [(3, 0.25), (2, 0.5)]
+
+
+def test_a_failed_run_that_finishes_later_is_finished_in_mlflow(client, study, storage, records):
+    run_ids = [record.run_id for record in records]
+    mirror(client, study, storage, run_ids, status="FAILED")
+    assert logged(client, study)[0].info.status == "FAILED"
+    ResultsStore(storage).write_run(records[1].model_copy(update={"status": "finished", "reason": None}))
+    mirror(client, study, storage, run_ids)
+    parent, children = logged(client, study)
+    assert [parent.info.status, *(children[i].info.status for i in run_ids)] == ["FINISHED"] * 3
+
+
+def test_a_run_that_mlflow_lacks_is_logged_by_the_next_study(client, study, storage, records):
+    mirror(client, study, storage, [records[1].run_id])
+    assert set(logged(client, study)[1]) == {records[1].run_id}
+    mirror(client, study, storage, [record.run_id for record in records])
+    assert set(logged(client, study)[1]) == {record.run_id for record in records}
+
+
+def test_a_server_that_is_down_is_told_and_does_no_harm(client, study, storage, records, monkeypatch):
+    """The study goes on, says what is missing, and the next one logs it all."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    run_ids = [record.run_id for record in records]
+    tracker = Tracker(MlflowClient("http://127.0.0.1:1"), study, storage)
+    for run_id in run_ids:
+        tracker.run_changed(run_id)
+    problem = tracker.close("FINISHED", [Path("absent.png")])
+    assert problem.startswith("MLflow did not take everything (")
+    assert "127.0.0.1" in problem
+    assert mirror(client, study, storage, run_ids) is None
+    assert set(logged(client, study)[1]) == set(run_ids)
+
+
+def test_a_damaged_file_is_told_and_the_other_runs_are_logged(client, study, storage, records):
+    first, second = sorted(record.run_id for record in records)
+    storage.write_bytes(f"epochs/{first}.parquet", b"PAR1")
+    problem = mirror(client, study, storage, [first, second])
+    assert f"epochs/{first}.parquet' is no whole Parquet file" in problem
+    _, children = logged(client, study)
+    assert "scaling.logged" not in children[first].data.tags, "so the next study logs it again"
+    assert children[second].data.tags["scaling.logged"] in ("finished", "failed")
+
+
+def test_without_mlflow_nothing_is_started(make_study, storage):
+    tracker = Tracker(None, make_study(), storage)
+    tracker.run_changed("anything")
+    assert tracker.close("FINISHED", []) == "not connected (--no-mlflow)"
+
+
+@pytest.mark.parametrize("case", ["closed port", "file in the way", "no database", "unknown scheme"])
+def test_a_store_that_does_not_answer_is_refused(tmp_path, case):
+    (tmp_path / "text").write_text("this is no database, though it is long enough to be one" * 20)
+    uri = {
+        "closed port": "http://127.0.0.1:1",
+        "file in the way": f"sqlite:///{tmp_path}/text/mlflow.db",
+        "no database": f"sqlite:///{tmp_path}/text",
+        "unknown scheme": "gopher://127.0.0.1",
+    }[case]
+    with pytest.raises(StudyError) as error:
+        connect(uri)
+    assert f"mlflow='{uri}' does not answer (" in str(error.value)
+    assert "--no-mlflow" in str(error.value)
+
+
+def test_the_default_store_lies_beside_local_results(make_study, storage):
+    assert tracking_uri(make_study(), storage) == f"sqlite:///{storage.root}/mlflow.db"
+    assert tracking_uri(make_study(mlflow="http://host:5000"), storage) == "http://host:5000"
+    remote = Storage("s3://bucket/tiny?region=eu-west-1")
+    with pytest.raises(StudyError, match=r"storage='s3://bucket/tiny.*' is remote and mlflow is not set .*'tiny'"):
+        tracking_uri(make_study(), remote)
