@@ -48,7 +48,7 @@ class Frontier:
 
 
 def isoflop_profiles(rows: ScalingTable) -> Frontier:
-    """In each band of compute a parabola of ln L in ln N around the best run; its minimum, if it lies inside the sizes tested."""
+    """In each band of compute a parabola of ln L in ln N around the best run; its minimum, if inside the sizes."""
     return _frontier(rows, "isoFLOP profiles", _parabola)
 
 

@@ -49,7 +49,7 @@ def plot_score_against_compute(
 
 def _points(panel: Axes, part: ScalingTable, i: int) -> None:
     panel.plot(part.values("flops"), part.values("score"), linestyle="", marker=MARKERS[i % len(MARKERS)],
-               markersize=3, alpha=0.45, color=COLOURS[i % len(COLOURS)], markeredgewidth=0, label="models")  # fmt: skip
+               markersize=3, alpha=0.5, color=COLOURS[i % len(COLOURS)], markeredgewidth=0, label="model")  # fmt: skip
 
 
 def compute_grid(flops: Array, beyond: float = BEYOND) -> Array:

@@ -48,15 +48,15 @@ def plot_extrapolation(tests: Mapping[str, Extrapolation], simulated: bool = Fal
             panel.plot([t.worst_tenth for t in trials], y, "k|", markersize=9, label="90th percentile")
             panel.set_yticks(y, [f"{t.form}\n{t.status}" for t in trials])
             panel.set_xlabel("|predicted − measured score|")
-            panel.set_title(f"{name}: {test.n_fitted} models ≤ {test.threshold:.1e} FLOP\npredict {test.n_predicted} above",
-                            loc="left")  # fmt: skip
+            counts = f"{test.n_fitted} models ≤ {test.threshold:.1e} FLOP\npredict {test.n_predicted} above"
+            panel.set_title(f"{name}: {counts}", loc="left")
         legend(figure, axes)
         title(figure, "Extrapolation: fitted on cheap runs, predicting dear ones", simulated)
     return figure
 
 
 def plot_tradeoff(tradeoffs: Sequence[Tradeoff], arrows: Mapping[str, Sequence[Arrow]] | None = None) -> Figure:
-    """Score against accuracy by region: models by family, the broken line, the Pareto front, arrows to treated twins."""
+    """Score against accuracy by region: models by family, the broken line, the Pareto front, arrows to twins."""
     with panels(len(tradeoffs)) as (figure, axes):
         for panel, tradeoff in zip(axes, tradeoffs, strict=True):
             _models(panel, tradeoff)
@@ -78,7 +78,8 @@ def _models(panel: Axes, tradeoff: Tradeoff) -> None:
     )
     for i, (name, part) in enumerate(groups):
         panel.plot(part.values("accuracy"), part.values("score"), linestyle="", marker=MARKERS[i % len(MARKERS)],
-                   markersize=3, alpha=0.6, markeredgewidth=0, color=COLOURS[i % len(COLOURS)], label=str(name))  # fmt: skip
+                   markersize=3, alpha=0.6, markeredgewidth=0, color=COLOURS[i % len(COLOURS)],
+                   label=str(name))  # fmt: skip
 
 
 def _front(panel: Axes, tradeoff: Tradeoff) -> None:

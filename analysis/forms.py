@@ -279,7 +279,7 @@ class Design:
         return moved
 
     def _bend(self, k: int, theta: Array, step: Array, bound: npt.NDArray[np.bool_]) -> tuple[Array, Array, Array]:
-        """Term k after a step: its exponent (P, 1), its height at the middle (P, G), and its part of the level there."""
+        """Term k after a step: exponent (P, 1), height at the middle (P, G), and its part of the level there."""
         start, G = self.where(k).start, self.n_groups
         alpha, change_alpha = theta[:, [start + G]], step[:, [start + G]]
         height = np.exp(theta[:, start : start + G] - alpha * self.middle[k])

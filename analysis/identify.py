@@ -1,7 +1,7 @@
 """What the data say about a fit: enough points, better than a constant, each parameter pinned down or not.
 
-A parameter is judged by its profile: it is held at a third and at three times its value (an exponent), or moved by a quarter of the
-typical y (the offset), everything else is fitted again, and the loss must rise beyond the 95 % limit of a
+A parameter is judged by its profile: an exponent is held at a third and at three times its value, the offset is moved
+by a quarter of the typical y, everything else is fitted again, and the loss must rise beyond the 95 % limit of a
 likelihood ratio. A parameter whose profile stays flat is weakly identified; an exponent that may as well be
 infinite, or whose term may as well be absent, is not identified.
 """

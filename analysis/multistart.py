@@ -25,7 +25,7 @@ SHAPE_GRID = (0.2, 0.5, 0.8)  # share of the way through the shape's range
 SCREEN_POINTS = 2_000  # rows on which starts are screened where a table is larger
 FINALISTS = 4
 ROUNDS = 4
-EDGE_PROMISE, BASIN_PROMISE = 1.05, 1.01  # how near in loss a start must lie to be tried
+EDGE_PROMISE, BASIN_PROMISE = 1.02, 1.001  # how near in loss a start must lie to be tried
 BASIN_WIDTH = 1.05  # ratio of exponents beyond which a solution counts as another basin
 
 

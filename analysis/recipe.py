@@ -103,7 +103,7 @@ class Recipe(BaseModel):
 
     @classmethod
     def from_laws(cls, laws: Mapping[str, FittedLaw], group: str = "", **options: Any) -> Recipe:
-        """The recipe of several laws by target, or of one group of each (a family, with exponents shared over families).
+        """The recipe of several laws by target, or of one group of each (a family, where families share exponents).
 
         The first target's rows (the group's rows, where one is named) give ranges, models and the compute map.
         """
@@ -257,7 +257,7 @@ class Recipe(BaseModel):
         flops = record.estimate(value, draws, self.level) if np.isfinite(value) else None
         factor = self.extrapolation({"flops": float(value)}) if flops else {}
         return Reach(score=score, flops=flops, asymptote=asymptote, extrapolation=factor,
-                     share_reached=float(np.isfinite(draws[: record.n_draws]).mean()) if draws.size else None)  # fmt: skip
+                     share_reached=_share_finite(draws[: record.n_draws]))  # fmt: skip
 
     def _reach(self, record: LawRecord, params: Mapping[str, Any], score: float) -> Array:
         if record.form == "chinchilla":
@@ -279,6 +279,10 @@ class Recipe(BaseModel):
                 f"{path} is no recipe of version {RECIPE_VERSION} (version: {version}); save it with Recipe.save"
             )
         return cls.model_validate_json(text)
+
+
+def _share_finite(draws: Array) -> float | None:
+    return float(np.isfinite(draws).mean()) if draws.size else None
 
 
 def _target_name(rows: ScalingTable) -> str:

@@ -115,8 +115,8 @@ def _law_row(name: str, law: FittedLaw) -> dict[str, Any]:
     for key, value in law.params.items():
         span = " [{:.3g}, {:.3g}]".format(*law.interval(key)) if len(law.draws) else ""
         params.append(f"{key}{'*' if key in law.verdict.weak else ''} = {value:.4g}{span}")
-    return {"name": name, "formula": law.formula, "params": ", ".join(params) if law.usable else "–", "status": law.status,
-            "reason": law.reason, "loss": f"{law.huber_loss:.4g}", "n": law.n_points}  # fmt: skip
+    return {"name": name, "formula": law.formula, "params": ", ".join(params) if law.usable else "–",
+            "status": law.status, "reason": law.reason, "loss": f"{law.huber_loss:.4g}", "n": law.n_points}  # fmt: skip
 
 
 FLAGS = ("is_pretrained", "is_random", "is_ssl", "is_adv", "is_ablation", "is_open_clip")
@@ -195,7 +195,8 @@ def _compute(report: Report, options: Mapping[str, Any]) -> None:
             f"compute_{name}", f"{name}: score against compute",
             "Each mark is a trained model. The line is S = 1 − E − A·C^−α, dashed beyond the compute measured; "
             "the band is the 95 % bootstrap over configurations, not the spread of models.",
-            plot_score_against_compute(rows.with_columns(target=name), laws, by="target", heading=f"{name}: alignment against compute"),
+            plot_score_against_compute(rows.with_columns(target=name), laws, by="target",
+                                       heading=f"{name}: alignment against compute"),
             laws[name].text(),
         ))  # fmt: skip
 
@@ -260,7 +261,7 @@ def _residuals(report: Report) -> None:
         raise ValueError("no usable law")
     report.sections.append(Section(
         "residuals", "Residuals",
-        "What each law leaves over, against compute. A running median off zero means the form bends the wrong way there.",
+        "What each law leaves over, against compute. A running median off zero means the form bends wrong there.",
         plot_residuals(laws),
     ))  # fmt: skip
 
@@ -275,7 +276,8 @@ def _extrapolation(report: Report, threshold: float | None) -> None:
         "extrapolation", "Extrapolation",
         "Every form is fitted on the cheap runs and predicts the dear ones; the dark bar predicted best. "
         "Compare with the constant, which knows nothing of scaling, and with power_law in compute, the published form.",
-        plot_extrapolation(tests, report.table.names_simulated()), "\n\n".join(f"{n}\n{t.text()}" for n, t in tests.items()),
+        plot_extrapolation(tests, report.table.names_simulated()),
+        "\n\n".join(f"{n}\n{t.text()}" for n, t in tests.items()),
     ))  # fmt: skip
 
 
@@ -291,7 +293,7 @@ def _accuracy(report: Report, bootstrap: int, seed: int) -> None:
             report.sections.append(Section(
                 f"accuracy_{dataset}", f"Accuracy on {dataset} against alignment",
                 "Rank correlation ρ of task accuracy and score, up to 70 % accuracy and above it. The dash-dotted line "
-                "breaks once, the shaded band is the break's interval; family is confounded with accuracy, see the text.",
+                "breaks once, the shaded band is its interval; family is confounded with accuracy, see the text.",
                 plot_tradeoff(found), "\n".join(_tradeoff_text(t) for t in found),
             ))  # fmt: skip
 

@@ -134,7 +134,7 @@ def fit_break(table: ScalingTable, bootstrap: int = 1000, seed: int = 0, cluster
 
 
 def _segments(x: Array, y: Array, weights: Array, grid: Array) -> tuple[Array, Array, Array, Array, Array]:
-    """Best break, slopes, level at the break and gain of each weighting (B,), by normal equations at each grid point."""
+    """Best break, slopes, level at the break and gain of each weighting (B,): normal equations at grid points."""
     best = np.full(len(weights), np.inf)
     at, below, above, level = (np.full(len(weights), np.nan) for _ in range(4))
     line = _explained(np.column_stack([np.ones_like(x), x]), y, weights)[1]
@@ -186,17 +186,13 @@ def analyze_tradeoff(
     rows = table.select(region=region).require("accuracy", "score")
     x, y = rows.values("accuracy"), rows.values("score")
     high = x > threshold
-    options = {"bootstrap": bootstrap, "seed": seed, "cluster": cluster}
     everything = correlate(rows, bootstrap, seed, cluster)
     if everything is None:
         raise ValueError(f"{len(rows)} models have accuracy and score in region {region!r}; 4 are needed at least")
     clusters = _clusters(rows, cluster)
     weights = bootstrap_weights(clusters, np.zeros_like(clusters), min(bootstrap, 200), seed)
-    families = (
-        {str(f): c for f, part in rows.group("family") if (c := correlate(part, **options))}
-        if "family" in rows.columns
-        else {}
-    )  # type: ignore[arg-type]
+    parts = rows.group("family") if "family" in rows.columns else ()
+    families = {str(name): c for name, part in parts if (c := correlate(part, bootstrap, seed, cluster))}
     return Tradeoff(
         region, threshold, everything, correlate(rows.where(~high), bootstrap, seed, cluster),
         correlate(rows.where(high), bootstrap, seed, cluster), fit_break(rows, bootstrap, seed, cluster),

@@ -80,15 +80,21 @@ def data_folder(data_dir: Path | None) -> Path:
     return data_dir or default_data_dir()
 
 
-@app.callback()
-def version_option(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
-) -> None:
-    if version:
+def print_version(wanted: bool) -> None:
+    if wanted:
         from scaling import __version__
 
         print(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def scaling(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Scaling-law studies of vision models and their alignment to the primate ventral stream."""
 
 
 @app.command(epilog="Example: scaling run jobs/studies/quickstart.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -85,18 +86,20 @@ def plan_study(study: StudySpec, data_dir: Path, address: str | None, throughput
 
 def plan_run(run: RunSpec, data: ImageData, throughput: float | None) -> RunPlan:
     from scaling.compute import model_cost, training_flops, training_memory
+    from scaling.train.batches import steps_per_epoch
 
     cost = model_cost(run.model, data.image_size, data.n_classes)
     n_samples = len(nested_subset(data.train.labels, run.images_per_class, run.seed))
     samples = n_samples * run.training.epochs
     flops = training_flops(cost.flops_per_image, samples)
     workers = run.resources.workers
-    batch = -(-min(run.training.batch_size, n_samples) // workers)
+    largest = math.ceil(n_samples / steps_per_epoch(n_samples, run.training.batch_size))
+    batch = math.ceil(largest / workers)
     memory = training_memory(run.model, data.image_size, data.n_classes, batch, run.training.optimizer)
     if throughput is not None:
         train_s = flops / (throughput * workers)
     else:
-        train_s = samples * _seconds_an_image(run, data, min(run.training.batch_size, n_samples)) / workers
+        train_s = samples * _seconds_an_image(run, data, largest) / workers
     return RunPlan(run, cost.n_params, n_samples, samples, flops, memory, train_s)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ from scaling.errors import StudyError
 from scaling.models import check_model
 from scaling.records import EpochRecord, ResultsStore, RunRecord, kept_epochs, run_record
 from scaling.storage import Storage
-from scaling.study import RunSpec, StudySpec, expand_study
+from scaling.study import RunSpec, StudySpec, check_batches, expand_study
 from scaling.tracking import Tracker, connect, tracking_uri
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from scaling.alignment.benchmark import Benchmark
 
 DRAIN_WAIT_S = 0.25
+DATASET_FILE = "dataset.json"
 
 
 def study_storage(study: StudySpec) -> Storage:
@@ -114,10 +117,38 @@ def check_runs(runs: Sequence[RunSpec], data: ImageData) -> None:
     Raises:
         StudyError: the first problem.
     """
-    for images_per_class, seed in dict.fromkeys((run.images_per_class, run.seed) for run in runs):
-        nested_subset(data.train.labels, images_per_class, seed)
+    sizes = {
+        (images_per_class, seed): len(nested_subset(data.train.labels, images_per_class, seed))
+        for images_per_class, seed in dict.fromkeys((run.images_per_class, run.seed) for run in runs)
+    }
+    for run in runs:
+        check_batches(run, sizes[run.images_per_class, run.seed], f"dataset '{data.name}'")
     for model in dict.fromkeys(run.model for run in runs):
         check_model(model, data.image_size, f"dataset '{data.name}' of {data.image_size} pixels")
+
+
+def check_same_data(storage: Storage, data: ImageData) -> None:
+    """Refuse to mix runs on different images under one name: the first run's images are remembered.
+
+    Raises:
+        StudyError: the decoded data are not those that the study began with.
+    """
+    digest = hashlib.sha256(data.train.labels.tobytes() + data.heldout.labels.tobytes())
+    digest.update(repr((data.train.images.shape, data.heldout.images.shape, data.mean, data.std)).encode())
+    mark = {
+        "dataset": data.name,
+        "n_train": len(data.train),
+        "n_heldout": len(data.heldout),
+        "sha256": digest.hexdigest(),
+    }
+    if not storage.exists(DATASET_FILE):
+        storage.write_bytes(DATASET_FILE, json.dumps(mark, indent=2).encode())
+    elif (before := json.loads(storage.read_bytes(DATASET_FILE))) != mark:
+        raise StudyError(
+            f"dataset '{data.name}' now holds {len(data.train):,} + {len(data.heldout):,} images, not the "
+            f"{before['n_train']:,} + {before['n_heldout']:,} that this study began with "
+            f"({storage.path(DATASET_FILE)}); restore them, or give the study a new name"
+        )
 
 
 def run_study(study: StudySpec, options: RunOptions) -> OpenWork:
@@ -181,6 +212,7 @@ def _do(study: StudySpec, work: OpenWork, storage: Storage, tracker: Tracker, op
         check_capacity(study, work.train, local_capacity(needs_gpu), "this machine")
     data = load_images(study.dataset, options.data_dir)
     check_runs(work.train, data)
+    check_same_data(storage, data)
     heldout = select_stimuli(data.heldout.images, data.heldout.labels, name=f"{data.name} held-out")
     benchmarks = build_benchmarks(study.benchmarks, heldout, options.data_dir)
     dashboard = any(run.resources.workers > 1 for run in work.train)

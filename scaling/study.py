@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -247,7 +248,8 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
                 for seed in study.seeds
             ]
     _check_epochs(study, runs, where)
-    _check_batches(runs, where)
+    for run in runs:
+        check_batches(run, run.training.batch_size, where)  # a full batch; short ones once the data are known
     twice = [run_id for run_id, count in Counter(run.run_id for run in runs).items() if count > 1]
     if twice:
         twin = next(run for run in runs if run.run_id == twice[0])
@@ -296,15 +298,18 @@ def _check_epochs(study: StudySpec, runs: list[RunSpec], where: str) -> None:
             )
 
 
-def _check_batches(runs: list[RunSpec], where: str) -> None:
-    """Batch norm needs two images a worker; data sizes that leave smaller batches are refused once they are known."""
-    for run in runs:
-        workers, batch = run.resources.workers, run.training.batch_size
-        if batch < 2 * workers:
-            raise StudyError(
-                f"batch_size={batch} leaves {workers} workers fewer than 2 images each ({run.label()}; {where}); "
-                "raise training.batch_size or lower resources.workers"
-            )
+def check_batches(run: RunSpec, n_samples: int, where: str) -> None:
+    """Batch norm needs two images a worker in every batch; the batches of an epoch differ by at most one image.
+
+    Raises:
+        StudyError: the smallest batch of `n_samples` images is too small for the run's workers.
+    """
+    workers, batch = run.resources.workers, run.training.batch_size
+    if n_samples // math.ceil(n_samples / batch) < 2 * workers:
+        raise StudyError(
+            f"batch_size={batch} on {n_samples:,} images leaves {workers} workers fewer than 2 images each "
+            f"({run.label()}; {where}); raise training.batch_size or the data size, or lower resources.workers"
+        )
 
 
 def _override(base: SpecT, changes: dict[str, Any], where: str) -> SpecT:

@@ -16,11 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 from scaling.compute import ModelCost, model_cost, training_flops
 from scaling.data.images import ImageData, ImageSet
 from scaling.data.subsets import nested_subset
-from scaling.errors import StudyError
 from scaling.models import build_model
 from scaling.records import EpochRecord, ResultsStore, RunStatus, run_record
 from scaling.storage import Storage
-from scaling.study import RunSpec
+from scaling.study import RunSpec, check_batches
 from scaling.train import checkpoint
 from scaling.train.batches import augment, epoch_batches, steps_per_epoch, to_input
 from scaling.train.optim import build_optimizer, learning_rate
@@ -63,7 +62,7 @@ class Training:
         torch.set_num_threads(self.worker.threads)
         torch.manual_seed(run.seed)
         self.subset = nested_subset(data.train.labels, run.images_per_class, run.seed)
-        self._check_share()
+        check_batches(run, len(self.subset), f"dataset '{data.name}'")
         self.cost: ModelCost = model_cost(run.model, data.image_size, data.n_classes)
         self.model = build_model(run.model, data.image_size, data.n_classes).to(self.device)
         self.optimizer = build_optimizer(self.model, run.training)
@@ -71,16 +70,6 @@ class Training:
         self.steps = steps_per_epoch(len(self.subset), run.training.batch_size)
         self.state = TrainState()
         self._last_save_s = time.monotonic()
-
-    def _check_share(self) -> None:
-        """Batch norm needs two images a worker in every batch."""
-        n_samples, world = len(self.subset), self.worker.world
-        smallest = n_samples // steps_per_epoch(n_samples, self.run.training.batch_size)
-        if smallest < 2 * world:
-            raise StudyError(
-                f"batches of {smallest} images leave {world} workers fewer than 2 each ({self.run.label()}); "
-                "lower resources.workers, or raise batch_size or the data size"
-            )
 
     def epochs(self) -> Iterator[EpochRecord]:
         """Train to the end, yielding each epoch's record; a finished or diverged run yields nothing."""

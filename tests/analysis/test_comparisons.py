@@ -130,7 +130,7 @@ def test_pareto_front_by_brute_force() -> None:
 
 
 def test_arrows_join_a_baseline_and_its_treated_twin() -> None:
-    frame = pd.DataFrame({"size": ["s", "m", "s", "m"], "seed": 0, "objective": ["plain", "plain", "harmonized", "harmonized"],
+    frame = pd.DataFrame({"size": ["s", "m"] * 2, "seed": 0, "objective": ["plain"] * 2 + ["harmonized"] * 2,
                           "accuracy": [0.5, 0.6, 0.52, 0.61], "score": [0.3, 0.32, 0.36, 0.4]})  # fmt: skip
     arrows = treatment_arrows(ScalingTable.from_frame(frame), {"objective": "harmonized"}, {"objective": "plain"})
     assert {a.name: (a.baseline, a.treated) for a in arrows}["s 0"] == ((0.5, 0.3), (0.52, 0.36))

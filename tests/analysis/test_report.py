@@ -24,15 +24,16 @@ def study(plant: Callable[..., ScalingTable]) -> ScalingTable:
     """25 runs, two regions, simulated benchmarks, accuracy."""
     rows = plant("chinchilla", n=5, noise=0.01).frame
     parts = [rows.assign(region=r, benchmark=f"simulated-{r}", run_id=[f"r{i}" for i in rows.index], family="cnn",
-                         dataset="digits", accuracy=np.linspace(0.1, 0.9, len(rows))) for r in ("V1", "IT")]  # fmt: skip
+                         dataset="digits", accuracy=np.linspace(0.1, 0.9, len(rows)))
+             for r in ("V1", "IT")]  # fmt: skip
     return ScalingTable.from_frame(pd.concat(parts))
 
 
 def test_report_draws_everything_into_one_page(study: ScalingTable, tmp_path: Path) -> None:
     report = report_command(study, tmp_path, bootstrap=40)
     names = {section.name for section in report.sections}
-    assert {"compute_neural", "by_region", "by_family", "by_dataset", "isoflop", "optimum", "residuals", "extrapolation",
-            "accuracy_digits"} <= names  # fmt: skip
+    assert {"compute_neural", "by_region", "by_family", "by_dataset", "isoflop", "optimum", "residuals",
+            "extrapolation", "accuracy_digits"} <= names  # fmt: skip
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") == len(report.sections)
     assert "http" not in page.replace("http-equiv", "")

@@ -14,7 +14,8 @@ from analysis import FitSpec, Recipe, ScalingTable, fit_law
 def _frame(**columns: Any) -> pd.DataFrame:
     n = 12
     frame = pd.DataFrame({
-        "run_id": [f"r{i}" for i in range(n)], "n_params": np.geomspace(1e5, 1e7, n), "flops": np.geomspace(1e14, 1e17, n),
+        "run_id": [f"r{i}" for i in range(n)], "n_params": np.geomspace(1e5, 1e7, n),
+        "flops": np.geomspace(1e14, 1e17, n),
         "samples_seen": np.resize([1e4, 1e5, 1e6], n), "score": np.linspace(0.1, 0.5, n), "region": ["IT"] * n,
     })  # fmt: skip
     return frame.assign(**columns)
@@ -27,7 +28,8 @@ def _study(folder: Path) -> Path:
     run = {"study": "s", "family": "cnn", "size": "s", "dataset": "digits", "n_samples": 100, "seed": 0, "epochs": 2,
            "n_params": 1000, "flops_per_image": 5e3, "samples_seen": 200, "flops": 3e6, "loss": 0.1, "accuracy": 0.9,
            "reason": "", "objective": "supervised"}  # fmt: skip
-    runs = [{**run, "run_id": f"r{i}", "status": "diverged" if i == 3 else "finished", "images_per_class": 10 if i else None}
+    runs = [{**run, "run_id": f"r{i}", "status": "diverged" if i == 3 else "finished",
+             "images_per_class": 10 if i else None}
             for i in range(4)]  # fmt: skip
     scores = [{"run_id": f"r{i}", "epoch": e, "samples_seen": 100 * e, "flops": 1.5e6 * e, "accuracy": 0.4 * e,
                "benchmark": "simulated-IT", "region": "IT", "score": 0.1 + 0.1 * e, "ceiling": None,
@@ -116,19 +118,23 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "accuracy in percent": (lambda: _table(accuracy=76.1), "accuracy=76.1 .*divide percentages"),
     "text for a number": (lambda: _table(n_params="11M"), "n_params='11M' .*is no number"),
     "no rows": (lambda: ScalingTable.from_frame(_frame().iloc[:0]), "has no rows"),
-    "missing column": (lambda: fit_law(ScalingTable.from_frame(_frame().drop(columns="flops"))), "no column 'flops'; its columns: n_params"),
+    "missing column": (lambda: fit_law(ScalingTable.from_frame(_frame().drop(columns="flops"))),
+                       "no column 'flops'; its columns: n_params"),
     "all missing": (lambda: fit_law(_table(score=np.nan)), "no row has all of.*score missing"),
     "one unique x": (lambda: fit_law(_table(flops=1e15)), "flops has one distinct value"),
     "score at the ceiling": (lambda: fit_law(_table(score=1.0)), "misalignment=0 .*ceiling"),
-    "untrained axis": (lambda: fit_law(_table(samples_seen=np.resize([0.0, 1e5], 12)), axes=("samples_seen",)), "untrained or pretrained"),
+    "untrained axis": (lambda: fit_law(_table(samples_seen=np.resize([0.0, 1e5], 12)), axes=("samples_seen",)),
+                       "untrained or pretrained"),
     "unknown region": (lambda: _table().select(region="V9"), "no row has region='V9'; the table's values: IT"),
     "unknown column in select": (lambda: _table().select(colour="red"), "no column 'colour'; its columns: flops"),
     "unknown form": (lambda: fit_law(_table(), form="linear"), "form='linear' is not known; choose one of chinchilla"),
     "wrong number of axes": (lambda: fit_law(_table(), form="chinchilla", axes=("flops",)), "takes 2"),
     "unknown option": (lambda: fit_law(_table(), huber=1), "huber"),
     "negative delta": (lambda: FitSpec(huber_delta=-1), "greater than 0"),
-    "column map names nothing": (lambda: ScalingTable.from_frame(_frame(), {"FLOPs": "flops"}), "which the table lacks"),
-    "two columns of one name": (lambda: ScalingTable.from_frame(_frame(C=1.0), {"C": "flops"}), "two columns are called"),
+    "column map names nothing": (lambda: ScalingTable.from_frame(_frame(), {"FLOPs": "flops"}),
+                                 "which the table lacks"),
+    "two columns of one name": (lambda: ScalingTable.from_frame(_frame(C=1.0), {"C": "flops"}),
+                                "two columns are called"),
     "unknown cluster": (lambda: fit_law(_table(), cluster="lab"), "neither 'configuration', 'row' nor a column"),
     "no budget": (lambda: fit_law(_table(), bootstrap=0).recipe().allocate(0), "flops=0 must be above 0"),
     "score beyond the ceiling": (lambda: fit_law(_table(), bootstrap=0).recipe().flops_for(1.2), "below 1"),

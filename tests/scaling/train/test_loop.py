@@ -204,8 +204,8 @@ def test_a_diverged_run_says_why_and_keeps_only_what_is_sound(make_run, digits_d
 
 
 def test_batches_too_small_for_the_workers_are_refused(make_run, digits_data, storage):
-    run = make_run(training={"batch_size": 3})
-    with pytest.raises(StudyError, match=r"batches of 2 images leave 2 workers fewer than 2 each .*lower resources"):
+    run = make_run(training={"batch_size": 4}, data_sizes=[1], resources={"workers": 2})
+    with pytest.raises(StudyError, match=r"batch_size=4 on 10 images leaves 2 workers fewer than 2 .*lower resources"):
         Training(run, digits_data, storage, Worker(world=2))
 
 
