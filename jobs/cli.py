@@ -1,4 +1,4 @@
-"""The `scaling` command: plan, run, status, recipe, ui, fetch. Every command is a thin call into the packages."""
+"""The `scaling` command; every subcommand is a thin call into the packages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from scaling.errors import StudyError
@@ -35,6 +36,8 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", envvar="SCALING_DATA_DIR", help="Where data sets lie [default: the user's cache]."),
 ]
+Where = Annotated[list[str] | None, typer.Option("--where", help="COLUMN=VALUE[,VALUE]; may be repeated.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 StorageOption = Annotated[str | None, typer.Option("--storage", help="Instead of the study file's storage.")]
 Address = Annotated[
     str | None, typer.Option("--address", help="A Ray cluster, host:port or 'auto' [default: start Ray here].")
@@ -53,6 +56,37 @@ def bad_input_ends(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(BAD_INPUT) from error
 
     return wrapped
+
+
+def conditions(where: list[str] | None) -> dict[str, Any]:
+    """['dataset=imagenet,ecoset', 'is_ssl=false'] -> column -> value, or list of values.
+
+    Raises:
+        StudyError: a condition without '='.
+    """
+    parsed: dict[str, Any] = {}
+    for condition in where or []:
+        column, equals, values = condition.partition("=")
+        if not equals or not column or not values:
+            raise StudyError(f"--where '{condition}' is no condition; write COLUMN=VALUE or COLUMN=VALUE,VALUE")
+        found = [{"true": True, "false": False}.get(value.lower(), value) for value in values.split(",")]
+        parsed[column] = found[0] if len(found) == 1 else found
+    return parsed
+
+
+def asked(question: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """An answer of the analysis, whose refusals are ValueErrors and missing files."""
+    try:
+        return question(*args, **kwargs)
+    except ValidationError as error:
+        messages = [detail["msg"].removeprefix("Value error, ") for detail in error.errors(include_url=False)]
+        raise StudyError("; ".join(messages)) from error
+    except (ValueError, FileNotFoundError) as error:
+        raise StudyError(str(error)) from error
+
+
+def show(answer: Any, as_json: bool) -> None:
+    print(json.dumps(answer.to_dict(), indent=2) if as_json else answer.text())
 
 
 def terminal() -> Console:
@@ -151,22 +185,72 @@ def status(study: StudyFile, storage: StorageOption = None) -> None:
 @app.command(epilog="Example: scaling recipe jobs/studies/quickstart.yaml --flops 1e13 --region IT")
 @bad_input_ends
 def recipe(
-    study: StudyFile,
+    source: Annotated[
+        Path, typer.Argument(metavar="STUDY|TABLE|RECIPE", help="Study (YAML), table (CSV, Parquet) or recipe (JSON).")
+    ],
     flops: Annotated[float, typer.Option(help="The budget: total training FLOP.")],
     region: Annotated[str | None, typer.Option(help="Make the most of this region [default: IT].")] = None,
     family: Annotated[str | None, typer.Option(help="Only this model family.")] = None,
     storage: StorageOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    where: Where = None,
+    as_json: AsJson = False,
 ) -> None:
     """Which model size and how many images a budget buys, what alignment to expect, and how sure that is."""
+    if source.suffix not in {".yaml", ".yml"}:
+        from analysis.commands import recipe_command
+
+        options = {"where": conditions(where)} if where else {}
+        show(asked(recipe_command, source, flops=flops, region=region, family=family, **options), as_json)
+        return
     from jobs.answer import answer_study, print_recipe, recipe_json
 
-    answer = answer_study(read_study(study, storage))
+    answer = answer_study(read_study(source, storage))
     allocations = answer.allocate(flops, region, family)
     if as_json:
         print(json.dumps(recipe_json(allocations, region or answer.target), indent=2))
     else:
         print_recipe(allocations, flops, region or answer.target, terminal())
+
+
+@app.command(epilog="Example: scaling fit scores.csv --form chinchilla --region IT --where dataset=imagenet,ecoset")
+@bad_input_ends
+def fit(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A table (CSV, Parquet) or a study's results folder.")],
+    form: Annotated[str, typer.Option(help="The law's form; an unknown one lists the known.")] = "power_law",
+    axes: Annotated[str, typer.Option(help="Comma-separated columns [default: the form's own].")] = "",
+    region: Annotated[str | None, typer.Option(help="One region [default: each].")] = None,
+    mean: Annotated[bool, typer.Option("--mean", help="The mean over regions instead of each.")] = False,
+    where: Where = None,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Bootstrap resamples.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    extrapolate: Annotated[bool, typer.Option("--extrapolate", help="Test every form on the costliest runs.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a scaling law to a table, with bootstrap intervals and a status."""
+    from analysis.commands import fit_command
+
+    columns = tuple(name for name in axes.split(",") if name)
+    show(
+        asked(
+            fit_command, table, form, columns, region, mean, conditions(where), extrapolate,
+            bootstrap=bootstrap, seed=seed,
+        ),
+        as_json,
+    )  # fmt: skip
+
+
+@app.command(epilog="Example: scaling report --table scores.csv --out report")
+@bad_input_ends
+def report(
+    table: Annotated[Path, typer.Option(help="A table (CSV, Parquet) or a study's results folder.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    where: Where = None,
+) -> None:
+    """Every figure of a table, and a page that explains each."""
+    from analysis.commands import report_command
+
+    asked(report_command, table, out, conditions(where))
+    print(f"report: {out / 'report.html'}")
 
 
 @app.command(epilog="Example: scaling ui jobs/studies/quickstart.yaml --port 5000")
