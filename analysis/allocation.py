@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from analysis.forms import Array
-from analysis.resample import bca_interval
+from analysis.resample import HALVED, bca_interval
 
 
 class _Answer(BaseModel):
@@ -34,7 +34,7 @@ class Estimate(_Answer):
 
 
 def estimate(value: float, draws: Array, level: float, left_out: Array | None = None) -> Estimate:
-    """A value with the interval of its draws: BCa with jackknife values `left_out`, percentile without.
+    """A value with the interval of its draws: halved BCa with jackknife values `left_out`, percentile without.
 
     Draws and jackknife values of any shape; infinite draws count. No draws, no interval.
     """
@@ -45,7 +45,7 @@ def estimate(value: float, draws: Array, level: float, left_out: Array | None = 
         tail = (1 - level) / 2
         low, high = np.quantile(draws, [tail, 1 - tail], method="nearest")
     else:
-        low, high = bca_interval(draws, value, np.asarray(left_out).ravel(), level)
+        low, high = bca_interval(draws, value, np.asarray(left_out).ravel(), level, HALVED)
     return Estimate(value=float(value), low=float(low), high=float(high))
 
 

@@ -20,12 +20,12 @@ BEYOND = 10.0  # how many times past the largest compute measured a curve is dra
 
 def plot_score_against_compute(
     table: ScalingTable, laws: Mapping[str, FittedLaw] | FittedLaw | None = None, recipe: Recipe | None = None,
-    by: str = "region", heading: str = "Alignment against training compute",
+    by: str = "region", heading: str = "Alignment against training compute", notes: Mapping[str, str] | None = None,
 ) -> Figure:  # fmt: skip
     """Score against compute C, one panel a value of `by`: models, the law with its 95 % band, the optimum.
 
     laws: by value of `by` (laws in flops are drawn against C; laws in N and D along the recipe's optimum);
-    recipe: draws the predicted score of the compute-optimal allocation.
+    recipe: draws the predicted score of the compute-optimal allocation; notes: why a panel has no law.
     """
     named = {"": laws} if isinstance(laws, FittedLaw) else dict(laws or {})
     groups = dict(table.require("flops", "score").group(by)) if by in table.columns else {"": table}
@@ -40,6 +40,8 @@ def plot_score_against_compute(
             if recipe is not None:
                 _optimum(panel, recipe, name if name in recipe.laws else None, part.values("flops"))
             _describe(panel, name, part, law)
+            if law is None and name in (notes or {}):
+                panel.set_title(f"{panel.get_title(loc='left')}; {(notes or {})[name]}", loc="left")
             label(panel, "flops", "score")
             _frame(panel, part.values("score"))
         legend(figure, axes)

@@ -216,7 +216,8 @@ def _panels(report: Report, rows: ScalingTable, by: str, options: Mapping[str, A
         raise ValueError(f"the table has no column {by!r}")
     comparison = compare_families(rows, by, **options)
     report.laws |= {f"{by} {name}": law for name, law in comparison.laws.items()}
-    figure = plot_score_against_compute(rows, comparison.laws, by=by, heading=f"Alignment against compute by {by}")
+    notes = {name: why.split(":")[0][:28] for name, why in comparison.excluded.items()}
+    figure = plot_score_against_compute(rows, comparison.laws, None, by, f"Alignment against compute by {by}", notes)
     report.sections.append(Section(f"by_{by}", f"By {by}", WORDS[by], figure, _comparison_text(comparison, by, rows)))
 
 

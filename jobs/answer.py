@@ -109,7 +109,10 @@ def study_table(study: StudySpec) -> ScalingTable:
 
 def fingerprint(table: ScalingTable) -> str:
     """Changes with every value that a fit reads, and with how fits are made here."""
-    rows = table.frame.drop(columns=[name for name in ("train_s", "score_s", "spec") if name in table.columns])
+    times = [name for name in ("train_s", "score_s", "started_at", "ended_at", "spec") if name in table.columns]
+    rows = table.frame.drop(columns=times)
+        columns=[name for name in ("train_s", "score_s", "started_at", "ended_at", "spec") if name in table.columns]
+    )
     text = rows.sort_values(["run_id", "benchmark"]).to_csv(index=False) + repr((ANSWER_VERSION, BOOTSTRAP))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

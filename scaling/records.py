@@ -36,7 +36,8 @@ class RunRecord(Record):
 
     n_params N; n_samples unique training images; samples_seen D; flops C = 3 . flops_per_image . samples_seen;
     flops_per_image = 2 . MACs of one forward pass; loss = mean training loss of the last epoch; accuracy in [0, 1]
-    on all held-out images; train_s = seconds spent in training and evaluation. A failed run keeps what is known.
+    on all held-out images; train_s = seconds spent in training and evaluation; started_at, ended_at = Unix time of the
+    attempt that ended the run. A failed run keeps what is known.
     """
 
     run_id: str
@@ -62,6 +63,8 @@ class RunRecord(Record):
     loss: float | None
     accuracy: float | None
     train_s: float | None
+    started_at: float | None
+    ended_at: float | None
     spec: str
 
 
@@ -78,6 +81,8 @@ def run_record(run: RunSpec, status: RunStatus, reason: str | None, **known: obj
         "loss": None,
         "accuracy": None,
         "train_s": None,
+        "started_at": None,
+        "ended_at": None,
     } | known
     kept = facts.pop("kept", ())
     return RunRecord.model_validate(

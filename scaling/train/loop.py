@@ -70,6 +70,7 @@ class Training:
         self.steps = steps_per_epoch(len(self.subset), run.training.batch_size)
         self.state = TrainState()
         self._last_save_s = time.monotonic()
+        self._started_at = time.time()
 
     def epochs(self) -> Iterator[EpochRecord]:
         """Train to the end, yielding each epoch's record; a finished or diverged run yields nothing."""
@@ -231,6 +232,8 @@ class Training:
                 loss=last.loss,
                 accuracy=last.accuracy,
                 train_s=self.state.train_s,
+                started_at=self._started_at,
+                ended_at=time.time(),
             )
         )
         self.storage.delete(checkpoint.resume_name(self.run.run_id))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from scaling.records import ResultsStore
+from scaling.records import ResultsStore, RunRecord
 from scaling.storage import Storage
 from scaling.study import RunSpec, StudySpec, expand_study, load_study
 
@@ -55,16 +56,33 @@ def ours(path: Path, folder: Path) -> tuple[float, float, float]:
     """(wall seconds of the whole command, busy seconds, seconds around a run once the slots are warm)."""
     began = time.monotonic()
     command = [sys.executable, "-m", "jobs.cli", "run", str(path), "--storage", str(folder / "ours")]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     wall = time.monotonic() - began
-    storage = Storage(folder / "ours/quickstart")
-    store = ResultsStore(storage)
-    train = {run_id: record.train_s or 0.0 for run_id, record in store.read_runs().items()}
+    ray_s = float(re.findall(r"· (\d+) s\n", said)[-1])
+    print(
+        f"of {wall:.0f} s: {ray_s:.0f} s with Ray up; before and after (imports, Ray's start, laws) {wall - ray_s:.0f} s"
+    )
+    store = ResultsStore(Storage(folder / "ours/quickstart"))
+    records = list(store.read_runs().values())
     score_s = sum(score.score_s for score in store.read_scores())
-    ends = {run_id: Path(storage.path(f"runs/{run_id}.parquet")).stat().st_mtime for run_id in train}
-    window = max(ends.values()) - min(end - train[run_id] for run_id, end in ends.items())
-    around = (window * slots() - sum(train.values()) - score_s) / len(train)
-    return wall, sum(train.values()) + score_s, around
+    return wall, sum(record.train_s or 0.0 for record in records) + score_s, cost_around(records)
+
+
+def cost_around(records: list[RunRecord]) -> float:
+    """Mean seconds between the end of a run and the training of the next in its slot, building the model included.
+
+    A run is matched with the latest end before its start that no other run follows; first runs of a slot have none.
+    """
+    ends: list[float] = []
+    costs = []
+    for record in sorted(records, key=lambda record: record.started_at or 0.0):
+        started, ended = record.started_at or 0.0, record.ended_at or 0.0
+        before = [end for end in ends if end <= started]
+        if before:
+            ends.remove(max(before))
+            costs.append(started - max(before) + (ended - started) - (record.train_s or 0.0))
+        ends.append(ended)
+    return sum(costs) / len(costs)
 
 
 def stock(runs: list[RunSpec], folder: Path) -> tuple[float, float]:
