@@ -111,8 +111,6 @@ def fingerprint(table: ScalingTable) -> str:
     """Changes with every value that a fit reads, and with how fits are made here."""
     times = [name for name in ("train_s", "score_s", "started_at", "ended_at", "spec") if name in table.columns]
     rows = table.frame.drop(columns=times)
-        columns=[name for name in ("train_s", "score_s", "started_at", "ended_at", "spec") if name in table.columns]
-    )
     text = rows.sort_values(["run_id", "benchmark"]).to_csv(index=False) + repr((ANSWER_VERSION, BOOTSTRAP))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

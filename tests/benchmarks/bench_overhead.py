@@ -59,9 +59,7 @@ def ours(path: Path, folder: Path) -> tuple[float, float, float]:
     said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     wall = time.monotonic() - began
     ray_s = float(re.findall(r"· (\d+) s\n", said)[-1])
-    print(
-        f"of {wall:.0f} s: {ray_s:.0f} s with Ray up; before and after (imports, Ray's start, laws) {wall - ray_s:.0f} s"
-    )
+    print(f"of {wall:.0f} s: {ray_s:.0f} s with Ray up; imports, Ray's start and laws {wall - ray_s:.0f} s")
     store = ResultsStore(Storage(folder / "ours/quickstart"))
     records = list(store.read_runs().values())
     score_s = sum(score.score_s for score in store.read_scores())
