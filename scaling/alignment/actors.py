@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import ray
 from ray.exceptions import RayError
 
-from scaling.alignment.score import score_checkpoint
 from scaling.storage import Storage
 from scaling.study import ScoringSpec
 
@@ -47,6 +46,8 @@ class ScoringActor:
 
     def score(self, checkpoint: Checkpoint, shared: Sequence[ray.ObjectRef]) -> list[AlignmentRecord]:
         """`shared`: the benchmarks' reference, fetched once in an actor's life."""
+        from scaling.alignment.score import score_checkpoint  # torch: imported here, not by the driver
+
         if self.benchmarks is None:
             self.benchmarks = ray.get(shared[0])
         return score_checkpoint(self.storage, *checkpoint, self.benchmarks, self.device)

@@ -1,4 +1,7 @@
-"""What Ray runs: one-worker runs in reused Tune actors, many-worker runs by Ray Train's TorchTrainer."""
+"""What Ray runs: one-worker runs in reused Tune actors, many-worker runs by Ray Train's TorchTrainer.
+
+The driver imports this module to name what runs; torch is imported where it runs, so that the driver starts fast.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
@@ -14,7 +17,9 @@ from ray import tune
 from scaling.records import EpochRecord, ResultsStore, run_record
 from scaling.storage import Storage
 from scaling.study import RunSpec
-from scaling.train.loop import Training, Worker
+
+if TYPE_CHECKING:
+    from scaling.train.loop import Worker
 
 RAY_FOLDER = "ray"  # Ray's own files in the study's folder, gone when the runs are
 REPORT_INTERVAL_S = 1.0  # short epochs are reported together: the driver's share of a small run stays small
@@ -57,6 +62,8 @@ class RunTrainable(tune.Trainable):
         self.run_epochs = self._train()
 
     def _train(self) -> Iterator[EpochRecord]:
+        from scaling.train.loop import Training
+
         training = Training(self.run_spec, ray.get(self.data_ref), self.study_storage, local_worker(self.run_spec))
         yield from training.epochs()
 
@@ -69,6 +76,8 @@ def describe(error: BaseException) -> str:
 
 
 def local_worker(run: RunSpec) -> Worker:
+    from scaling.train.loop import Worker
+
     device = "cuda" if run.resources.gpus_per_worker else "cpu"
     return Worker(device=device, threads=run.resources.cpus_per_worker)
 
@@ -107,6 +116,8 @@ def train_distributed(config: dict[str, Any]) -> None:
     """One Ray Train worker's part of a run."""
     import ray.train
     from ray.train.torch import get_device
+
+    from scaling.train.loop import Training, Worker
 
     run = RunSpec.model_validate(config["run"])
     context = ray.train.get_context()
