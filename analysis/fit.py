@@ -116,6 +116,8 @@ def _gather(rows: ScalingTable, spec: FitSpec) -> Data:
     source = "score" if spec.target == MISALIGNMENT else spec.target
     extra = [name for name in (spec.shared_by, spec.strata) if name]
     rows = rows.require(*spec.axes, source, *extra)
+    for name in spec.axes:  # a model that saw no images has no place on a logarithmic axis
+        rows = rows.where(rows.values(name) != 0, f"{name}=0 (untrained or pretrained)")
     if not len(rows):
         raise ValueError(f"no row has all of {[*spec.axes, source, *extra]}; left out: {dict(rows.left_out)}")
     y = _target(rows, spec)
@@ -144,8 +146,8 @@ def _axis(rows: ScalingTable, name: str) -> Array:
     bad = ~(x > 0) | ~np.isfinite(x)
     if bad.any():
         raise ValueError(
-            f"{name}={x[bad][0]:g} in {int(bad.sum())} of {len(x)} rows must be above 0 to be an axis of a law; "
-            "untrained or pretrained models have none: select them out, as select(is_random=False)"
+            f"{name}={x[bad][0]:g} in {int(bad.sum())} of {len(x)} rows must be above 0 and finite to be an axis of a "
+            "law; correct the table or select other rows"
         )
     if len(np.unique(x)) < 2:
         unit = NUMERIC[name].unit if name in NUMERIC else "its unit"

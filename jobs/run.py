@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -19,17 +19,14 @@ from scaling.data.stimuli import select_stimuli
 from scaling.data.subsets import nested_subset
 from scaling.errors import StudyError
 from scaling.models import check_model
-from scaling.records import EpochRecord, ResultsStore, RunRecord, kept_epochs, run_record
+from scaling.records import ResultsStore, RunRecord, kept_epochs
 from scaling.storage import Storage
-from scaling.study import RunSpec, StudySpec, check_batches, expand_study
+from scaling.study import ResourceSpec, RunSpec, StudySpec, check_batches, expand_study
 from scaling.tracking import Tracker, connect, tracking_uri
 
 if TYPE_CHECKING:
-    from jobs.progress import StudyProgress
-    from scaling.alignment.actors import Score, ScoringPool
     from scaling.alignment.benchmark import Benchmark
 
-DRAIN_WAIT_S = 0.25
 DATASET_FILE = "dataset.json"
 
 
@@ -111,20 +108,19 @@ def check_study(study: StudySpec, data_dir: Path) -> None:
     check_benchmark_data(study.benchmarks, data_dir)
 
 
-def check_runs(runs: Sequence[RunSpec], data: ImageData) -> None:
-    """Refuse runs that the decoded data cannot give: too few images a class, an image size no model takes.
+def check_runs(runs: Sequence[RunSpec], data: ImageData) -> dict[str, int]:
+    """The number of unique training images of every run, by run_id.
 
     Raises:
-        StudyError: the first problem.
+        StudyError: the decoded data cannot give a run: too few images a class, an image size no model takes.
     """
-    sizes = {
-        (images_per_class, seed): len(nested_subset(data.train.labels, images_per_class, seed))
-        for images_per_class, seed in dict.fromkeys((run.images_per_class, run.seed) for run in runs)
-    }
-    for run in runs:
-        check_batches(run, sizes[run.images_per_class, run.seed], f"dataset '{data.name}'")
     for model in dict.fromkeys(run.model for run in runs):
         check_model(model, data.image_size, f"dataset '{data.name}' of {data.image_size} pixels")
+    subsets = dict.fromkeys((run.images_per_class, run.seed) for run in runs)
+    sizes = {subset: len(nested_subset(data.train.labels, *subset)) for subset in subsets}
+    for run in runs:
+        check_batches(run, sizes[run.images_per_class, run.seed], f"dataset '{data.name}'")
+    return {run.run_id: sizes[run.images_per_class, run.seed] for run in runs}
 
 
 def check_same_data(storage: Storage, data: ImageData) -> None:
@@ -211,124 +207,52 @@ def _do(study: StudySpec, work: OpenWork, storage: Storage, tracker: Tracker, op
         needs_gpu = any(run.resources.gpus_per_worker for run in work.train) or study.scoring.gpus > 0
         check_capacity(study, work.train, local_capacity(needs_gpu), "this machine")
     data = load_images(study.dataset, options.data_dir)
-    check_runs(work.train, data)
+    n_samples = check_runs(work.train, data)
     check_same_data(storage, data)
     heldout = select_stimuli(data.heldout.images, data.heldout.labels, name=f"{data.name} held-out")
     benchmarks = build_benchmarks(study.benchmarks, heldout, options.data_dir)
     dashboard = any(run.resources.workers > 1 for run in work.train)
     with ray_session(address, dashboard) as capacity:
+        import ray
+
+        from scaling.train.schedule import concurrency, expected_cost
+
         if options.concurrency is None:
             check_capacity(study, work.train, capacity, "the cluster")
-        _train_and_score(study, work, storage, tracker, options, (data, benchmarks, capacity))
+        images = ray.put(data)
+        del data  # the object store holds it now
+        room = training_capacity(study, capacity)
+        session = Session(
+            images,
+            benchmarks,
+            cost={run.run_id: expected_cost(run, n_samples[run.run_id]) for run in work.train},
+            slots=lambda shape: options.concurrency or concurrency(shape, room),
+        )
+        _train_and_score(study, work, storage, tracker, session, options.console)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What runs and scores need on the connected cluster: the images' reference, benchmarks, costs, slots a shape."""
+
+    images: Any
+    benchmarks: list[Benchmark]
+    cost: dict[str, float]
+    slots: Callable[[ResourceSpec], int]
 
 
 def _train_and_score(
-    study: StudySpec,
-    work: OpenWork,
-    storage: Storage,
-    tracker: Tracker,
-    options: RunOptions,
-    parts: tuple[ImageData, list[Benchmark], dict[str, float]],
+    study: StudySpec, work: OpenWork, storage: Storage, tracker: Tracker, session: Session, console: Console
 ) -> None:
-    import ray
-
+    from jobs.listener import StudyListener
     from jobs.progress import StudyProgress
     from scaling.alignment.actors import ScoringPool
-    from scaling.train.schedule import concurrency, expected_cost, train_runs
+    from scaling.train.schedule import train_runs
 
-    data, benchmarks, capacity = parts
-    cost = {
-        run.run_id: expected_cost(run, len(nested_subset(data.train.labels, run.images_per_class, run.seed)))
-        for run in work.train
-    }
-    data_ref = ray.put(data)
-    pool = ScoringPool(storage.uri, benchmarks, study.scoring)
+    pool = ScoringPool(storage.uri, session.benchmarks, study.scoring)
     n_done = len(expand_study(study)) - len(work.train)
-    with StudyProgress(options.console, cost, n_done) as progress:
+    with StudyProgress(console, session.cost, n_done) as progress:
         listener = StudyListener(storage, work, pool, tracker, progress)
         if work.train:
-            room = training_capacity(study, capacity)
-            train_runs(
-                work.train,
-                data_ref,
-                storage,
-                listener,
-                lambda shape: options.concurrency or concurrency(shape, room),
-                cost,
-                study.max_failures,
-            )
+            train_runs(work.train, session.images, storage, listener, session.slots, session.cost, study.max_failures)
         listener.drain()
-
-
-class StudyListener:
-    """Turns what the workers report into scores to compute, records of failures, tracking and progress."""
-
-    def __init__(
-        self, storage: Storage, work: OpenWork, pool: ScoringPool, tracker: Tracker, progress: StudyProgress
-    ) -> None:
-        self._store = ResultsStore(storage)
-        self._pool, self._tracker, self._progress = pool, tracker, progress
-        self._to_score = set(work.score)
-        self._submitted: set[tuple[str, int]] = set()
-        progress.to_score = len(work.score)
-        training = {run.run_id for run in work.train}
-        for run_id, epoch in work.score:
-            if run_id not in training:
-                self._submit(run_id, epoch)
-
-    def on_start(self, run: RunSpec) -> None:
-        self._progress.started(run)
-
-    def on_epochs(self, run: RunSpec, records: Sequence[EpochRecord]) -> None:
-        for record in records:
-            self._progress.advanced(run, record.epoch)
-            if record.accuracy is not None:
-                self._submit(run.run_id, record.epoch)
-
-    def on_end(self, run: RunSpec, error: str | None) -> None:
-        """`error`: why the run's process was given up; a run that raised has its record already."""
-        record = self._store.read_run(run.run_id)
-        if error is not None and (record is None or record.status == "failed"):
-            record = run_record(run, "failed", error)
-            self._store.write_run(record)
-        if record is not None and record.status != "finished":
-            self._progress.say(f"{record.status}: {run.label()} ({run.run_id}): {record.reason}")
-        if record is not None:
-            self._submit_kept(record)
-        self._progress.ended(run, failed=record is None or record.status == "failed")
-        self._tracker.run_changed(run.run_id)
-
-    def on_tick(self) -> None:
-        for score in self._pool.finished():
-            self._took(score)
-        self._progress.refresh()
-
-    def drain(self) -> None:
-        """Wait for all submitted scores."""
-        while self._pool.n_open:
-            for score in self._pool.finished(DRAIN_WAIT_S):
-                self._took(score)
-            self._progress.refresh()
-
-    def _submit_kept(self, record: RunRecord) -> None:
-        """Checkpoints that were kept before a restart and so were not reported again."""
-        for epoch in kept_epochs(record):
-            self._submit(record.run_id, epoch)
-
-    def _submit(self, run_id: str, epoch: int) -> None:
-        from scaling.alignment.actors import Checkpoint
-
-        place = (run_id, epoch)
-        if place in self._to_score and place not in self._submitted:
-            self._submitted.add(place)
-            self._pool.submit(Checkpoint(*place))
-
-    def _took(self, score: Score) -> None:
-        self._progress.scored += 1
-        for record in score.records:
-            if record.status == "failed":
-                self._progress.say(f"not scored: {record.benchmark}, run {record.run_id}: {record.reason}")
-        if score.error is not None:
-            run_id, epoch = score.checkpoint
-            self._progress.say(f"not scored: run {run_id}, epoch {epoch}: {score.error}")
-        self._tracker.run_changed(score.checkpoint.run_id)

@@ -13,6 +13,7 @@ class StudyError(ValueError):
 def known_names(name: str, known: Iterable[str]) -> str:
     """The tail of an unknown-name message: the nearest match first, then every known name."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    by_case = {known_name.lower(): known_name for known_name in names}
+    near = difflib.get_close_matches(name.lower(), by_case, n=1)
+    hint = f"did you mean '{by_case[near[0]]}'? " if near else ""
     return f"{hint}known: {', '.join(names)}"

@@ -123,8 +123,8 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "all missing": (lambda: fit_law(_table(score=np.nan)), "no row has all of.*score missing"),
     "one unique x": (lambda: fit_law(_table(flops=1e15)), "flops has one distinct value"),
     "score at the ceiling": (lambda: fit_law(_table(score=1.0)), "misalignment=0 .*ceiling"),
-    "untrained axis": (lambda: fit_law(_table(samples_seen=np.resize([0.0, 1e5], 12)), axes=("samples_seen",)),
-                       "untrained or pretrained"),
+    "untrained only": (lambda: fit_law(_table(samples_seen=0.0), axes=("samples_seen",)),
+                       "no row has all of.*untrained or pretrained"),
     "unknown region": (lambda: _table().select(region="V9"), "no row has region='V9'; the table's values: IT"),
     "unknown column in select": (lambda: _table().select(colour="red"), "no column 'colour'; its columns: flops"),
     "unknown form": (lambda: fit_law(_table(), form="linear"), "form='linear' is not known; choose one of chinchilla"),
@@ -139,6 +139,13 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "no budget": (lambda: fit_law(_table(), bootstrap=0).recipe().allocate(0), "flops=0 must be above 0"),
     "score beyond the ceiling": (lambda: fit_law(_table(), bootstrap=0).recipe().flops_for(1.2), "below 1"),
 }  # fmt: skip
+
+
+def test_models_that_saw_no_images_are_left_out_of_a_law_and_counted() -> None:
+    seen = np.resize([0.0, 1e5, 1e6, 1e7], 12)
+    law = fit_law(_table(samples_seen=seen), axes=("samples_seen",), bootstrap=0)
+    assert len(law.rows) == 9
+    assert law.rows.left_out["samples_seen=0 (untrained or pretrained)"] == 3
 
 
 @pytest.mark.parametrize("case", BAD)
