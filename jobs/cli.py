@@ -191,6 +191,9 @@ def recipe(
     flops: Annotated[float, typer.Option(help="The budget: total training FLOP.")],
     region: Annotated[str | None, typer.Option(help="Make the most of this region [default: IT].")] = None,
     family: Annotated[str | None, typer.Option(help="Only this model family.")] = None,
+    score: Annotated[
+        float | None, typer.Option(help="Tables and recipes: also the compute to reach this score.")
+    ] = None,
     storage: StorageOption = None,
     where: Where = None,
     as_json: AsJson = False,
@@ -200,7 +203,7 @@ def recipe(
         from analysis.commands import recipe_command
 
         options = {"where": conditions(where)} if where else {}
-        show(asked(recipe_command, source, flops=flops, region=region, family=family, **options), as_json)
+        show(asked(recipe_command, source, flops=flops, score=score, region=region, family=family, **options), as_json)
         return
     from jobs.answer import answer_study, print_recipe, recipe_json
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -83,10 +84,14 @@ def ray_session(address: str | None, dashboard: bool) -> Iterator[dict[str, floa
 
 
 def _start_here(dashboard: bool) -> None:
-    """A token must stand in the environment before Ray is imported: its core reads it once."""
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    """A token must stand in the environment before Ray is imported, since its core reads it once.
+
+    Where a caller's process imported Ray first, Ray's own way of authentication stays.
+    """
+    if "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray
 
     cpus = len(os.sched_getaffinity(0))

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+
+# Before anything imports Ray: clusters that tests start ask for this token, and none is written to the home folder.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
 import io
 import json
 from collections.abc import Callable

@@ -50,7 +50,7 @@ def facts(storage: Storage, run: RunSpec) -> list[dict[str, object]]:
     """All records of a run but for their times."""
     store = ResultsStore(storage)
     records = [store.read_run(run.run_id), *store.read_epochs(run.run_id)]
-    return [record.model_dump(exclude={"train_s", "epoch_s"}) for record in records]
+    return [record.model_dump(exclude={"train_s", "epoch_s", "started_at", "ended_at"}) for record in records]
 
 
 def normalised(images: np.ndarray, data) -> torch.Tensor:
