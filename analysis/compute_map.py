@@ -15,8 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from analysis.forms import Array
 from analysis.table import ScalingTable
 
-FORWARD_BACKWARD = 3.0  # one backward pass costs two forward passes (Kaplan et al. 2020, sec. 2.1)
-
 
 class ComputeMap(BaseModel):
     """C = m * (N^gamma * D)^n. `spread`: typical factor by which models differ from it; `source`: how it was made."""

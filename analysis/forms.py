@@ -38,7 +38,6 @@ class Coordinate:
     shape: str | None = None
     shape_range: Callable[[Sequence[Array]], tuple[float, float]] | None = None
     shape_natural: Callable[[Array, Sequence[Array]], Array] | None = None
-    shape_log: Callable[[Array, Sequence[Array]], Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -308,21 +307,6 @@ class Design:
             with np.errstate(over="ignore"):
                 out[:, w.start : w.start + G] = np.exp(part[:, :G] + part[:, G : G + 1] * reference)
         return out
-
-    def internal(self, params: Array) -> Array:
-        """The inverse of `natural`."""
-        theta = np.array(params, dtype=np.float64)
-        G = self.n_groups
-        for k, term in enumerate(self.form.terms):
-            w = self.where(k)
-            reference = np.full((len(theta), 1), self.reference[k])
-            if term.coordinate.shape is not None and term.coordinate.shape_log is not None:
-                phi = term.coordinate.shape_log(params[:, w.start + G + 1], self._axes(term))[:, None]
-                theta[:, w.start + G + 1] = phi[:, 0]
-                reference, _ = self._moving_reference(term, k, phi)
-            coefficients = params[:, w.start : w.start + G]
-            theta[:, w.start : w.start + G] = np.log(coefficients) - params[:, [w.start + G]] * reference
-        return theta
 
     def bounds(self, y: Array, offset: tuple[float, float] | None = None) -> tuple[Array, Array]:
         """Lower and upper limits (p,) of theta; `offset` limits E (equal ends fix it)."""
