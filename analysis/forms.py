@@ -107,7 +107,6 @@ SHIFTED = Coordinate(
     "shift",
     lambda X: (float(np.log(X[0].min())), float(np.log(X[0].max())) + 14.0),
     lambda phi, X: np.exp(phi) - X[0].min(),
-    lambda shift, X: np.log(shift + X[0].min()),
 )
 REPEATED = Coordinate(
     2,
@@ -115,7 +114,6 @@ REPEATED = Coordinate(
     "R_star",
     lambda X: (float(np.log(1e-2)), float(np.log(1e4))),
     lambda phi, X: np.exp(phi),
-    lambda r_star, X: np.log(r_star),
 )
 
 _ONE_AXIS = (("flops",), ("n_params",), ("n_samples",), ("samples_seen",))
