@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -41,7 +42,7 @@ def plot_score_against_compute(
                 _optimum(panel, recipe, name if name in recipe.laws else None, part.values("flops"))
             _describe(panel, name, part, law)
             if law is None and name in (notes or {}):
-                panel.set_title(f"{panel.get_title(loc='left')}; {(notes or {})[name]}", loc="left")
+                panel.set_title("\n".join([panel.get_title(loc="left"), *wrap((notes or {})[name], 44)]), loc="left")
             label(panel, "flops", "score")
             _frame(panel, part.values("score"))
         legend(figure, axes)

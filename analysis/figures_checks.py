@@ -62,8 +62,7 @@ def plot_tradeoff(tradeoffs: Sequence[Tradeoff], arrows: Mapping[str, Sequence[A
             _models(panel, tradeoff)
             _front(panel, tradeoff)
             _broken_line(panel, tradeoff)
-            for arrow in (arrows or {}).get(tradeoff.region, ()):
-                panel.annotate("", arrow.treated, arrow.baseline, arrowprops={"arrowstyle": "->", "color": COLOURS[1]})
+            _arrows(panel, (arrows or {}).get(tradeoff.region, ()))
             label(panel, "accuracy", "score", log="")
             panel.set_title(_correlations(tradeoff), loc="left")
         legend(figure, axes, columns=6)
@@ -80,6 +79,16 @@ def _models(panel: Axes, tradeoff: Tradeoff) -> None:
         panel.plot(part.values("accuracy"), part.values("score"), linestyle="", marker=MARKERS[i % len(MARKERS)],
                    markersize=3, alpha=0.6, markeredgewidth=0, color=COLOURS[i % len(COLOURS)],
                    label=str(name))  # fmt: skip
+
+
+def _arrows(panel: Axes, arrows: Sequence[Arrow]) -> None:
+    """From each baseline to its treated twin; the view grows to hold both."""
+    for i, arrow in enumerate(arrows):
+        x, y = zip(arrow.baseline, arrow.treated, strict=True)
+        panel.plot(x, y, color=COLOURS[1], alpha=0.7, linewidth=0.9, label="baseline → treated" if i == 0 else None)
+        panel.annotate(
+            "", arrow.treated, arrow.baseline, arrowprops={"arrowstyle": "->", "color": COLOURS[1], "alpha": 0.7}
+        )
 
 
 def _front(panel: Axes, tradeoff: Tradeoff) -> None:

@@ -100,11 +100,11 @@ def inline_png(figure: Figure) -> str:
 
 def _summary(table: ScalingTable) -> str:
     parts = [f"{len(table)} rows"]
-    for name in ("run_id", "region", "family", "dataset"):
+    for name, many in (("run_id", "runs"), ("region", "regions"), ("family", "families"), ("dataset", "datasets")):
         if name in table.columns:
             values = table.unique(name)
             parts.append(
-                f"{len(values)} {name.replace('_id', '')}s"
+                f"{len(values)} {many if len(values) != 1 else many.replace('ies', 'y').rstrip('s')}"
                 + (f" ({', '.join(map(str, in_order(values)))})" if len(values) < 8 else "")
             )
     return ", ".join(parts) + "."
@@ -216,7 +216,7 @@ def _panels(report: Report, rows: ScalingTable, by: str, options: Mapping[str, A
         raise ValueError(f"the table has no column {by!r}")
     comparison = compare_families(rows, by, **options)
     report.laws |= {f"{by} {name}": law for name, law in comparison.laws.items()}
-    notes = {name: why.split(":")[0][:28] for name, why in comparison.excluded.items()}
+    notes = {name: why.split(":")[0].split(";")[0] for name, why in comparison.excluded.items()}
     figure = plot_score_against_compute(rows, comparison.laws, None, by, f"Alignment against compute by {by}", notes)
     report.sections.append(Section(f"by_{by}", f"By {by}", WORDS[by], figure, _comparison_text(comparison, by, rows)))
 

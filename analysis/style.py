@@ -22,7 +22,7 @@ RC: dict[Any, Any] = {
 }  # fmt: skip
 # Lightness falls in even steps, so that the order survives a grey print; markers tell the rest apart.
 COLOURS = ("#0b1f4b", "#8c2d04", "#1b7a6b", "#d9822b", "#7a6fc0", "#3a8fb7", "#a08a1c", "#7d8389")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*")  # one more than colours: 72 pairs before one comes back
 REGION_ORDER = ("V1", "V2", "V4", "IT", "behavior")
 LABELS = {
     "flops": "training compute C (FLOP)",

@@ -119,3 +119,24 @@ def test_extrapolation_beyond_1e18(plain: ScalingTable) -> None:
     assert set(errors) == {"constant", "power_law", "shifted_power_law", "chinchilla", "data_constrained"}
     assert test.chosen.median_error == min(errors.values())
     assert errors["power_law"] < 0.5 * errors["constant"]
+
+
+SHIFTED = [(["ConvNeXt", "ViT"], ["V1"]), (["ConvNeXt", "ViT"], ["V2"]), (["ConvNeXt", "ViT"], ["V4"]),
+           (["ConvNeXt", "ViT"], ["IT"]), (["ConvNeXt"], ["V1", "V2", "V4", "IT"])]  # fmt: skip
+
+
+@pytest.mark.parametrize(("families", "regions"), SHIFTED)
+def test_published_shifted_fits_are_not_identified(
+    families: list[str], regions: list[str], plain: ScalingTable
+) -> None:
+    """The study fits A·(C + shift)^-alpha to ConvNeXt and ViT, with A up to 1e90: the data leave alpha without limit."""
+    aliases = {"ConvNeXtFlex": "ConvNeXt", "ViTFlex": "ViT"}
+    rows = plain.alias("family", aliases).select(family=families, region=regions).mean_over("region")
+    assert len(rows) == 128 * len(families)
+    law = fit_law(rows, "shifted_power_law", ("flops",), huber_delta=1e-3, bootstrap=0)
+    assert law.status == "not identified"
+    assert "alpha has no upper limit" in law.verdict.reason
+    assert "A = " in law.verdict.reason
+    advice = law.recipe().allocate(1e20)
+    assert (advice.n_params, advice.samples_seen, advice.scores) == (None, None, {})
+    assert "not identified" in str(advice.reason)
