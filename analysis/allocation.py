@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,9 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return self.model_dump(mode="json")
+        """Plain values for JSON, which has no infinity: null instead."""
+        plain: dict[str, Any] = json.loads(self.model_dump_json())
+        return plain
 
 
 class Estimate(_Answer):
@@ -62,7 +64,10 @@ def nearest_model(models: Sequence[Model], n_params: float) -> Model | None:
 
 
 class Allocation(_Answer):
-    """A budget's split. n_params and samples_seen are None where the law does not say; `reason` then says why."""
+    """A budget's split. n_params and samples_seen are None where the law does not say; `reason` then says why.
+
+    scores: by target, the score predicted; where the laws are of another quantity, as "loss", that.
+    """
 
     flops: float
     n_params: Estimate | None = None
@@ -75,6 +80,7 @@ class Allocation(_Answer):
     nearest: Model | None = None
     reason: str = ""
     fallback: dict[str, Any] | None = None
+    quantity: str = "score"
 
     def text(self) -> str:
         """A table for a terminal."""
@@ -90,7 +96,8 @@ class Allocation(_Answer):
             lines.append(f"{'nearest model':<24}{self.nearest.name} ({self.nearest.n_params:.3g} parameters)")
         if self.fallback:
             lines.append(f"{'fallback':<24}{_plain(self.fallback)}")
-        lines += [f"{'score ' + name:<24}{score.text('.3f')}" for name, score in self.scores.items()]
+        label = {name: self.quantity if name == self.quantity else f"{self.quantity} {name}" for name in self.scores}
+        lines += [f"{label[name]:<24}{score.text('.3f')}" for name, score in self.scores.items()]
         names = {"n_params": "parameters", "samples_seen": "samples"}
         lines += [f"{'gain of 2 x ' + names[n]:<24}{gain.text('.4f')}" for n, gain in self.gain_double.items()]
         beyond = {n: f for n, f in self.extrapolation.items() if f > 1}
@@ -99,7 +106,7 @@ class Allocation(_Answer):
 
 
 class Reach(_Answer):
-    """Compute that reaches a score; `flops` is None where the score is unreachable or the law cannot say."""
+    """Compute that reaches a score (a loss: see `quantity`); `flops` is None where it cannot, or the law cannot say."""
 
     score: float
     flops: Estimate | None = None
@@ -107,6 +114,7 @@ class Reach(_Answer):
     share_reached: float | None = None
     extrapolation: dict[str, float] = {}
     reason: str = ""
+    quantity: str = "score"
 
     @property
     def reachable(self) -> bool:
@@ -121,7 +129,8 @@ class Reach(_Answer):
         factor = self.extrapolation.get("flops", 1.0)
         beyond = f", {factor:.3g}x beyond the measured compute" if factor > 1 else ""
         return (
-            f"{self.flops.text()} FLOP for a score of {self.score:g} (asymptote {self.asymptote.text('.3f')}){beyond}"
+            f"{self.flops.text()} FLOP for a {self.quantity} of {self.score:g} "
+            f"(asymptote {self.asymptote.text('.3f')}){beyond}"
         )
 
 

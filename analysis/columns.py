@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,8 @@ PUBLISHED = {
     "acc": "accuracy",
 }  # Gokce & Schrimpf 2025, artifacts/benchmark_scores.csv
 PUBLISHED_SIGNATURE = {"total_flops", "n_samples_seen", "arch_family", "samples_per_class"}
+
+MISALIGNMENT = "misalignment"  # 1 - score: what laws are fitted to, unless another column is named
 
 # What differs between the rows of one checkpoint: the benchmark and what was measured on it.
 MEASURED = ("benchmark", "benchmark_id", "region", "metric", "layer", "raw", "ceiling", "score", "score_status",
@@ -107,11 +110,22 @@ def _limits(values: pd.Series, name: str, where: str) -> None:
     bad = low | (values > column.high) | np.isinf(values)
     if bad.any():
         row = int(np.argmax(bad.to_numpy()))
-        limit = f"{'above' if column.open_low else 'at least'} {column.low:g}, at most {column.high:g}, and finite"
+        least = f"{'above' if column.open_low else 'at least'} {column.low:g}, " if np.isfinite(column.low) else ""
+        limit = f"{least}at most {column.high:g}, and finite"
         raise ValueError(
             f"{name}={values.iloc[row]:g} (row {row} of {where}; {int(bad.sum())} such rows) must be {limit} "
             f"[{column.unit}]{'; ' + column.remedy if column.remedy else ''}"
         )
+
+
+def measured_name(target: str) -> str:
+    """The column that a target is computed from: "score" for misalignment, else the target itself."""
+    return "score" if target == MISALIGNMENT else target
+
+
+def measured(target: str, y: Any) -> Any:
+    """Score of misalignment y, and misalignment of a score; values of any other target as they are."""
+    return 1 - y if target == MISALIGNMENT else y
 
 
 def listed(names: object, limit: int = 30) -> str:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from analysis.allocation import Allocation, Reach
+from analysis.columns import MISALIGNMENT, measured_name
 from analysis.extrapolate import Extrapolation, compare_forms
-from analysis.fit import fit_law
-from analysis.law import FittedLaw
+from analysis.fit import FitSpec, fit_law, fit_spec
+from analysis.law import FittedLaw, finite
 from analysis.recipe import Recipe
 from analysis.report import Report, build_report
 from analysis.table import ScalingTable
@@ -43,27 +44,30 @@ def read_rows(
     return read.select(**(where or {}))
 
 
-def targets(rows: ScalingTable, region: str | None, mean: bool) -> dict[str, ScalingTable]:
-    """Rows by target: one region, the mean over all of them, or each region of the table."""
+def targets(rows: ScalingTable, region: str | None, mean: bool, target: str = MISALIGNMENT) -> dict[str, ScalingTable]:
+    """Rows by target: one region, the mean over all of them, or each region; one of its name without regions."""
+    name = measured_name(target)
     if "region" not in rows.columns:
-        return {"score": rows}
+        return {name: rows}
     if region is not None:
         return {region: rows.select(region=region)}
-    return {"score": rows.mean_over("region")} if mean else {str(name): part for name, part in rows.group("region")}
+    return {name: rows.mean_over("region", of=name)} if mean else {str(r): part for r, part in rows.group("region")}
 
 
 def fit_command(
     table: str | Path | ScalingTable, form: str = "power_law", axes: Sequence[str] = (), region: str | None = None,
-    mean: bool = False, where: Mapping[str, Any] | None = None, extrapolate: bool = False, **options: Any,
+    mean: bool = False, where: Mapping[str, Any] | None = None, extrapolate: bool = False,
+    columns: Mapping[str, str] | None = None, **options: Any,
 ) -> FitAnswer:  # fmt: skip
     """`scaling fit TABLE`: a law for a region, for the mean over regions, or for each region.
 
-    where: conditions on rows; extrapolate: also run the extrapolation test; options: as of `FitSpec` (bootstrap, seed,
-    huber_delta, target, offset, cluster, strata).
+    where: conditions on rows; extrapolate: also run the extrapolation test; columns: names of the file -> ours;
+    options: as of `FitSpec` (bootstrap, seed, huber_delta, target, offset, cluster, strata).
     """
-    chosen = targets(read_rows(table, where), region, mean)
-    laws = {name: fit_law(rows, form=form, axes=tuple(axes), **options) for name, rows in chosen.items()}
-    tests = {name: compare_forms(rows) for name, rows in chosen.items()} if extrapolate else {}
+    spec = FitSpec(form=form, axes=tuple(axes), **options)
+    chosen = targets(read_rows(table, where, columns), region, mean, spec.target)
+    laws = {name: fit_spec(rows, spec) for name, rows in chosen.items()}
+    tests = {name: compare_forms(rows, spec=spec) for name, rows in chosen.items()} if extrapolate else {}
     return FitAnswer(laws, tests)
 
 
@@ -81,13 +85,14 @@ class RecipeAnswer:
         compute = self.recipe.compute.text() if self.recipe.compute else f"none: {self.recipe.compute_reason}"
         parts = [status, f"{'compute map':<24}{compute}"]
         parts += [self.allocation.text()] if self.allocation else []
-        parts += [f"{'compute for the score':<24}{self.reach.text()}"] if self.reach else []
+        parts += [f"{'compute for the ' + self.recipe.quantity:<24}{self.reach.text()}"] if self.reach else []
         parts += ["simulated benchmark"] if self.recipe.simulated else []
         return "\n".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        laws = {name: {"form": law.form, "axes": list(law.axes), "params": law.params, "status": law.status,
-                       "reason": law.reason} for name, law in self.recipe.laws.items()}  # fmt: skip
+        laws = {name: {"form": law.form, "axes": list(law.axes), "status": law.status, "reason": law.reason,
+                       "params": {n: finite(v) for n, v in law.params.items()}}
+                for name, law in self.recipe.laws.items()}  # fmt: skip
         return {
             "laws": laws, "compute": self.recipe.compute.model_dump() if self.recipe.compute else None,
             "compute_reason": self.recipe.compute_reason, "simulated": self.recipe.simulated,
@@ -98,7 +103,8 @@ class RecipeAnswer:
 
 def build_recipe(
     table: str | Path | ScalingTable, region: str | None = None, family: str | None = None,
-    where: Mapping[str, Any] | None = None, compute: Literal["forward", "product"] | None = None, **options: Any,
+    where: Mapping[str, Any] | None = None, compute: Literal["forward", "product"] | None = None,
+    columns: Mapping[str, str] | None = None, **options: Any,
 ) -> Recipe:  # fmt: skip
     """A recipe from a study or a table: E + A·N^-alpha + B·D^-beta of the region, or of the mean over regions.
 
@@ -108,7 +114,8 @@ def build_recipe(
     if not isinstance(table, ScalingTable) and str(table).endswith(".json"):
         return Recipe.load(table)
     conditions = {**(where or {}), **({"family": family} if family else {})}
-    (rows,) = targets(read_rows(table, conditions), region, mean=region is None).values()
+    target = options.get("target", MISALIGNMENT)
+    (rows,) = targets(read_rows(table, conditions, columns), region, region is None, target).values()
     rows = rows.require("n_params", "samples_seen")
     varied = all(len(set(rows.values(name))) > 1 for name in ("n_params", "samples_seen"))
     form = (

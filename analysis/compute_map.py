@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from analysis.columns import listed
 from analysis.forms import Array
 from analysis.table import ScalingTable
 
@@ -51,8 +52,18 @@ def fit_compute_map(rows: ScalingTable, kind: Literal["forward", "product"] | No
     """
     if kind is None:
         kind = "forward" if "flops_per_image" in rows.columns else "product"
-    rows = rows.require("n_params", "samples_seen", "flops", *(("flops_per_image",) if kind == "forward" else ()))
+    names = ["n_params", "samples_seen", "flops", *(["flops_per_image"] if kind == "forward" else [])]
+    given = "or give the map: recipe(compute=ComputeMap(kind='given', m=6, n=1, gamma=1)) is C = 6 N D"
+    absent = [name for name in names if name not in rows.columns]
+    if absent:
+        raise ValueError(f"the table has no column {absent[0]!r}; its columns: {listed(rows.columns)}; add it, {given}")
+    n_before, rows = len(rows), rows.require(*names)
     rows = rows.where(rows.values("samples_seen") > 0, "samples_seen is 0")
+    if not len(rows):
+        raise ValueError(
+            f"none of {n_before} rows has all of {', '.join(names)} above 0 (left out: {dict(rows.left_out)}); "
+            f"fill in the columns, {given}"
+        )
     N, D, C = (rows.values(name) for name in ("n_params", "samples_seen", "flops"))
     if len(np.unique(N)) < 2:
         raise ValueError("one model size in the rows: compute as a function of n_params needs two sizes or more")

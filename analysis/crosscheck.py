@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from analysis.columns import MISALIGNMENT, measured, measured_name
 from analysis.forms import Array
 from analysis.table import ScalingTable
 
@@ -47,23 +48,27 @@ class Frontier:
         return f"{self.method}: N ∝ C^{self.exponent_n:.2f}, D ∝ C^{self.exponent_d:.2f} over {used} bands"
 
 
-def isoflop_profiles(rows: ScalingTable) -> Frontier:
-    """In each band of compute a parabola of ln L in ln N around the best run; its minimum, if inside the sizes."""
-    return _frontier(rows, "isoFLOP profiles", _parabola)
+def isoflop_profiles(rows: ScalingTable, target: str = MISALIGNMENT) -> Frontier:
+    """In each band of compute a parabola of ln L in ln N around the best run; its minimum, if inside the sizes.
+
+    L: misalignment 1 - score, or the column named by `target`, as "loss".
+    """
+    return _frontier(rows, target, "isoFLOP profiles", _parabola)
 
 
-def compute_envelope(rows: ScalingTable) -> Frontier:
-    """In each band of compute the run of least misalignment, if no cheaper run did as well."""
-    return _frontier(rows, "compute envelope", _best_run)
+def compute_envelope(rows: ScalingTable, target: str = MISALIGNMENT) -> Frontier:
+    """In each band of compute the run of least misalignment (or `target`), if no cheaper run did as well."""
+    return _frontier(rows, target, "compute envelope", _best_run)
 
 
 Find = Callable[[Array, Array, Array, float], tuple[float | None, str]]
 
 
-def _frontier(rows: ScalingTable, method: str, find: Find) -> Frontier:
-    rows = rows.require("flops", "n_params", "samples_seen", "score")
-    C, N, D, L = (rows.values(n) for n in ("flops", "n_params", "samples_seen", "score"))
-    L = 1 - L
+def _frontier(rows: ScalingTable, target: str, method: str, find: Find) -> Frontier:
+    names = ("flops", "n_params", "samples_seen", measured_name(target))
+    rows = rows.require(*names)
+    C, N, D, S = (rows.values(n) for n in names)
+    L = measured(target, S)
     edges = np.geomspace(C.min(), C.max() * (1 + 1e-9), BANDS + 1)
     profiles, reached = [], np.inf
     for low, high in pairwise(edges):

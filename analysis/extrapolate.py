@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from analysis.columns import measured, measured_name
 from analysis.fit import FitSpec, fit_spec
 from analysis.forms import Array
-from analysis.law import FittedLaw
+from analysis.law import FittedLaw, finite
 from analysis.table import ScalingTable
 
 CANDIDATES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -20,6 +21,8 @@ CANDIDATES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("chinchilla", ("n_params", "samples_seen")),
     ("data_constrained", ("n_params", "n_samples", "samples_seen")),
 )
+
+TRIAL_NUMBERS = ("median_error", "worst_tenth", "aicc")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class Extrapolation:
         return {
             "threshold_flops": self.threshold, "n_fitted": self.n_fitted, "n_predicted": self.n_predicted,
             "chosen": self.chosen.form,
-            "trials": [{**vars(trial), "axes": list(trial.axes)} for trial in self.trials],
+            "trials": [{**vars(t), "axes": list(t.axes), **{n: finite(getattr(t, n)) for n in TRIAL_NUMBERS}}
+                       for t in self.trials],
         }  # fmt: skip
 
     def text(self) -> str:
@@ -78,8 +82,11 @@ def compare_forms(
 
     Errors are |predicted - measured| of the target, which for misalignment equals that of the score. Forms whose
     axes the rows lack, or that cannot be fitted, come last with the reason. All forms see the same rows.
+    spec: the options of the fits, as FitSpec(target="loss").
     """
-    rows = rows.require("flops", *{a for _, axes in candidates for a in axes if a in rows.columns})
+    base = spec or FitSpec()
+    axes_there = sorted({a for _, axes in candidates for a in axes if a in rows.columns})
+    rows = rows.require("flops", measured_name(base.target), *axes_there)
     flops = rows.values("flops")
     limit = float(np.median(flops)) if threshold is None else threshold
     below, above = rows.where(flops <= limit), rows.where(flops > limit)
@@ -88,7 +95,6 @@ def compare_forms(
             f"threshold={limit:.3g} FLOP leaves {len(below)} rows to fit and {len(above)} to predict; choose one "
             f"within {flops.min():.3g} to {flops.max():.3g}"
         )
-    base = spec or FitSpec()
     trials = [_trial(form, axes, base, rows, below, above) for form, axes in candidates]
     ordered = sorted(trials, key=lambda t: (not np.isfinite(t.median_error), t.median_error))
     return Extrapolation(limit, len(below), len(above), tuple(ordered))
@@ -113,9 +119,10 @@ def _axes(law: FittedLaw, rows: ScalingTable) -> dict[str, Any]:
 
 
 def _measured(law: FittedLaw, rows: ScalingTable) -> Array:
-    return 1 - rows.values("score") if law.spec.target == "misalignment" else rows.values(law.spec.target)
+    y: Array = measured(law.spec.target, rows.values(measured_name(law.spec.target)))
+    return y
 
 
-def choose_form(rows: ScalingTable, threshold: float | None = None) -> str:
+def choose_form(rows: ScalingTable, threshold: float | None = None, spec: FitSpec | None = None) -> str:
     """The form that predicts the dearer rows best from the cheaper ones."""
-    return compare_forms(rows, threshold).chosen.form
+    return compare_forms(rows, threshold, spec=spec).chosen.form

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from analysis.allocation import Estimate, estimate
+from analysis.columns import MISALIGNMENT, measured
 from analysis.fit import fit_law
 from analysis.law import FittedLaw
 from analysis.table import ScalingTable
@@ -18,7 +19,7 @@ GRID_POINTS = 400
 
 @dataclass(frozen=True)
 class Ranking:
-    """Families at one budget, best first: predicted score, share of bootstrap draws in which it is best."""
+    """Families at one budget, best first: predicted score (or target), share of bootstrap draws in which it is best."""
 
     flops: float
     scores: Mapping[str, Estimate]
@@ -52,11 +53,13 @@ class FamilyComparison:
     excluded: Mapping[str, str]
 
     def rank(self, flops: float, level: float = 0.95) -> Ranking:
-        """Families by predicted score at compute `flops`."""
-        value = {n: float(law.predict_score(flops=flops)) for n, law in self.laws.items()}
-        draws = {n: 1 - law.predict_draws(flops=flops)[:, 0] for n, law in self.laws.items()}
-        order = sorted(value, key=lambda n: -value[n])
-        first = np.argmax(np.stack([draws[n] for n in order]), axis=0)
+        """Families by predicted score (or by what else was fitted, least first) at compute `flops`."""
+        target = next(iter(self.laws.values())).spec.target if self.laws else MISALIGNMENT
+        y = {n: float(law.predict(flops=flops)) for n, law in self.laws.items()}
+        y_draws = {n: law.predict_draws(flops=flops)[:, 0] for n, law in self.laws.items()}
+        order = sorted(y, key=lambda n: y[n])
+        first = np.argmin(np.stack([y_draws[n] for n in order]), axis=0)
+        value, draws = ({n: measured(target, v) for n, v in found.items()} for found in (y, y_draws))
         share = {n: float(np.mean(first == i)) for i, n in enumerate(order)}
         beyond = tuple(n for n in order if not self._inside(self.laws[n], flops))
         return Ranking(flops, {n: estimate(value[n], draws[n], level) for n in order}, share, beyond)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from analysis.columns import NUMERIC, listed
+from analysis.columns import MISALIGNMENT, NUMERIC, listed, measured, measured_name
 from analysis.forms import Array, Design, Form, find_form
 from analysis.identify import Verdict, diagnose, enough_points
 from analysis.law import Diagnostics, FittedLaw
@@ -20,7 +20,6 @@ from analysis.solver import Minima
 from analysis.table import ScalingTable
 
 JACKKNIFE_GROUPS = 200  # clusters are left out one at a time up to this number, in this many groups beyond
-MISALIGNMENT = "misalignment"
 
 
 class FitSpec(BaseModel):
@@ -113,7 +112,12 @@ class Data:
 
 
 def _gather(rows: ScalingTable, spec: FitSpec) -> Data:
-    source = "score" if spec.target == MISALIGNMENT else spec.target
+    source = measured_name(spec.target)
+    if spec.target == MISALIGNMENT and source not in rows.columns:
+        raise ValueError(
+            "the table has no column 'score', and target='misalignment' is 1 - score; name the column to fit, as "
+            f"target='loss'; its columns: {listed(rows.columns)}"
+        )
     extra = [name for name in (spec.shared_by, spec.strata) if name]
     rows = rows.require(*spec.axes, source, *extra)
     for name in spec.axes:  # a model that saw no images has no place on a logarithmic axis
@@ -130,7 +134,7 @@ def _gather(rows: ScalingTable, spec: FitSpec) -> Data:
 
 def _target(rows: ScalingTable, spec: FitSpec) -> Array:
     """y > 0: 1 - score, or the column named."""
-    y = 1.0 - rows.values("score") if spec.target == MISALIGNMENT else rows.values(spec.target)
+    y: Array = measured(spec.target, rows.values(measured_name(spec.target)))
     bad = ~(y > 0) | ~np.isfinite(y)
     if bad.any():
         row = int(np.argmax(bad))
@@ -168,7 +172,7 @@ def _clusters(rows: ScalingTable, spec: FitSpec) -> npt.NDArray[np.int64]:
     if spec.cluster == "row":
         return np.arange(len(rows), dtype=np.int64)
     if spec.cluster == "configuration":
-        return rows.clusters()
+        return rows.clusters(spec.axes)
     if spec.cluster not in rows.columns:
         raise ValueError(
             f"cluster={spec.cluster!r} is neither 'configuration', 'row' nor a column: {listed(rows.columns)}"

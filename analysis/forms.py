@@ -22,6 +22,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 EXPONENT_LIMIT = 50.0  # assumption: beyond it a term touches the cheapest point alone and no exponent is measured
+LOG_LIMIT = 700.0  # ln of the largest coefficient in natural units; float64 ends at 709
 LEAST = 1e-60  # predictions stay above it, so that their logarithm and its square do
 COEFFICIENT_FLOOR = 1e-13  # assumption: a term this small beside y is no term
 
@@ -106,7 +107,7 @@ SHIFTED = Coordinate(
     _shifted,
     "shift",
     lambda X: (float(np.log(X[0].min())), float(np.log(X[0].max())) + 14.0),
-    lambda phi, X: np.exp(phi) - X[0].min(),
+    lambda phi, X: X[0].min() * np.expm1(phi - np.log(X[0].min())),  # exactly 0 where no shift is the best
 )
 REPEATED = Coordinate(
     2,
@@ -299,12 +300,30 @@ class Design:
             w = self.where(k)
             part = theta[:, w]
             reference = np.full((len(theta), 1), self.reference[k])
-            if term.coordinate.shape is not None and term.coordinate.shape_natural is not None:
+            if term.coordinate.shape is not None:
                 reference, _ = self._moving_reference(term, k, part[:, G + 1 :])
-                out[:, w.start + G + 1] = term.coordinate.shape_natural(part[:, G + 1], self._axes(term))
-            with np.errstate(over="ignore"):
-                out[:, w.start : w.start + G] = np.exp(part[:, :G] + part[:, G : G + 1] * reference)
+            alpha, reference = self._finite(term, part[:, :G], part[:, G : G + 1], reference)
+            if term.coordinate.shape_natural is not None:
+                phi = reference[:, 0] if term.coordinate is SHIFTED else part[:, G + 1]
+                out[:, w.start + G + 1] = term.coordinate.shape_natural(phi, self._axes(term))
+            out[:, [w.start + G]] = alpha
+            out[:, w.start : w.start + G] = np.exp(part[:, :G] + alpha * reference)
         return out
+
+    def _finite(self, term: Term, a: Array, alpha: Array, reference: Array) -> tuple[Array, Array]:
+        """Exponent and reference (P, 1), lowered where the coefficient would overflow natural units.
+
+        A term so steep is gone beyond the smallest x; it keeps its value there and, with a shift, its slope.
+        """
+        top = a.max(axis=1, keepdims=True)
+        over = np.flatnonzero(top + alpha * reference > LOG_LIMIT)
+        steep, moved = alpha.copy(), reference.copy()
+        for _ in range(20 if len(over) else 0):
+            steep[over] = (LOG_LIMIT - top[over]) / moved[over]
+            if term.coordinate is SHIFTED:
+                lower = reference[over] + np.log(steep[over] / alpha[over])
+                moved[over] = np.maximum(lower, np.log(self.X[term.axes[0]].min()))
+        return steep, moved
 
     def bounds(self, y: Array, offset: tuple[float, float] | None = None) -> tuple[Array, Array]:
         """Lower and upper limits (p,) of theta; `offset` limits E (equal ends fix it)."""

@@ -65,8 +65,9 @@ def diagnose(task: Task, optima: Minima, clusters: npt.NDArray[np.int64]) -> Ver
     if task.design.form.terms and numbers["aicc_constant"] - numbers["aicc"] < NULL_MARGIN:
         gap = numbers["aicc_constant"] - numbers["aicc"]
         return Verdict(
-            "no scaling", f"a constant does as well (AICc {gap:+.1f}, {NULL_MARGIN:g} asked)", names, numbers
-        )
+            "no scaling", f"a constant does as well (AICc {gap:+.1f}, {NULL_MARGIN:g} asked){_rising(task)}",
+            names, numbers,
+        )  # fmt: skip
     weak, lost = _profiles(task, best, clusters)
     natural = dict(zip(names, task.design.natural(best[None])[0], strict=True))
     lost += [f"{n} = {v:.0e}" for n, v in natural.items() if not abs(v) < HUGE]
@@ -75,6 +76,12 @@ def diagnose(task: Task, optima: Minima, clusters: npt.NDArray[np.int64]) -> Ver
     if weak:
         return Verdict("weakly identified", f"the loss stays flat along {', '.join(weak)}", weak, numbers)
     return Verdict("ok", "", (), numbers)
+
+
+def _rising(task: Task) -> str:
+    """The remedy where y rises along every axis, as an accuracy does; laws fall."""
+    rises = [np.corrcoef(task.log_y, np.log(x))[0, 1] > 0.5 for x in task.design.X] if np.ptp(task.log_y) > 0 else []
+    return "; y rises with x, and laws fall: fit what falls, as 1 - accuracy" if rises and all(rises) else ""
 
 
 def _thinned(task: Task, best: Array, clusters: npt.NDArray[np.int64]) -> tuple[Task, Array, npt.NDArray[np.int64]]:

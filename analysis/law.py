@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from analysis.columns import MISALIGNMENT
 from analysis.forms import Array, evaluate_form, find_form
 from analysis.identify import USABLE, Status, Verdict
 from analysis.resample import HALVED, bca_interval, percentile_interval
@@ -120,7 +121,9 @@ class FittedLaw:
         return evaluate_form(find_form(self.spec.form), self.params, self._ordered(axes), self._group(group))
 
     def predict_score(self, group: str = "", **axes: Any) -> Array:
-        """1 - predict: the score."""
+        """1 - predict: the score; a law of another target, as a loss, has none."""
+        if self.spec.target != MISALIGNMENT:
+            raise ValueError(f"the law is fitted to target={self.spec.target!r}, which gives no score; use predict")
         return 1.0 - self.predict(group, **axes)
 
     def predict_draws(self, group: str = "", **axes: Any) -> Array:
@@ -163,13 +166,14 @@ class FittedLaw:
         return Recipe.from_law(self, **options)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: spec, parameters, intervals, status, diagnostics."""
-        intervals = {n: list(self.interval(n)) for n in self.names} if len(self.draws) else {}
+        """Plain values for JSON: spec, parameters, intervals, status, diagnostics; null for what is not finite."""
+        intervals = {n: [finite(v) for v in self.interval(n)] for n in self.names} if len(self.draws) else {}
+        numbers = {n: finite(getattr(self.diagnostics, n))
+                   for n in ("huber_loss", "median_error", "aicc", "aicc_constant")}  # fmt: skip
         return {
-            "spec": self.spec.model_dump(mode="json"), "formula": self.formula, "params": self.params,
-            "intervals_95": intervals, "status": self.status, "reason": self.reason, "weak": list(self.verdict.weak),
-            "huber_loss": self.huber_loss, "median_error": self.diagnostics.median_error,
-            "aicc": self.diagnostics.aicc, "aicc_constant": self.diagnostics.aicc_constant,
+            "spec": self.spec.model_dump(mode="json"), "formula": self.formula,
+            "params": {n: finite(v) for n, v in self.params.items()}, "intervals_95": intervals,
+            "status": self.status, "reason": self.reason, "weak": list(self.verdict.weak), **numbers,
             "n_points": self.n_points, "n_configurations": self.n_configurations,
             "ranges": {k: list(v) for k, v in self.ranges.items()}, "left_out": dict(self.rows.left_out),
         }  # fmt: skip
@@ -186,3 +190,8 @@ class FittedLaw:
         lines.append(f"  status: {self.status}{': ' + self.reason if self.reason else ''}")
         lines += [f"  left out: {n} rows, {reason}" for reason, n in self.rows.left_out.items()]
         return "\n".join(lines)
+
+
+def finite(value: float) -> float | None:
+    """The value, or None where it is infinite or none: JSON knows neither."""
+    return float(value) if np.isfinite(value) else None

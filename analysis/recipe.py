@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from analysis.allocation import Allocation, Estimate, Model, Reach, estimate, nearest_model
+from analysis.columns import MISALIGNMENT, measured, measured_name
 from analysis.compute_map import ComputeMap, fit_compute_map
 from analysis.forms import Array, evaluate_form, find_form
 from analysis.identify import USABLE, Status
@@ -25,7 +26,7 @@ SPLITS = ("chinchilla", "data_constrained")  # forms that say how to split compu
 class LawRecord(BaseModel):
     """A fitted law as a recipe keeps it: form, parameters, bootstrap draws, status."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     form: str
     axes: tuple[str, ...]
@@ -37,6 +38,7 @@ class LawRecord(BaseModel):
     weak: tuple[str, ...]
     n_configurations: int
     group: str = ""
+    target: str = MISALIGNMENT
 
     @classmethod
     def of(cls, law: FittedLaw, group: str = "") -> LawRecord:
@@ -47,6 +49,7 @@ class LawRecord(BaseModel):
             draws={names[n]: law.draws[:, law.names.index(n)].tolist() for n in names},
             left_out={names[n]: law.left_out[:, law.names.index(n)].tolist() for n in names}, status=law.status,
             reason=law.reason, weak=law.verdict.weak, n_configurations=law.n_configurations, group=group,
+            target=law.spec.target,
         )  # fmt: skip
 
     @property
@@ -67,21 +70,23 @@ class LawRecord(BaseModel):
         return estimate(float(value), columns[:B], level, columns[B:])
 
     def misalignment(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Array:
+        """y of the law: misalignment, or the target fitted."""
         return evaluate_form(find_form(self.form), params, [axes[name] for name in self.axes])
 
     def asymptote(self, level: float) -> Estimate:
-        """1 - E: the score of unlimited compute."""
-        return self.estimate(1 - self.params["E"], 1 - self.columns()["E"], level)
+        """1 - E, the score of unlimited compute (E itself for another target)."""
+        value, draws = (measured(self.target, p["E"]) for p in (self.params, self.columns()))
+        return self.estimate(value, draws, level)
 
 
 class Recipe(BaseModel):
-    """Laws by target (a region, or "score"), the compute map, and the ranges that were measured.
+    """Laws by target (a region, "score", or another column fitted), the compute map, and the ranges measured.
 
     `allocate` splits a budget, `flops_for` inverts; what the data do not identify gets no number but a reason.
     Saved as JSON; a loaded recipe answers the same.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     version: Literal[1] = 1
     laws: dict[str, LawRecord]
@@ -98,7 +103,7 @@ class Recipe(BaseModel):
         if law.groups:
             laws = {group: LawRecord.of(law, group) for group in law.groups}
         else:
-            laws = {_target_name(law.rows): LawRecord.of(law)}
+            laws = {_target_name(law): LawRecord.of(law)}
         return cls._of(laws, law.rows, law.ranges, **options)
 
     @classmethod
@@ -107,8 +112,9 @@ class Recipe(BaseModel):
 
         The first target's rows (the group's rows, where one is named) give ranges, models and the compute map.
         """
-        if not laws:
-            raise ValueError("a recipe needs one law at least")
+        fitted = {law.spec.target for law in laws.values()}
+        if len(fitted) != 1:
+            raise ValueError(f"a recipe needs one law at least, all of one target; given were {sorted(fitted)}")
         first = next(iter(laws.values()))
         rows = first.rows.select(**{str(first.spec.shared_by): group}) if group else first.rows
         columns = {name: rows.values(name) for name in first.ranges}
@@ -157,10 +163,15 @@ class Recipe(BaseModel):
         epochs = self._epochs(D.value, images)
         axes = {"n_params": N.value, "samples_seen": D.value, "flops": flops, "n_samples": min(images, D.value)}
         return Allocation(
-            flops=flops, n_params=N, samples_seen=D, scores=self._scores(axes),
+            flops=flops, n_params=N, samples_seen=D, scores=self._scores(axes), quantity=self.quantity,
             n_samples=epochs[0], epochs=epochs[1], extrapolation=self.extrapolation({**axes, "epochs": epochs[1]}),
             gain_double=self._gain(record, axes), nearest=nearest_model(self.models, N.value),
         )  # fmt: skip
+
+    @property
+    def quantity(self) -> str:
+        """What the recipe predicts: "score", or the target that its laws were fitted to."""
+        return measured_name(self.law().target)
 
     def split_reason(self, region: str | None = None) -> str:
         """Why compute cannot be split for a target; empty where it can."""
@@ -184,11 +195,12 @@ class Recipe(BaseModel):
         return (N[0], D[0]) if N.shape == (1,) else (N, D)
 
     def _scores(self, axes: Mapping[str, Any]) -> dict[str, Estimate]:
-        """Predicted score of each usable law at the allocation (its own draws give the interval)."""
+        """Predicted score, or target, of each usable law at the allocation (its own draws give the interval)."""
         scores = {}
         for name, record in self.laws.items():
             if record.usable and all(np.isfinite(axes.get(axis, np.nan)) for axis in record.axes):
-                value, draws = (1 - record.misalignment(p, axes) for p in (record.params, record.columns()))
+                value, draws = (measured(record.target, record.misalignment(p, axes))
+                                for p in (record.params, record.columns()))  # fmt: skip
                 scores[name] = record.estimate(value, draws, self.level)
         return scores
 
@@ -200,7 +212,7 @@ class Recipe(BaseModel):
             D = float(self.compute.samples(largest, flops)) if self.compute else None
             fallback = {"what": "largest model tested", "n_params": largest, "samples_seen": D}
         return Allocation(flops=flops, scores=self._scores(axes), extrapolation=self.extrapolation(axes),
-                          reason=reason, fallback=fallback)  # fmt: skip
+                          reason=reason, fallback=fallback, quantity=self.quantity)  # fmt: skip
 
     def _epochs(self, samples_seen: float, images: float) -> tuple[float | None, float | None]:
         """Unique images and epochs: all images at hand, repeated; or fewer, once."""
@@ -214,7 +226,7 @@ class Recipe(BaseModel):
         return {n: max(1.0, v / self.ranges[n][1], self.ranges[n][0] / v) for n, v in asked.items()}
 
     def _gain(self, record: LawRecord, axes: Mapping[str, float]) -> dict[str, Estimate]:
-        """Score gained by doubling the parameters, or the samples, alone."""
+        """Score gained (or loss saved) by doubling the parameters, or the samples, alone."""
         gains = {}
         for name in ("n_params", "samples_seen"):
             more = {**axes, name: 2 * axes[name]}
@@ -238,10 +250,14 @@ class Recipe(BaseModel):
         return out
 
     def flops_for(self, score: float, region: str | None = None) -> Reach:
-        """Least compute that reaches a score, or "unreachable" with the asymptote that says why."""
-        if not score < 1:
-            raise ValueError(f"score={score:g} must be below 1, the ceiling")
+        """Least compute that reaches a score (for a law of another target, a value of it, as a loss of 2).
+
+        Or "unreachable", with the asymptote that says why.
+        """
         record = self.law(region)
+        if not measured(record.target, score) > 0:
+            limit = "below 1, the ceiling" if record.target == MISALIGNMENT else "above 0"
+            raise ValueError(f"{self.quantity}={score:g} must be {limit}")
         if not record.usable:
             return Reach(score=score, reason=f"the law is {record.status}: {record.reason}")
         if record.form not in ("chinchilla", "power_law", "shifted_power_law") or (
@@ -256,14 +272,14 @@ class Recipe(BaseModel):
         asymptote = record.asymptote(self.level)
         flops = record.estimate(value, draws, self.level) if np.isfinite(value) else None
         factor = self.extrapolation({"flops": float(value)}) if flops else {}
-        return Reach(score=score, flops=flops, asymptote=asymptote, extrapolation=factor,
+        return Reach(score=score, flops=flops, asymptote=asymptote, extrapolation=factor, quantity=self.quantity,
                      share_reached=_share_finite(draws[: record.n_draws]))  # fmt: skip
 
     def _reach(self, record: LawRecord, params: Mapping[str, Any], score: float) -> Array:
         if record.form == "chinchilla":
             assert self.compute is not None
-            return chinchilla_reach(params, self.compute, np.asarray(1 - score))
-        return power_reach(params, np.asarray(1 - score))
+            return chinchilla_reach(params, self.compute, np.asarray(measured(record.target, score)))
+        return power_reach(params, np.asarray(measured(record.target, score)))
 
     def save(self, path: str | Path) -> None:
         """Write the recipe as JSON."""
@@ -285,9 +301,9 @@ def _share_finite(draws: Array) -> float | None:
     return float(np.isfinite(draws).mean()) if draws.size else None
 
 
-def _target_name(rows: ScalingTable) -> str:
-    regions = [str(v) for v in rows.unique("region")] if "region" in rows.columns else []
-    return regions[0] if len(regions) == 1 else "score"
+def _target_name(law: FittedLaw) -> str:
+    regions = [str(v) for v in law.rows.unique("region")] if "region" in law.rows.columns else []
+    return regions[0] if len(regions) == 1 else measured_name(law.spec.target)
 
 
 def tested_models(rows: ScalingTable) -> tuple[Model, ...]:

@@ -133,23 +133,23 @@ class ScalingTable:
         for value, frame in self.frame.groupby(list(names), sort=True):
             yield value[0] if len(names) == 1 else value, ScalingTable(frame.reset_index(drop=True), self.left_out)
 
-    def mean_over(self, column: str = "region", require: Sequence[str] = ()) -> ScalingTable:
-        """One row a model: the mean score over the values of `column` (regions, benchmarks, seeds).
+    def mean_over(self, column: str = "region", require: Sequence[str] = (), of: str = "score") -> ScalingTable:
+        """One row a model: the mean of the score (or of another column) over `column` (regions, benchmarks, seeds).
 
         Models that lack a column of `require` drop out, counted; missing scores are left out of a mean, counted.
         Rows of one model agree in every column that is no measurement; what differs is dropped.
         """
         table = self.require(*require)
-        missing = int(table.column("score").isna().sum())
+        missing = int(table.column(of).isna().sum())
         keys = table._identity(column)
-        others = [name for name in table.columns if name not in MEASURED and name not in (column, *keys)]
+        others = [name for name in table.columns if name not in MEASURED and name not in (of, column, *keys)]
         grouped = table.frame.groupby(keys, dropna=False, sort=False)
         steady = [name for name in others if (grouped[name].nunique(dropna=False) <= 1).all()]
-        frame = grouped.agg({"score": "mean", **dict.fromkeys(steady, "first")}).reset_index()
+        frame = grouped.agg({of: "mean", **dict.fromkeys(steady, "first")}).reset_index()
         frame[column] = "+".join(str(v) for v in table.unique(column)) if column == "region" else "mean"
         if "benchmark" in table.frame and column != "benchmark":
             frame["benchmark"] = " + ".join(str(v) for v in table.unique("benchmark"))
-        left_out = _add(table.left_out, {f"score missing in a mean over {column}": missing})
+        left_out = _add(table.left_out, {f"{of} missing in a mean over {column}": missing})
         return ScalingTable(frame, left_out)
 
     def _identity(self, column: str) -> list[str]:
@@ -160,11 +160,14 @@ class ScalingTable:
             return known
         return [n for n in (*CONFIGURATION, "samples_seen", "flops") if n in self.frame and n != column]
 
-    def clusters(self) -> npt.NDArray[np.int64]:
-        """Codes (n,) of the configurations: rows that differ in seed, checkpoint or benchmark alone share one."""
+    def clusters(self, axes: Sequence[str] = ()) -> npt.NDArray[np.int64]:
+        """Codes (n,) of the configurations: rows that differ in seed, checkpoint or benchmark alone share one.
+
+        Without a run_id no checkpoints are known, and rows that differ in an axis (any column) are configurations.
+        """
         keys = [name for name in CONFIGURATION if name in self.frame]
         if "run_id" not in self.frame:
-            keys += [name for name in ("samples_seen", "flops") if name in self.frame]
+            keys += [n for n in dict.fromkeys(("samples_seen", "flops", *axes)) if n in self.frame and n not in keys]
         if not keys:
             return np.arange(len(self.frame), dtype=np.int64)
         codes = self.frame.groupby(keys, dropna=False, sort=False).ngroup()
