@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
@@ -17,6 +18,7 @@ from rich.table import Table
 
 from analysis import Allocation, FittedLaw, Recipe, ScalingTable, fit_law, plot_score_against_compute
 from jobs.run import study_storage
+from scaling.alignment import benchmark_regions
 from scaling.errors import StudyError
 from scaling.storage import Storage
 from scaling.study import StudySpec, expand_study
@@ -26,7 +28,8 @@ BEYOND = 10.0  # the recipe printed at the end of a run is for this many times t
 LAWS_WIDTH = 100
 REGION_ORDER = ("V1", "V2", "V4", "behavior", "IT")
 FOLDER = "answer"
-ANSWER_VERSION = 1  # raise it when fits or their table change: saved answers are then made anew
+SIMULATED = "simulated"  # in the name of every benchmark that is
+ANSWER_VERSION = 2  # raise it when fits or their table change: saved answers are then made anew
 LEGEND = (
     "L = E + A·C^-alpha a family; L = E + A·N^-alpha + B·D^-beta with exponents shared by the families;\n"
     "[95 % bootstrap interval]; ~ weakly identified"
@@ -92,7 +95,7 @@ def answer_study(study: StudySpec) -> StudyAnswer:
 
 
 def study_table(study: StudySpec) -> ScalingTable:
-    """The final scores of the study's own runs, as a table.
+    """The final scores of the study's own runs on its own benchmarks, as a table.
 
     Raises:
         StudyError: nothing is scored yet.
@@ -102,6 +105,8 @@ def study_table(study: StudySpec) -> ScalingTable:
         table = ScalingTable.from_study(study_storage(study).uri, run_ids=run_ids)
     except (ValueError, FileNotFoundError) as error:
         raise StudyError(f"study '{study.name}' has no scores to fit ({error}); first: scaling run STUDY") from error
+    scored = table.unique("benchmark") if len(table) else []
+    table = table.select(benchmark=[name for name in benchmark_regions(study.benchmarks) if name in scored])
     if not len(table):
         raise StudyError(f"study '{study.name}' has no finished, scored run; run it first: scaling run STUDY")
     return table
@@ -192,8 +197,14 @@ def family_figure(laws: StudyLaws, table: ScalingTable, family: str) -> Figure:
 
 
 def by_region(rows: ScalingTable) -> dict[str, ScalingTable]:
-    """One table a region, IT last; several benchmarks of a region enter as their mean."""
-    regions = {str(region): part for region, part in rows.group("region")}
+    """One table a region, IT last; several benchmarks of a region enter as their mean, simulated ones apart."""
+    regions: dict[str, ScalingTable] = {}
+    for region, part in rows.group("region"):
+        simulated = np.array([SIMULATED in name for name in part.frame["benchmark"]])
+        if simulated.all() or not simulated.any():
+            regions[str(region)] = part
+        else:
+            regions |= {str(region): part.where(~simulated), f"{SIMULATED} {region}": part.where(simulated)}
     return {
         region: part.mean_over("benchmark") if len(part.unique("benchmark")) > 1 else part
         for region, part in sorted(regions.items(), key=lambda item: _order(item[0]))

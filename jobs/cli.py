@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from scaling.errors import StudyError
-from scaling.study import StudySpec, load_study
+from scaling.study import ScoringSpec, StudySpec, load_study, override
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,6 +37,10 @@ DataDir = Annotated[
     typer.Option("--data-dir", envvar="SCALING_DATA_DIR", help="Where data sets lie [default: the user's cache]."),
 ]
 Where = Annotated[list[str] | None, typer.Option("--where", help="COLUMN=VALUE[,VALUE]; may be repeated.")]
+Column = Annotated[
+    list[str] | None, typer.Option("--column", help="OURS=THEIRS, a column of the table by another name; repeatable.")
+]
+Target = Annotated[str, typer.Option(help="What the law predicts: misalignment (1 - score), loss or a column.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 StorageOption = Annotated[str | None, typer.Option("--storage", help="Instead of the study file's storage.")]
 Address = Annotated[
@@ -74,6 +78,21 @@ def conditions(where: list[str] | None) -> dict[str, Any]:
     return parsed
 
 
+def column_map(columns: list[str] | None) -> dict[str, str]:
+    """['n_params=Model Size'] -> the file's name -> ours.
+
+    Raises:
+        StudyError: a pair without '='.
+    """
+    parsed = {}
+    for pair in columns or []:
+        ours, equals, theirs = pair.partition("=")
+        if not equals or not ours or not theirs:
+            raise StudyError(f"--column '{pair}' is no pair; write OURS=THEIRS, e.g. n_params='Model Size'")
+        parsed[theirs] = ours
+    return parsed
+
+
 def asked(question: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """An answer of the analysis, whose refusals are ValueErrors and missing files."""
     try:
@@ -106,6 +125,21 @@ def read_study(path: Path, storage: str | None) -> StudySpec:
             "give --storage an absolute path that all nodes share, or a URI such as s3://bucket/folder"
         )
     return study
+
+
+def scoring_settings(base: ScoringSpec, settings: list[str] | None) -> ScoringSpec:
+    """The settings of scoring with some replaced, e.g. 'commitment=all'."""
+    changes: dict[str, Any] = {}
+    for setting in settings or []:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise StudyError(f"--set '{setting}' is no setting; write NAME=VALUE, e.g. commitment=all")
+        changes[name] = value
+    return override(base, changes, "--set")
+
+
+def override_scoring(study: StudySpec, settings: list[str] | None) -> StudySpec:
+    return study.model_copy(update={"scoring": scoring_settings(study.scoring, settings)})
 
 
 def data_folder(data_dir: Path | None) -> Path:
@@ -182,6 +216,49 @@ def status(study: StudyFile, storage: StorageOption = None) -> None:
     print_status(read_study(study, storage), terminal())
 
 
+@app.command(epilog="Example: scaling score --model timm:resnet18 --pretrained --benchmark kriegeskorte2008")
+@bad_input_ends
+def score(
+    study: Annotated[Path | None, typer.Argument(metavar="[STUDY]", help="A study whose runs are trained.")] = None,
+    model: Annotated[str | None, typer.Option(help="Instead of a study: timm:NAME.")] = None,
+    benchmark: Annotated[list[str] | None, typer.Option(help="Suite or benchmark; may be repeated.")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="The model's published weights.")] = False,
+    weights: Annotated[Path | None, typer.Option(help="Its weights: safetensors or a PyTorch state dict.")] = None,
+    layer: Annotated[list[str] | None, typer.Option(help="Candidate layer; may be repeated [default: blocks].")] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Pixels a side [default: the model's own].")] = None,
+    images: Annotated[str, typer.Option(help="Dataset whose held-out images the simulated suite shows.")] = "digits",
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE of the study file's 'scoring'; may be repeated.")
+    ] = None,
+    address: Address = None,
+    data_dir: DataDir = None,
+    storage: StorageOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a trained study on further benchmarks, or one model on any benchmark."""
+    from jobs.score import ModelRequest, print_scores, score_one_model, score_study, scores_json
+
+    if (study is None) == (model is None):
+        raise StudyError("score: give either a study file or --model timm:NAME")
+    if study is not None:
+        from jobs.run import RunOptions
+
+        spec = override_scoring(read_study(study, storage), setting)
+        left = score_study(spec, benchmark or [], RunOptions(data_folder(data_dir), address, True, None, terminal()))
+        raise typer.Exit(0 if left.is_empty else INCOMPLETE)
+    request = ModelRequest(
+        str(model), tuple(benchmark or ()), pretrained, weights, tuple(layer or ()), image_size, images
+    )
+    errors = Console(stderr=True)
+    scores = score_one_model(request, scoring_settings(ScoringSpec(), setting), data_folder(data_dir), errors)
+    if as_json:
+        print(scores_json(request.model, scores))
+    else:
+        print_scores(request.model, scores, terminal())
+    if any(score.reason is not None for score in scores):
+        raise typer.Exit(INCOMPLETE)
+
+
 @app.command(epilog="Example: scaling recipe jobs/studies/quickstart.yaml --flops 1e13 --region IT")
 @bad_input_ends
 def recipe(
@@ -196,13 +273,17 @@ def recipe(
     ] = None,
     storage: StorageOption = None,
     where: Where = None,
+    column: Column = None,
+    target: Target = "misalignment",
     as_json: AsJson = False,
 ) -> None:
     """Which model size and how many images a budget buys, what alignment to expect, and how sure that is."""
     if source.suffix not in {".yaml", ".yml"}:
         from analysis.commands import recipe_command
 
-        options = {"where": conditions(where)} if where else {}
+        options: dict[str, Any] = {"where": conditions(where)} if where else {}
+        options |= {"columns": column_map(column)} if column else {}
+        options |= {"target": target} if source.suffix != ".json" else {}
         show(asked(recipe_command, source, flops=flops, score=score, region=region, family=family, **options), as_json)
         return
     from jobs.answer import answer_study, print_recipe, recipe_json
@@ -224,6 +305,9 @@ def fit(
     region: Annotated[str | None, typer.Option(help="One region [default: each].")] = None,
     mean: Annotated[bool, typer.Option("--mean", help="The mean over regions instead of each.")] = False,
     where: Where = None,
+    column: Column = None,
+    target: Target = "misalignment",
+    huber_delta: Annotated[float, typer.Option(help="Of the Huber loss on log residuals; inf: squares.")] = 1e-3,
     bootstrap: Annotated[int, typer.Option(min=0, help="Bootstrap resamples.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     extrapolate: Annotated[bool, typer.Option("--extrapolate", help="Test every form on the costliest runs.")] = False,
@@ -235,8 +319,8 @@ def fit(
     columns = tuple(name for name in axes.split(",") if name)
     show(
         asked(
-            fit_command, table, form, columns, region, mean, conditions(where), extrapolate,
-            bootstrap=bootstrap, seed=seed,
+            fit_command, table, form, columns, region, mean, conditions(where), extrapolate, column_map(column),
+            bootstrap=bootstrap, seed=seed, target=target, huber_delta=huber_delta,
         ),
         as_json,
     )  # fmt: skip

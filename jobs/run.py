@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from rich.console import Console
 
 from jobs.cluster import check_capacity, local_capacity, ray_session, training_capacity, wanted_address
 from scaling.alignment import benchmark_regions, build_benchmarks, check_benchmark_data, check_benchmark_names
+from scaling.alignment.options import read_commitment, scoring_options, scoring_protocol, with_convention
 from scaling.data.images import ImageData, check_dataset, load_images
-from scaling.data.stimuli import select_stimuli
+from scaling.data.stimuli import Stimuli, select_stimuli
 from scaling.data.subsets import nested_subset
 from scaling.errors import StudyError
 from scaling.models import check_model
@@ -26,6 +28,7 @@ from scaling.tracking import Tracker, connect, tracking_uri
 
 if TYPE_CHECKING:
     from scaling.alignment.benchmark import Benchmark
+    from scaling.alignment.score import ScoringOptions
 
 DATASET_FILE = "dataset.json"
 
@@ -55,7 +58,12 @@ def open_work(study: StudySpec, store: ResultsStore) -> OpenWork:
     """
     runs = expand_study(study)
     records = store.read_runs(run.run_id for run in runs)
-    scored = {(s.run_id, s.epoch, s.benchmark) for s in store.read_scores(records) if s.status == "scored"}
+    protocol = scoring_protocol(study.scoring)
+    scored = {
+        (s.run_id, s.epoch, s.benchmark)
+        for s in store.read_scores(records)
+        if s.status == "scored" and s.protocol == protocol
+    }
     benchmarks = benchmark_regions(study.benchmarks)
     train = tuple(run for run in runs if run.run_id not in records or records[run.run_id].status == "failed")
     score: list[tuple[str, int]] = []
@@ -104,6 +112,7 @@ def check_study(study: StudySpec, data_dir: Path) -> None:
         StudyError: the first problem.
     """
     check_benchmark_names(study.benchmarks)
+    read_commitment(study.scoring.commitment)
     check_dataset(study.dataset, data_dir)
     check_benchmark_data(study.benchmarks, data_dir)
 
@@ -147,11 +156,12 @@ def check_same_data(storage: Storage, data: ImageData) -> None:
         )
 
 
-def run_study(study: StudySpec, options: RunOptions) -> OpenWork:
+def run_study(study: StudySpec, options: RunOptions, train: bool = True) -> OpenWork:
     """Train and score what is missing; returns what is still open afterwards (nothing, if all went well).
 
     Raises:
-        StudyError: anything that makes the study impossible, before the first run starts.
+        StudyError: anything that makes the study impossible, before the first run starts; runs that are missing
+            where none are to be trained.
     """
     storage = study_storage(study)
     storage.check_writable()
@@ -161,6 +171,11 @@ def run_study(study: StudySpec, options: RunOptions) -> OpenWork:
         store = ResultsStore(storage)
         check_study(study, options.data_dir)
         work = open_work(study, store)
+        if work.train and not train:
+            raise StudyError(
+                f"{len(work.train)} of {len(expand_study(study))} runs of study '{study.name}' are not trained "
+                f"({storage.uri}); `scaling run` trains them"
+            )
         client = connect(tracking_uri(study, storage)) if options.use_mlflow else None
         tracker = Tracker(client, study, storage)
         for run in expand_study(study):
@@ -210,7 +225,8 @@ def _do(study: StudySpec, work: OpenWork, storage: Storage, tracker: Tracker, op
     n_samples = check_runs(work.train, data)
     check_same_data(storage, data)
     heldout = select_stimuli(data.heldout.images, data.heldout.labels, name=f"{data.name} held-out")
-    benchmarks = build_benchmarks(study.benchmarks, heldout, options.data_dir)
+    benchmarks = with_convention(build_benchmarks(study.benchmarks, heldout, options.data_dir), study.scoring)
+    scoring = scoring_options(study.scoring, partial(training_stimuli, data))
     dashboard = any(run.resources.workers > 1 for run in work.train)
     with ray_session(address, dashboard) as capacity:
         import ray
@@ -225,18 +241,28 @@ def _do(study: StudySpec, work: OpenWork, storage: Storage, tracker: Tracker, op
         session = Session(
             images,
             benchmarks,
+            scoring,
             cost={run.run_id: expected_cost(run, n_samples[run.run_id]) for run in work.train},
             slots=lambda shape: options.concurrency or concurrency(shape, room),
         )
         _train_and_score(study, work, storage, tracker, session, options.console)
 
 
+def training_stimuli(data: ImageData, n: int) -> Stimuli:
+    """Training images as stimuli, which are not scored: at most n."""
+    return select_stimuli(data.train.images, data.train.labels, n, name=f"{data.name} training")
+
+
 @dataclass(frozen=True)
 class Session:
-    """What runs and scores need on the connected cluster: the images' reference, benchmarks, costs, slots a shape."""
+    """What runs and scores need on the connected cluster.
+
+    images: their reference; cost: expected, by run_id; slots: runs at once of a shape.
+    """
 
     images: Any
     benchmarks: list[Benchmark]
+    scoring: ScoringOptions
     cost: dict[str, float]
     slots: Callable[[ResourceSpec], int]
 
@@ -249,7 +275,8 @@ def _train_and_score(
     from scaling.alignment.actors import ScoringPool
     from scaling.train.schedule import train_runs
 
-    pool = ScoringPool(storage.uri, session.benchmarks, study.scoring)
+    protocol = scoring_protocol(study.scoring)
+    pool = ScoringPool(storage.uri, session.benchmarks, session.scoring, study.scoring, protocol)
     n_done = len(expand_study(study)) - len(work.train)
     with StudyProgress(console, session.cost, n_done) as progress:
         listener = StudyListener(storage, work, pool, tracker, progress)

@@ -10,10 +10,15 @@ class StudyError(ValueError):
     """What is wrong, the value, the limit, where it stands and the remedy, in one message."""
 
 
+MANY = 60  # names beyond this are not listed, only the nearest
+
+
 def known_names(name: str, known: Iterable[str]) -> str:
-    """The tail of an unknown-name message: the nearest match first, then every known name."""
+    """The tail of an unknown-name message: the nearest match first, then every known name, or the nearest of many."""
     names = sorted(known)
     by_case = {known_name.lower(): known_name for known_name in names}
-    near = difflib.get_close_matches(name.lower(), by_case, n=1)
-    hint = f"did you mean '{by_case[near[0]]}'? " if near else ""
+    near = [by_case[match] for match in difflib.get_close_matches(name.lower(), by_case, n=6, cutoff=0.6)]
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    if len(names) > MANY:
+        return f"{hint}nearest of {len(names):,}: {', '.join(near) or 'none'}"
     return f"{hint}known: {', '.join(names)}"

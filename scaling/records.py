@@ -109,9 +109,12 @@ def run_record(run: RunSpec, status: RunStatus, reason: str | None, **known: obj
 class AlignmentRecord(Record):
     """One checkpoint on one benchmark.
 
-    raw: the metric on the scored stimuli; ceiling: what the noiseless truth would reach (None: unknown);
-    score = raw / ceiling (= raw without a ceiling); layer: committed on the selection stimuli, where it had
-    selection_raw. samples_seen, flops and accuracy are those of the checkpoint. A failed score has a reason.
+    raw: the metric on the scored stimuli, raw_error its standard error over splits, [raw_low, raw_high] its 95 %
+    bootstrap interval; ceiling: what the noiseless truth would reach (None: unknown); score: of raw and ceiling by the
+    convention `ceiled` (= raw without a ceiling); layer: committed to as `commitment` says, on the selection stimuli,
+    where it had selection_raw; selection_leak: what choosing it on the scored half would have added to raw there;
+    layer_scores: JSON, every candidate layer's raw where the choice was made. protocol: the settings of scoring.
+    samples_seen, flops and accuracy are those of the checkpoint. A failed score has a reason.
     """
 
     run_id: str
@@ -123,13 +126,21 @@ class AlignmentRecord(Record):
     region: str
     metric: str
     layer: str | None
+    commitment: str | None = None
     raw: float | None
+    raw_error: float | None = None
+    raw_low: float | None = None
+    raw_high: float | None = None
     ceiling: float | None
     ceiling_kind: str
+    ceiled: str = "r/c"
     score: float | None
     n_stimuli: int
     n_neuroids: int | None
     selection_raw: float | None
+    selection_leak: float | None = None
+    layer_scores: str | None = None
+    protocol: str = ""
     status: Literal["scored", "failed"]
     reason: str | None
     score_s: float

@@ -89,11 +89,27 @@ class ResourceSpec(Spec):
 
 
 class ScoringSpec(Spec):
-    """The scoring pool: `actors` processes beside training. 0 CPUs each means: run at low priority on what is idle."""
+    """The scoring pool: `actors` processes beside training. 0 CPUs each means: run at low priority on what is idle.
+
+    commitment: 'split' chooses each region's layer on one half of the stimuli and scores it on the other; 'all' chooses
+    and scores on all stimuli, as Brain-Score's public benchmarks do; else a YAML file, benchmark or region -> layer.
+    ceiled: the score's convention, see `ceilings.ceiled_score`; by default the benchmark's own.
+    reduction: of layers wider than `components`: none, a sparse random projection, or principal components.
+    memory_gb, spill_gb: bounds of an actor's memory for features and of its temporary file. cache: a folder for
+    representations, or None. resamples: of each score's bootstrap interval; 0 computes none.
+    """
 
     actors: PositiveInt = 1
     cpus: NonNegativeFloat = 0.0
     gpus: NonNegativeFloat = 0.0
+    commitment: str = "split"
+    ceiled: Literal["r/c", "r2/c", "r2/c2"] | None = None
+    reduction: Literal["none", "random_projection", "pca"] = "none"
+    components: PositiveInt = 1000
+    memory_gb: PositiveFloat = 2.0
+    spill_gb: NonNegativeFloat = 16.0
+    cache: str | None = None
+    resamples: NonNegativeInt = 200
 
 
 class CheckpointSpec(Spec):
@@ -237,8 +253,8 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
     runs = []
     for index, family in enumerate(study.models):
         place = f"{where}, models[{index}]"
-        training = _override(study.training, family.training, f"{place}.training")
-        resources = _override(study.resources, family.resources, f"{place}.resources")
+        training = override(study.training, family.training, f"{place}.training")
+        resources = override(study.resources, family.resources, f"{place}.resources")
         for size in family.sizes:
             model = ModelSpec(family=family.family, size=size, depth=family.depth, heads=family.heads)
             check_model(model, study.dataset.image_size, place)
@@ -312,7 +328,12 @@ def check_batches(run: RunSpec, n_samples: int, where: str) -> None:
         )
 
 
-def _override(base: SpecT, changes: dict[str, Any], where: str) -> SpecT:
+def override(base: SpecT, changes: dict[str, Any], where: str) -> SpecT:
+    """The spec with some fields replaced and all checked again; text is read as the field's type.
+
+    Raises:
+        StudyError: an unknown field, an impossible value.
+    """
     try:
         return type(base).model_validate({**base.model_dump(), **changes})
     except ValidationError as error:
@@ -356,7 +377,7 @@ def _explain_one(location: tuple[Any, ...], found: list[Any], title: str, where:
 
 def _owner(location: tuple[Any, ...], title: str) -> type[Spec]:
     """The spec that a field path belongs to, for the list of its known fields."""
-    owner: type[Spec] = {spec.__name__: spec for spec in (StudySpec, TrainingSpec, ResourceSpec)}[title]
+    owner: type[Spec] = {spec.__name__: spec for spec in (StudySpec, TrainingSpec, ResourceSpec, ScoringSpec)}[title]
     nested: dict[str, type[Spec]] = {
         "dataset": DatasetSpec,
         "models": FamilySpec,

@@ -15,6 +15,7 @@ from scaling.study import ScoringSpec
 
 if TYPE_CHECKING:
     from scaling.alignment.benchmark import Benchmark
+    from scaling.alignment.score import ScoringOptions
     from scaling.records import AlignmentRecord
 
 LOW_PRIORITY = 10  # niceness of actors that reserve no CPU: training keeps its cores
@@ -37,20 +38,21 @@ class Score(NamedTuple):
 class ScoringActor:
     """Holds the benchmarks (their arrays stay in the node's object store) and scores one checkpoint a call."""
 
-    def __init__(self, storage_uri: str, spec: ScoringSpec) -> None:
-        self.storage = Storage(storage_uri)
-        self.benchmarks: Sequence[Benchmark] | None = None
+    def __init__(self, storage_uri: str, spec: ScoringSpec, protocol: str) -> None:
+        self.storage, self.protocol = Storage(storage_uri), protocol
+        self.work: tuple[Sequence[Benchmark], ScoringOptions] | None = None
         self.device = "cuda" if spec.gpus else "cpu"
         if not spec.cpus:
             os.nice(LOW_PRIORITY)
 
     def score(self, checkpoint: Checkpoint, shared: Sequence[ray.ObjectRef]) -> list[AlignmentRecord]:
-        """`shared`: the benchmarks' reference, fetched once in an actor's life."""
+        """`shared`: reference of the benchmarks and options, fetched once in an actor's life."""
         from scaling.alignment.score import score_checkpoint  # torch: imported here, not by the driver
 
-        if self.benchmarks is None:
-            self.benchmarks = ray.get(shared[0])
-        return score_checkpoint(self.storage, *checkpoint, self.benchmarks, self.device)
+        if self.work is None:
+            self.work = ray.get(shared[0])
+        benchmarks, options = self.work
+        return score_checkpoint(self.storage, *checkpoint, benchmarks, options, self.protocol, self.device)
 
 
 class ScoringPool:
@@ -58,15 +60,23 @@ class ScoringPool:
 
     Args:
         storage_uri: the study's folder, reachable from every node.
-        benchmarks: sent to the object store once.
+        benchmarks, options: sent to the object store once.
+        protocol: of the scores; see `options.scoring_protocol`.
     """
 
-    def __init__(self, storage_uri: str, benchmarks: Sequence[Benchmark], spec: ScoringSpec) -> None:
-        self._shared = ray.put(list(benchmarks))
+    def __init__(
+        self,
+        storage_uri: str,
+        benchmarks: Sequence[Benchmark],
+        options: ScoringOptions,
+        spec: ScoringSpec,
+        protocol: str,
+    ) -> None:
+        self._shared = ray.put((list(benchmarks), options))
         actor = ray.remote(ScoringActor).options(
             num_cpus=spec.cpus, num_gpus=spec.gpus, max_restarts=-1, max_task_retries=TASK_RETRIES
         )
-        self._idle: deque[Any] = deque(actor.remote(storage_uri, spec) for _ in range(spec.actors))
+        self._idle: deque[Any] = deque(actor.remote(storage_uri, spec, protocol) for _ in range(spec.actors))
         self._waiting: deque[Checkpoint] = deque()
         self._running: dict[ray.ObjectRef, tuple[Any, Checkpoint]] = {}
 

@@ -1,32 +1,34 @@
-"""The benchmark interface: features of a model in, one AlignmentResult out; layers are chosen on other stimuli."""
+"""The benchmark interface: representations of a model's layers in, one AlignmentResult out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
-from scaling.alignment.ceilings import neuroid_ceiling, rdm_ceiling
-from scaling.alignment.metrics import Array, rdm, ridge_score, rsa
-from scaling.data.stimuli import Stimuli
+from scaling.alignment.ceilings import Convention, ceiled_score
+from scaling.alignment.evaluation import METRICS, CeilingKind, Evaluation, Index, Metric
+from scaling.alignment.representation import Representation
+from scaling.data.stimuli import StimulusSet
 from scaling.errors import StudyError
 
 REGIONS = ("V1", "V2", "V4", "IT", "behavior")
 MIN_HALF = 20  # stimuli in the smaller half: 5 folds of 4 for ridge, 190 pairs for RSA
 
-CeilingKind = Literal["split_half", "subjects", "none"]
-
 
 class AlignmentResult(BaseModel):
     """How one model aligns with one benchmark.
 
-    `raw` is the metric's correlation of the committed layer on the scored stimuli, `score = raw / ceiling` with the
-    sign kept (`raw` itself where there is no ceiling), `selection_raw` the same layer on the selection stimuli.
+    `raw` is the metric's correlation of the committed layer on the scored stimuli, `raw_error` its standard error over
+    splits, [raw_low, raw_high] its 95 % bootstrap interval; `score` is raw and ceiling by the convention `ceiled`,
+    with the sign kept (raw itself where there is no ceiling). `selection_raw` is the same layer on the selection
+    stimuli. `selection_leak` is what choosing the layer on the scored half would have added to raw there (None for a
+    layer that was not chosen).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,40 +37,48 @@ class AlignmentResult(BaseModel):
     region: str
     metric: str
     layer: str
+    commitment: str
     raw: float
+    raw_error: float | None
+    raw_low: float | None
+    raw_high: float | None
     ceiling: float | None
     ceiling_kind: CeilingKind
+    ceiled: str
     score: float
     n_stimuli: int
     n_neuroids: int | None
-    selection_raw: float
+    selection_raw: float | None
+    selection_leak: float | None
     layer_scores: dict[str, float]
 
 
 @dataclass(frozen=True)
-class Metric:
-    """How a kind of assembly is compared with features.
+class Commitment:
+    """How a benchmark's layer is chosen.
 
     Attributes:
-        score: (features, target) → correlation. ceiling: assembly → the correlation a perfect model reaches.
-        stimulus_axes: axes of the assembly that run over stimuli.
+        scored_on: 'split' chooses on the selection half and scores on the other; 'all' chooses and scores on all
+            stimuli, which favours models with many layers; fixed layers are scored on all stimuli.
+        layers: benchmark or region → layer, fixed beforehand; a benchmark's own name comes first.
+        name: what the records call it.
     """
 
-    score: Callable[[ArrayLike, Array], float]
-    ceiling: Callable[[Array], float]
-    stimulus_axes: tuple[int, ...]
+    scored_on: str = "split"
+    layers: Mapping[str, str] = field(default_factory=dict)
+    name: str = "split"
 
-    def restrict(self, assembly: Array, index: NDArray[np.intp]) -> Array:
-        """The assembly of some of the stimuli."""
-        for axis in self.stimulus_axes:
-            assembly = np.take(assembly, index, axis=axis)
-        return assembly
+    def fixed(self, benchmark: Benchmark) -> str | None:
+        return self.layers.get(benchmark.name, self.layers.get(benchmark.region))
 
 
-METRICS: dict[str, Metric] = {
-    "ridge": Metric(ridge_score, neuroid_ceiling, stimulus_axes=(1,)),
-    "rsa": Metric(lambda features, target: rsa(rdm(features), target), rdm_ceiling, stimulus_axes=(1, 2)),
-}
+@dataclass(frozen=True)
+class LayerEvaluation:
+    """One layer on one benchmark: on each half, and on all stimuli where those are scored."""
+
+    selection: Evaluation | None
+    scored: Evaluation | None
+    everything: Evaluation | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +88,10 @@ class Benchmark:
     Attributes:
         name: 'suite.benchmark', e.g. 'kriegeskorte2008.monkey-IT'. region: one of REGIONS. metric: key of METRICS.
         stimuli: shared by identity between the benchmarks of a suite.
-        assembly: float64, repetitions (or subjects) first. 'ridge': (n_repetitions, n_stimuli, n_neuroids) responses;
-            'rsa': (n_subjects, n_stimuli, n_stimuli) RDMs. The target is the mean over the first axis.
-        ceiling_kind: what the ceiling is taken over; 'none' leaves the score unceiled.
+        assembly: what the metric compares with; arrays have repetitions (or subjects) first.
+        ceiling_kind: what the ceiling is taken over; 'none' leaves the score unceiled. ceiled: its convention.
+        strata: (n_stimuli,) categories that the metric's splits keep in proportion, or None.
+        readout_only: only the model's readout layer is a candidate.
         seed: of the split into selection and scored stimuli.
 
     Raises:
@@ -90,122 +101,162 @@ class Benchmark:
     name: str
     region: str
     metric: str
-    stimuli: Stimuli
-    assembly: Array
+    stimuli: StimulusSet
+    assembly: Any
     ceiling_kind: CeilingKind
+    ceiled: Convention = "r/c"
+    strata: NDArray[Any] | None = None
+    readout_only: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
         self._check_words()
         self._check_assembly()
 
-    def __call__(self, features: Mapping[str, ArrayLike]) -> AlignmentResult:
-        """Commit to the layer with the highest raw on the selection half; score it on the other half.
+    def __call__(
+        self, features: Mapping[str, ArrayLike | Representation], commitment: Commitment | None = None
+    ) -> AlignmentResult:
+        """Evaluate every layer and commit to one.
 
         Args:
-            features: layer → (n_stimuli, ...), rows in the order of `stimuli`. Equal layers: the first one wins.
+            features: layer → Representation or (n_stimuli, ...), rows in the order of `stimuli`. Equal layers: the
+                first one wins.
 
         Raises:
             StudyError: no layers, a layer of other stimuli, features that are not finite; names the layer.
         """
-        if not features:
+        commitment = commitment or Commitment()
+        evaluations = {}
+        for layer in self.candidates(list(features), commitment):
+            values = features[layer]
+            rep = self._representation(layer, values)
+            evaluations[layer] = evaluate_layer(layer, rep, [self], commitment)[self.name]
+        return self.commit(evaluations, commitment)
+
+    def candidates(self, layers: Sequence[str], commitment: Commitment) -> list[str]:
+        """Which of a model's layers may be committed to: the fixed one, the readout layer (the last), or all."""
+        if not layers:
             raise StudyError(f"benchmark {self.name}: no features; give at least one layer")
-        selection, scored = self.halves
-        layer_scores = {layer: self._raw(layer, values, selection) for layer, values in features.items()}
+        fixed = commitment.fixed(self)
+        if fixed is not None:
+            return [fixed]
+        return [layers[-1]] if self.readout_only else list(layers)
+
+    def commit(
+        self, evaluations: Mapping[str, LayerEvaluation], commitment: Commitment, resamples: int = 200
+    ) -> AlignmentResult:
+        """The result of the layer with the highest raw on the selection stimuli.
+
+        Raises:
+            StudyError: the assembly is constant over the scored stimuli.
+        """
+        chosen_on = {
+            layer: e.everything if e.selection is None or commitment.scored_on == "all" else e.selection
+            for layer, e in evaluations.items()
+        }
+        layer_scores = {layer: _raw(e, self.name) for layer, e in chosen_on.items()}
         layer = max(layer_scores, key=layer_scores.__getitem__)
-        raw = self._raw(layer, features[layer], scored)
+        committed = evaluations[layer]
+        final = committed.everything or committed.scored
+        assert final is not None
+        interval = final.interval(resamples, self.seed) if resamples else None
+        raw, ceiling = _raw(final, self.name), self.ceiling(committed.everything is not None)
         return AlignmentResult(
             benchmark=self.name,
             region=self.region,
             metric=self.metric,
             layer=layer,
+            commitment=commitment.name,
             raw=raw,
-            ceiling=self.ceiling,
+            raw_error=final.error,
+            raw_low=interval[0] if interval else None,
+            raw_high=interval[1] if interval else None,
+            ceiling=ceiling,
             ceiling_kind=self.ceiling_kind,
-            score=raw if self.ceiling is None else raw / self.ceiling,
-            n_stimuli=len(scored),
-            n_neuroids=self.n_neuroids,
-            selection_raw=layer_scores[layer],
+            ceiled=self.ceiled,
+            score=self._score(final, raw, ceiling),
+            n_stimuli=len(self.stimuli if committed.everything else self.halves[1]),
+            n_neuroids=self._metric.n_neuroids(self.assembly),
+            selection_raw=None if committed.selection is None else committed.selection.raw,
+            selection_leak=_leak(evaluations),
             layer_scores=layer_scores,
         )
 
-    @property
-    def n_neuroids(self) -> int | None:
-        """Neuroids recorded; None where the assembly is an RDM."""
-        return self.assembly.shape[2] if self.metric == "ridge" else None
+    def _score(self, final: Evaluation, raw: float, ceiling: float | None) -> float:
+        if ceiling is None:
+            return raw
+        own = final.ceiled if self.ceiled == "r/c" else None
+        return ceiled_score(raw, ceiling, self.ceiled) if own is None else own
 
     @cached_property
-    def halves(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def halves(self) -> tuple[Index, Index]:
         """Selection and scored stimuli: disjoint, sizes within one, each class within one."""
         return split_stimuli(self.stimuli, self.seed)
 
-    @cached_property
-    def ceiling(self) -> float | None:
-        """Ceiling on the scored stimuli; None where there is none.
+    def ceiling(self, on_all: bool = False) -> float | None:
+        """Ceiling on the scored half, or on all stimuli; None where there is none. Computed once.
 
         Raises:
             StudyError: the repetitions or subjects share no reliable signal.
         """
+        return self._ceiling_all if on_all else self._ceiling_half
+
+    @cached_property
+    def _ceiling_half(self) -> float | None:
+        return self._ceiling_on(self.halves[1])
+
+    @cached_property
+    def _ceiling_all(self) -> float | None:
+        return self._ceiling_on(np.arange(len(self.stimuli)))
+
+    def _ceiling_on(self, index: Index) -> float | None:
         if self.ceiling_kind == "none":
             return None
-        ceiling = self._metric.ceiling(self._metric.restrict(self.assembly, self.halves[1]))
+        ceiling = self._metric.ceiling(self._metric.take(self.assembly, index), self.ceiling_kind)
         if not ceiling > 0:
             raise StudyError(
-                f"benchmark {self.name}: ceiling {ceiling:.3g} on {len(self.halves[1])} scored stimuli; "
+                f"benchmark {self.name}: ceiling {ceiling:.3g} on {len(index)} scored stimuli; "
                 "the repetitions share no reliable signal: give more repetitions or stimuli, or ceiling_kind='none'"
             )
         return ceiling
-
-    @cached_property
-    def _target(self) -> Array:
-        return self.assembly.mean(axis=0)
 
     @property
     def _metric(self) -> Metric:
         return METRICS[self.metric]
 
-    def _raw(self, layer: str, features: ArrayLike, index: NDArray[np.intp]) -> float:
-        values = np.asarray(features)
-        where = f"benchmark {self.name}, layer {layer!r}"
-        if values.shape[:1] != (len(self.stimuli),):
+    def _representation(self, layer: str, values: ArrayLike | Representation) -> Representation:
+        if isinstance(values, Representation):
+            return values
+        shape = np.shape(values)
+        if shape[:1] != (len(self.stimuli),):
             raise StudyError(
-                f"{where}: features of shape {values.shape} for {len(self.stimuli)} stimuli of "
+                f"benchmark {self.name}, layer {layer!r}: features of shape {shape} for {len(self.stimuli)} stimuli of "
                 f"{self.stimuli.name!r}; give one row a stimulus"
             )
-        target = self._metric.restrict(self._target[None], index)[0]
         try:
-            raw = self._metric.score(values[index], target)
+            return Representation.of(values)
         except StudyError as error:
-            raise StudyError(f"{where}: {error}") from error
-        if not np.isfinite(raw):
-            raise StudyError(f"{where}: the assembly is constant over {len(index)} stimuli; nothing to explain")
-        return raw
+            raise StudyError(f"benchmark {self.name}, layer {layer!r}: {error}") from error
 
     def _check_words(self) -> None:
-        for field, value, known in (("region", self.region, REGIONS), ("metric", self.metric, tuple(METRICS))):
+        for what, value, known in (("region", self.region, REGIONS), ("metric", self.metric, tuple(METRICS))):
             if value not in known:
                 raise StudyError(
-                    f"benchmark {self.name}: {field} {value!r} is unknown; choose one of {', '.join(known)}"
+                    f"benchmark {self.name}: {what} {value!r} is unknown; choose one of {', '.join(known)}"
                 )
 
     def _check_assembly(self) -> None:
-        shape, n = self.assembly.shape, len(self.stimuli)
-        stimulus_axes = self._metric.stimulus_axes
-        if len(shape) != 3 or 0 in shape or any(shape[axis] != n for axis in stimulus_axes):
+        n = len(self.stimuli)
+        problem = self._metric.check(self.assembly, n)
+        if problem:
             raise StudyError(
-                f"benchmark {self.name}: assembly of shape {shape} for {n} stimuli of {self.stimuli.name!r}; "
-                f"{self.metric} needs three axes, {n} long on {stimulus_axes}, repetitions or subjects first"
+                f"benchmark {self.name}: {self.metric} assembly {problem}, repetitions or subjects first "
+                f"(stimuli {self.stimuli.name!r})"
             )
-        bad = int(np.count_nonzero(~np.isfinite(self.assembly)))
-        if bad:
+        if self.ceiling_kind != "none" and self._metric.n_repetitions(self.assembly) < 2:
             raise StudyError(
-                f"benchmark {self.name}: {bad:,} of {self.assembly.size:,} assembly values are not finite; "
-                "drop those repetitions or neuroids"
-            )
-        if self.ceiling_kind != "none" and shape[0] < 2:
-            raise StudyError(
-                f"benchmark {self.name}: ceiling_kind={self.ceiling_kind!r} over {shape[0]} repetition; "
-                "give at least 2, or ceiling_kind='none'"
+                f"benchmark {self.name}: ceiling_kind={self.ceiling_kind!r} over "
+                f"{self._metric.n_repetitions(self.assembly)} repetition; give at least 2, or ceiling_kind='none'"
             )
         if n < 2 * MIN_HALF:
             raise StudyError(
@@ -214,7 +265,69 @@ class Benchmark:
             )
 
 
-def split_stimuli(stimuli: Stimuli, seed: int = 0) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def evaluate_layer(
+    layer: str, rep: Representation, benchmarks: Sequence[Benchmark], commitment: Commitment
+) -> dict[str, LayerEvaluation]:
+    """One layer on benchmarks that share their stimuli; those of one metric and split share what they can.
+
+    Raises:
+        StudyError: names the benchmarks and the layer.
+    """
+    found: dict[str, LayerEvaluation] = {}
+    for together in group_alike(benchmarks, commitment):
+        try:
+            found |= _evaluate_alike(rep, together, commitment)
+        except StudyError as error:
+            names = ", ".join(benchmark.name for benchmark in together)
+            raise StudyError(f"benchmark {names}, layer {layer!r}: {error}") from error
+    return found
+
+
+def group_alike(benchmarks: Sequence[Benchmark], commitment: Commitment) -> list[list[Benchmark]]:
+    """Benchmarks of one stimulus set in groups that are split, mapped and committed alike."""
+    groups: dict[Any, list[Benchmark]] = {}
+    for benchmark in benchmarks:
+        strata = None if benchmark.strata is None else tuple(benchmark.strata)
+        key = (benchmark.metric, benchmark.seed, strata, commitment.fixed(benchmark), benchmark.readout_only)
+        groups.setdefault(key, []).append(benchmark)
+    return list(groups.values())
+
+
+def _evaluate_alike(
+    rep: Representation, benchmarks: Sequence[Benchmark], commitment: Commitment
+) -> dict[str, LayerEvaluation]:
+    first = benchmarks[0]
+    chosen = commitment.fixed(first) is None and not first.readout_only
+    parts: dict[str, Index] = {}
+    if chosen:
+        parts |= dict(zip(("selection", "scored"), first.halves, strict=True))
+    if not chosen or commitment.scored_on == "all":
+        parts["everything"] = np.arange(len(first.stimuli))
+    on: dict[str, list[Evaluation]] = {}
+    for part, index in parts.items():
+        assemblies = [benchmark._metric.take(benchmark.assembly, index) for benchmark in benchmarks]
+        strata = None if first.strata is None else first.strata[index]
+        on[part] = first._metric.evaluate(rep.take(index), assemblies, strata)
+    return {
+        benchmark.name: LayerEvaluation(*(on[p][i] if p in on else None for p in ("selection", "scored", "everything")))
+        for i, benchmark in enumerate(benchmarks)
+    }
+
+
+def _raw(evaluation: Evaluation | None, name: str) -> float:
+    assert evaluation is not None
+    if not np.isfinite(evaluation.raw):
+        raise StudyError(f"benchmark {name}: the assembly is constant over the stimuli; nothing to explain")
+    return evaluation.raw
+
+
+def _leak(evaluations: Mapping[str, LayerEvaluation]) -> float | None:
+    """On the scored half: raw of the layer that is best there, minus raw of the one that is best on the other half."""
+    halves = [(e.selection.raw, e.scored.raw) for e in evaluations.values() if e.selection and e.scored]
+    return max(scored for _, scored in halves) - max(halves, key=lambda half: half[0])[1] if halves else None
+
+
+def split_stimuli(stimuli: StimulusSet, seed: int = 0) -> tuple[Index, Index]:
     """Selection and scored half: each class shuffled by the seed, then dealt in turn to the two halves.
 
     Returns:

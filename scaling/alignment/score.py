@@ -1,15 +1,26 @@
-"""One checkpoint against benchmarks: its layers' activations once a stimulus set, then every benchmark on them."""
+"""One model against benchmarks: its layers' representations once a stimulus set, then every benchmark on them."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
-from scaling.alignment.activations import collect_activations, prepare_images
+from scaling.alignment.benchmark import (
+    AlignmentResult,
+    Benchmark,
+    Commitment,
+    LayerEvaluation,
+    evaluate_layer,
+    group_alike,
+)
+from scaling.alignment.features import FeatureBudget, layer_representations
+from scaling.alignment.preprocessing import Preprocessing
+from scaling.alignment.projection import Reduction
 from scaling.errors import StudyError
 from scaling.models import candidate_layers
 from scaling.records import AlignmentRecord, ResultsStore
@@ -18,14 +29,41 @@ from scaling.train.checkpoint import CheckpointInfo, load_weights
 if TYPE_CHECKING:
     from torch import nn
 
-    from scaling.alignment.benchmark import Benchmark
+    from scaling.alignment.cache import RepresentationCache
     from scaling.storage import Storage
 
 
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How representations are made and layers chosen; see `study.ScoringSpec`."""
+
+    commitment: Commitment = field(default_factory=Commitment)
+    budget: FeatureBudget = field(default_factory=FeatureBudget)
+    reduction: Reduction = field(default_factory=Reduction)
+    cache: RepresentationCache | None = None
+    resamples: int = 200
+    progress: Callable[[str, int, int], None] | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model as it is shown stimuli; layers that may be committed to, input side first, the readout layer last."""
+
+    model: nn.Module
+    layers: Sequence[str]
+    preprocessing: Preprocessing
+
+
 def score_checkpoint(
-    storage: Storage, run_id: str, epoch: int, benchmarks: Sequence[Benchmark], device: str = "cpu"
+    storage: Storage,
+    run_id: str,
+    epoch: int,
+    benchmarks: Sequence[Benchmark],
+    options: ScoringOptions,
+    protocol: str = "",
+    device: str = "cpu",
 ) -> list[AlignmentRecord]:
-    """Score a run's checkpoint on the benchmarks it has no score for, and store all its scores.
+    """Score a run's checkpoint on the benchmarks it has no score for by this protocol, and store all its scores.
 
     A benchmark that cannot be computed gives a record with status 'failed' and the reason. On CPUs one thread is
     used, so that a score does not depend on where it was computed and training keeps its cores.
@@ -37,39 +75,115 @@ def score_checkpoint(
 
     torch.set_num_threads(1)
     store = ResultsStore(storage)
-    records = [r for r in store.read_checkpoint_scores(run_id, epoch) if r.status == "scored"]
-    missing = [b for b in benchmarks if b.name not in {record.benchmark for record in records}]
-    if missing:
-        model, info = load_weights(storage, run_id, epoch)
-        with threadpool_limits(1):
-            records += score_model(model.to(device), info, missing)
-        store.write_scores(sorted(records, key=lambda record: record.benchmark))
+    before = [r for r in store.read_checkpoint_scores(run_id, epoch) if r.status == "scored"]
+    done = {r.benchmark for r in before if r.protocol == protocol}
+    missing = [b for b in benchmarks if b.name not in done]
+    if not missing:
+        return before
+    model, info = load_weights(storage, run_id, epoch)
+    preprocessing = Preprocessing.square(info.image_size, info.mean, info.std)
+    subject = Subject(model.to(device), candidate_layers(info.run.model, model), preprocessing)
+    with threadpool_limits(1):
+        scores = score_model(subject, missing, options)
+    facts = checkpoint_facts(info) | {"protocol": protocol}
+    names = {score.benchmark for score in scores}
+    records = [record for record in before if record.benchmark not in names]
+    records += [AlignmentRecord.model_validate(facts | score.columns()) for score in scores]
+    records.sort(key=lambda record: record.benchmark)
+    store.write_scores(records)
     return records
 
 
-def score_model(model: nn.Module, info: CheckpointInfo, benchmarks: Sequence[Benchmark]) -> list[AlignmentRecord]:
-    """AlignmentRecords of one model; activations are collected once for all benchmarks on the same stimuli."""
-    records = []
+@dataclass(frozen=True)
+class ModelScore:
+    """A model on one benchmark: the result, or why there is none; seconds of the metric's work alone."""
+
+    of: Benchmark
+    result: AlignmentResult | None
+    reason: str | None
+    score_s: float
+
+    @property
+    def benchmark(self) -> str:
+        return self.of.name
+
+    def columns(self) -> dict[str, object]:
+        """The score's columns of an AlignmentRecord."""
+        common = {"reason": self.reason, "score_s": self.score_s}
+        if self.result is None:
+            return failed_score(self.of, common)
+        facts = self.result.model_dump(exclude={"layer_scores"})
+        return facts | common | {"status": "scored", "layer_scores": json.dumps(self.result.layer_scores)}
+
+
+def score_model(subject: Subject, benchmarks: Sequence[Benchmark], options: ScoringOptions) -> list[ModelScore]:
+    """A model on all benchmarks; each layer is shown each stimulus set once, and scored as soon as it is known.
+
+    A benchmark that cannot be computed does not stop the others.
+    """
+    scores = []
     for key in dict.fromkeys(benchmark.stimuli.key for benchmark in benchmarks):
-        group = [benchmark for benchmark in benchmarks if benchmark.stimuli.key == key]
-        features = stimulus_features(model, info, group[0])
-        records += [_score_one(benchmark, features, info) for benchmark in group]
-    return records
+        scores += _StimulusScoring(subject, [b for b in benchmarks if b.stimuli.key == key], options).run()
+    return scores
 
 
-def stimulus_features(model: nn.Module, info: CheckpointInfo, benchmark: Benchmark) -> dict[str, np.ndarray]:
-    """Candidate layer -> (n_stimuli, n_features) float32."""
-    images = prepare_images(benchmark.stimuli.images, info.image_size, info.mean, info.std)
-    return collect_activations(model, candidate_layers(info.run.model, model), images)
+class _StimulusScoring:
+    """A model on the benchmarks of one stimulus set."""
 
+    def __init__(self, subject: Subject, benchmarks: Sequence[Benchmark], options: ScoringOptions) -> None:
+        self._subject, self._benchmarks, self._options = subject, benchmarks, options
+        self._found: dict[str, dict[str, LayerEvaluation]] = {b.name: {} for b in benchmarks}
+        self._seconds = dict.fromkeys(self._found, 0.0)
+        self._failed: dict[str, str] = {}
 
-def _score_one(benchmark: Benchmark, features: dict[str, np.ndarray], info: CheckpointInfo) -> AlignmentRecord:
-    began = time.monotonic()
-    try:
-        facts = benchmark(features).model_dump(exclude={"layer_scores"}) | {"status": "scored", "reason": None}
-    except StudyError as error:
-        facts = failed_score(benchmark, str(error))
-    return AlignmentRecord.model_validate(checkpoint_facts(info) | facts | {"score_s": time.monotonic() - began})
+    def run(self) -> list[ModelScore]:
+        try:
+            self._evaluate_layers()
+        except StudyError as error:  # of the model or its features: no benchmark can be scored
+            self._failed = {benchmark.name: str(error) for benchmark in self._benchmarks} | self._failed
+        return [self._commit(benchmark) for benchmark in self._benchmarks]
+
+    def _evaluate_layers(self) -> None:
+        commitment = self._options.commitment
+        wanted = {b.name: b.candidates(list(self._subject.layers), commitment) for b in self._benchmarks}
+        order = dict.fromkeys([*self._subject.layers, *(layer for layers in wanted.values() for layer in layers)])
+        layers = [layer for layer in order if any(layer in candidates for candidates in wanted.values())]
+        o = self._options
+        stream = layer_representations(
+            self._subject.model, layers, self._benchmarks[0].stimuli, self._subject.preprocessing, o.budget,
+            reduction=o.reduction, cache=o.cache, progress=o.progress,
+        )  # fmt: skip
+        for layer, representation in stream:
+            here = [b for b in self._benchmarks if layer in wanted[b.name] and b.name not in self._failed]
+            for alike in group_alike(here, commitment):
+                self._evaluate(layer, representation, alike)
+
+    def _evaluate(self, layer: str, representation: object, alike: Sequence[Benchmark]) -> None:
+        began = time.monotonic()
+        try:
+            found = evaluate_layer(layer, representation, alike, self._options.commitment)  # type: ignore[arg-type]
+        except StudyError as error:
+            self._failed |= {benchmark.name: str(error) for benchmark in alike}
+            return
+        for benchmark in alike:
+            self._found[benchmark.name][layer] = found[benchmark.name]
+            self._seconds[benchmark.name] += (time.monotonic() - began) / len(alike)
+
+    def _commit(self, benchmark: Benchmark) -> ModelScore:
+        began, reason, result = time.monotonic(), self._failed.get(benchmark.name), None
+        if reason is None:
+            try:
+                found = self._in_order(self._found[benchmark.name])
+                result = benchmark.commit(found, self._options.commitment, self._options.resamples)
+            except StudyError as error:
+                reason = str(error)
+        seconds = self._seconds[benchmark.name] + time.monotonic() - began
+        return ModelScore(benchmark, result, reason, seconds)
+
+    def _in_order(self, found: Mapping[str, LayerEvaluation]) -> dict[str, LayerEvaluation]:
+        """Input side first: of equal layers the first is chosen, whatever the order they came in."""
+        known = [layer for layer in self._subject.layers if layer in found]
+        return {layer: found[layer] for layer in dict.fromkeys([*known, *found])}
 
 
 def checkpoint_facts(info: CheckpointInfo) -> dict[str, object]:
@@ -82,20 +196,16 @@ def checkpoint_facts(info: CheckpointInfo) -> dict[str, object]:
     }
 
 
-def failed_score(benchmark: Benchmark, reason: str) -> dict[str, object]:
+def failed_score(benchmark: Benchmark, common: Mapping[str, object]) -> dict[str, object]:
     """The columns of a score that could not be computed."""
-    return {
+    unknown = dict.fromkeys(AlignmentResult.model_fields)
+    known = {
         "benchmark": benchmark.name,
         "region": benchmark.region,
         "metric": benchmark.metric,
-        "layer": None,
-        "raw": None,
-        "ceiling": None,
         "ceiling_kind": benchmark.ceiling_kind,
-        "score": None,
+        "ceiled": benchmark.ceiled,
         "n_stimuli": len(benchmark.stimuli),
-        "n_neuroids": benchmark.n_neuroids,
-        "selection_raw": None,
         "status": "failed",
-        "reason": reason,
     }
+    return unknown | known | dict(common)

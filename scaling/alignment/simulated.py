@@ -18,8 +18,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.alignment.arrays import Array
 from scaling.alignment.benchmark import REGIONS, Benchmark
-from scaling.alignment.metrics import Array, centred_kernel, rdm
+from scaling.alignment.representation import Representation
+from scaling.alignment.rsa import rdm
 from scaling.data.stimuli import Stimuli
 from scaling.errors import StudyError
 
@@ -164,7 +166,7 @@ def _ideal_observer(units: Array, labels: NDArray[np.intp]) -> Array:
     mean eigenvalue.
     """
     members = _members(labels)
-    kernel = centred_kernel(_standardise(units))
+    kernel = Representation.of(_standardise(units)).kernel
     n, penalty = len(kernel), np.trace(kernel) / len(kernel)
     hat = 1.0 / n + np.linalg.solve(kernel + penalty * np.eye(n), kernel)
     return members - (members - hat @ members) / (1.0 - np.diag(hat))[:, None]

@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from scaling.alignment import simulated
+from scaling.alignment.behavior import Trials
 from scaling.alignment.benchmark import REGIONS, Benchmark
-from scaling.data import kriegeskorte
+from scaling.data import brainscore, kriegeskorte
 from scaling.data.stimuli import Stimuli
 from scaling.errors import StudyError, known_names
 
@@ -45,6 +48,46 @@ def build_kriegeskorte(data_dir: Path | None) -> list[Benchmark]:
     ]
 
 
+def build_neural(name: str, data_dir: Path | None) -> list[Benchmark]:
+    """One region each of a data set that Brain-Score publishes, by PLS, ceiled as Brain-Score does since 2026.
+
+    Raises:
+        StudyError: as `brainscore.read_neural`.
+    """
+    stimuli, assemblies = brainscore.read_neural(name, data_dir)
+    return [
+        Benchmark(
+            f"{name}.{assembly.region}", assembly.region, "pls", stimuli, assembly.responses, "brain_score", "r2/c",
+            strata=None if assembly.strata is None else np.array(assembly.strata),
+        )
+        for assembly in assemblies
+    ]  # fmt: skip
+
+
+def build_rajalingham(data_dir: Path | None) -> list[Benchmark]:
+    """Consistency of a model's choices with people's (i2n), by a readout of the penultimate layer.
+
+    As in Brain-Score's public benchmark, the readout is fitted on the images that are then shown. The score is
+    raw / √(correlation between halves of the trials), its `r/c`.
+
+    Raises:
+        StudyError: as `brainscore.read_rajalingham`.
+    """
+    stimuli, trials = brainscore.read_rajalingham(data_dir)
+    choices = Trials.of(trials.stimulus_id, trials.sample, trials.choice, trials.distractor, stimuli.ids)
+    name = f"{brainscore.RAJALINGHAM}.i2n"
+    return [Benchmark(name, "behavior", "i2n", stimuli, choices, "split_half", readout_only=True)]
+
+
+def _published(name: str) -> Suite:
+    regions = brainscore.PUBLISHED[name].selection.regions
+    return Suite(
+        regions={region: region for region in regions},
+        build=lambda heldout, data_dir: build_neural(name, data_dir),
+        check=lambda data_dir: brainscore.check_published(name, data_dir),
+    )
+
+
 BENCHMARKS: dict[str, Suite] = {
     simulated.SUITE: Suite(
         regions={region: region for region in REGIONS},
@@ -55,6 +98,13 @@ BENCHMARKS: dict[str, Suite] = {
         regions={"monkey-IT": "IT", "human-IT": "IT", "behavior": "behavior"},
         build=lambda heldout, data_dir: build_kriegeskorte(data_dir),
         check=kriegeskorte.load_kriegeskorte,
+    ),
+    brainscore.MAJAJHONG: _published(brainscore.MAJAJHONG),
+    brainscore.FREEMANZIEMBA: _published(brainscore.FREEMANZIEMBA),
+    brainscore.RAJALINGHAM: Suite(
+        regions={"i2n": "behavior"},
+        build=lambda heldout, data_dir: build_rajalingham(data_dir),
+        check=lambda data_dir: brainscore.check_published(brainscore.RAJALINGHAM, data_dir),
     ),
 }
 

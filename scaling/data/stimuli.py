@@ -1,14 +1,22 @@
-"""Stimuli: the images that a benchmark shows, with their ids and, where known, their category labels."""
+"""Stimuli: the images that a benchmark shows, with their ids and, where known, their category labels.
+
+`Stimuli` holds the images in memory; `StimulusFiles` reads them from a folder or a zip when they are shown. Both have
+`ids`, `labels`, `name`, `key`, `len()` and `batches()`.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scaling.data.archives import Images, open_images
+from scaling.data.placement import place
 from scaling.errors import StudyError
 
 MAX_HELDOUT_STIMULI = 300  # enough for ridge on half of them; assumption
@@ -34,14 +42,7 @@ class Stimuli:
             raise StudyError(
                 f"stimuli {self.name!r}: {self.images.dtype} images of shape {shape}; give uint8 (n, height, width, 3)"
             )
-        if len(self.ids) != len(self) or len(set(self.ids)) != len(self):
-            raise StudyError(
-                f"stimuli {self.name!r}: {len(set(self.ids))} distinct ids for {len(self)} images; give one id each"
-            )
-        if self.labels is not None and self.labels.shape != (len(self),):
-            raise StudyError(
-                f"stimuli {self.name!r}: labels of shape {self.labels.shape} for {len(self)} images; give one each"
-            )
+        _check_ids(self.name, self.ids, self.labels, len(self))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,6 +53,81 @@ class Stimuli:
         digest = hashlib.sha256(repr(self.images.shape).encode())
         digest.update(np.ascontiguousarray(self.images).data)
         return digest.hexdigest()[:16]
+
+    def batches(self, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+        """Consecutive (at most batch_size, height, width, 3) views, all images once and in order."""
+        for start in _starts(self.name, len(self), batch_size):
+            yield self.images[start : start + batch_size]
+
+
+@dataclass(frozen=True, eq=False)
+class StimulusFiles:
+    """Images of one stimulus set, decoded and placed on the screen batch by batch; a small object to send around.
+
+    Attributes:
+        source: folder or zip of the images; it has to be readable wherever the stimuli are shown.
+        filenames: n files in it. ids: n distinct stimulus ids. labels: (n,) category indices, or None.
+        name: what the set is called in messages. ratio: placement on the screen, from `placement_ratio`.
+
+    Raises:
+        StudyError: at construction, ids or labels that do not fit, a source that is damaged or lacks a file.
+    """
+
+    source: Path
+    filenames: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels: NDArray[np.int64] | None
+    name: str
+    ratio: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_ids(self.name, self.ids, self.labels, len(self))
+        if not self.filenames:
+            raise StudyError(f"stimuli {self.name!r}: no images; give at least one")
+        with open_images(self.source) as images:
+            for filename in self.filenames:
+                images.find(filename)
+
+    def __len__(self) -> int:
+        return len(self.filenames)
+
+    @cached_property
+    def key(self) -> str:
+        """Content hash of the images as shown, 16 hex digits: of their coded bytes, their order and the placement.
+
+        Equal keys mean equal features. The same pixels in another coding, or in memory, have another key.
+        """
+        with open_images(self.source) as images:
+            coded = images.digest(self.filenames)
+        return hashlib.sha256(f"files {coded} {self.ratio!r}".encode()).hexdigest()[:16]
+
+    def batches(self, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+        """Consecutive (at most batch_size, height, width, 3) arrays, all images once and in order.
+
+        Raises:
+            StudyError: an image that cannot be decoded or has not the size of the first one; names the file.
+        """
+        shape: tuple[int, ...] | None = None
+        with open_images(self.source) as images:
+            for start in _starts(self.name, len(self), batch_size):
+                batch = [self._image(images, filename) for filename in self.filenames[start : start + batch_size]]
+                shape = shape or batch[0].shape
+                for filename, image in zip(self.filenames[start:], batch, strict=False):
+                    self._check_shape(filename, image.shape, shape)
+                yield np.stack(batch)
+
+    def _image(self, images: Images, filename: str) -> NDArray[np.uint8]:
+        return place(images.image(filename), self.ratio)
+
+    def _check_shape(self, filename: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+        if shape != expected:
+            raise StudyError(
+                f"stimuli {self.name!r}: {filename} shows {shape[0]} × {shape[1]} pixels, {self.filenames[0]} "
+                f"{expected[0]} × {expected[1]} ({self.source}); give images of one size"
+            )
+
+
+StimulusSet = Stimuli | StimulusFiles
 
 
 def select_stimuli(
@@ -100,3 +176,16 @@ def _deal_by_class(labels: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
         members = order[labels[order] == label]
         rank[members] = np.arange(len(members))
     return order[np.argsort(rank[order], kind="stable")]
+
+
+def _check_ids(name: str, ids: tuple[str, ...], labels: NDArray[np.int64] | None, n: int) -> None:
+    if len(ids) != n or len(set(ids)) != n:
+        raise StudyError(f"stimuli {name!r}: {len(set(ids))} distinct ids for {n} images; give one id each")
+    if labels is not None and labels.shape != (n,):
+        raise StudyError(f"stimuli {name!r}: labels of shape {labels.shape} for {n} images; give one each")
+
+
+def _starts(name: str, n: int, batch_size: int) -> range:
+    if batch_size < 1:
+        raise StudyError(f"stimuli {name!r}: batches of {batch_size} images; give at least 1")
+    return range(0, n, batch_size)

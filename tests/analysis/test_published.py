@@ -129,7 +129,7 @@ SHIFTED = [(["ConvNeXt", "ViT"], ["V1"]), (["ConvNeXt", "ViT"], ["V2"]), (["Conv
 def test_published_shifted_fits_are_not_identified(
     families: list[str], regions: list[str], plain: ScalingTable
 ) -> None:
-    """The study fits A·(C + shift)^-alpha to ConvNeXt and ViT, with A up to 1e90: the data leave alpha without limit."""
+    """The study fits A·(C + shift)^-alpha to ConvNeXt and ViT, with A up to 1e90: alpha has no upper limit."""
     aliases = {"ConvNeXtFlex": "ConvNeXt", "ViTFlex": "ViT"}
     rows = plain.alias("family", aliases).select(family=families, region=regions).mean_over("region")
     assert len(rows) == 128 * len(families)

@@ -9,10 +9,23 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from scaling.alignment.benchmark import Benchmark, split_stimuli
-from scaling.alignment.ceilings import neuroid_ceiling, rdm_ceiling
-from scaling.alignment.metrics import rdm, ridge_score, rsa
+from scaling.alignment.benchmark import Benchmark, Commitment, evaluate_layer, split_stimuli
+from scaling.alignment.ceilings import ceiled_score, neuroid_ceiling, rdm_ceiling, split_half_ceiling
+from scaling.alignment.errorbars import bootstrap_interval, rsa_interval, split_score
+from scaling.alignment.pls import pls_predictions
+from scaling.alignment.representation import Representation
+from scaling.alignment.ridge import ridge_cv_predictions
+from scaling.alignment.rsa import rdm, rsa
+from scaling.alignment.splits import k_folds, split_correlations, stratified_shuffle_splits
+from scaling.data.stimuli import Stimuli
 from scaling.errors import StudyError
+
+
+def ridge_score(features, responses):
+    """Median over neuroids of r in a fold, mean over five folds."""
+    splits = k_folds(len(responses))
+    predictions = ridge_cv_predictions(Representation.of(features), responses, splits)
+    return split_score(split_correlations(predictions, responses, splits)).score
 
 
 @pytest.fixture
@@ -107,7 +120,7 @@ def test_constant_features_score_zero(ridge_benchmark, rsa_benchmark):
 
 def test_the_ceiling_is_computed_once_and_survives_pickling(ridge_benchmark, signal, monkeypatch):
     first = ridge_benchmark({"a": signal})
-    monkeypatch.setattr("scaling.alignment.ceilings.split_half_reliability", None)  # a second computation would fail
+    monkeypatch.setattr("scaling.alignment.ceilings.neuroid_ceiling", None)  # a second computation would fail
     assert ridge_benchmark({"a": signal}) == first
     assert pickle.loads(pickle.dumps(ridge_benchmark))({"a": signal}) == first
 
@@ -146,7 +159,7 @@ NOT_FINITE[7, 1] = np.inf
     [
         ({}, ["test.IT", "no features"]),
         ({"layer4": np.ones((59, 3))}, ["test.IT", "'layer4'", "(59, 3)", "60 stimuli", "noise images"]),
-        ({"layer4": NOT_FINITE}, ["test.IT", "'layer4'", "1 of 120", "infinite"]),
+        ({"layer4": NOT_FINITE}, ["test.IT", "'layer4'", "1 of 240", "infinite"]),
         ({"layer4": np.ones(60)}, ["'layer4'", "(n_stimuli, ...)"]),
     ],
 )
@@ -164,11 +177,11 @@ BAD[1, 2, 3] = np.nan
     ("change", "words"),
     [
         ({"region": "TE"}, ["region 'TE'", "V1, V2, V4, IT, behavior"]),
-        ({"metric": "pls"}, ["metric 'pls'", "ridge, rsa"]),
+        ({"metric": "plsr"}, ["metric 'plsr'", "pls, ridge, cka, rsa"]),
         ({"assembly": np.ones((3, 59, 5))}, ["(3, 59, 5)", "60 stimuli"]),
-        ({"assembly": np.ones((60, 5))}, ["three axes"]),
+        ({"assembly": np.ones((60, 5))}, ["(60, 5)", "(repetitions, 60 stimuli, neuroids)"]),
         ({"assembly": np.ones((3, 60, 5)), "metric": "rsa"}, ["(3, 60, 5)", "rsa"]),
-        ({"assembly": BAD}, ["1 of 900", "not finite"]),
+        ({"assembly": BAD[1:2], "ceiling_kind": "none"}, ["1 stimuli × neuroids", "drop those neuroids"]),
         ({"assembly": np.ones((1, 60, 5))}, ["split_half", "at least 2"]),
     ],
 )
@@ -186,7 +199,7 @@ def test_too_few_stimuli(stimuli):
 
 def test_an_assembly_of_nothing_but_constants_is_refused(stimuli, signal):
     benchmark = Benchmark("test.flat", "IT", "ridge", stimuli, np.ones((2, 60, 3)), "split_half")
-    with pytest.raises(StudyError, match="constant over 30 stimuli"):
+    with pytest.raises(StudyError, match="constant over the stimuli"):
         benchmark({"a": signal})
 
 
@@ -194,3 +207,102 @@ def test_an_unreliable_recording_has_no_ceiling(stimuli, signal):
     opposite = np.stack([signal, -0.9 * signal])
     with pytest.raises(StudyError, match="ceiling 0 on 30 scored stimuli"):
         Benchmark("test.bad", "IT", "ridge", stimuli, opposite, "split_half")({"a": signal})
+
+
+def test_ridge_regions_together_are_each_alone(stimuli, signal, ridge_benchmark):
+    other = dataclasses.replace(
+        ridge_benchmark, name="test.V4", region="V4", assembly=ridge_benchmark.assembly[..., :4]
+    )
+    rep = Representation.of(features_of(signal)["mixed"])
+    together = evaluate_layer("mixed", rep, [ridge_benchmark, other], Commitment())
+    for benchmark in (ridge_benchmark, other):
+        alone = evaluate_layer("mixed", rep, [benchmark], Commitment())[benchmark.name]
+        for half in ("selection", "scored"):
+            assert getattr(together[benchmark.name], half).raw == pytest.approx(getattr(alone, half).raw, rel=1e-12)
+
+
+def test_errors_and_intervals_are_the_formulae(ridge_benchmark, rsa_benchmark, signal):
+    scored = ridge_benchmark.halves[1]
+    result = ridge_benchmark({"truth": signal})
+    y, splits = ridge_benchmark.assembly.mean(axis=0)[scored], k_folds(30)
+    predictions = ridge_cv_predictions(Representation.of(signal[scored]), y, splits)
+    assert result.raw_error == pytest.approx(split_score(split_correlations(predictions, y, splits)).error)
+    expected = bootstrap_interval(predictions, y, splits, n_boot=200)
+    assert (result.raw_low, result.raw_high) == pytest.approx(tuple(expected), rel=1e-6)
+    rsa_result = rsa_benchmark({"truth": signal})
+    target = rsa_benchmark.assembly.mean(axis=0)[np.ix_(scored, scored)]
+    expected = rsa_interval(rdm(signal[scored]), target, n_boot=200)
+    assert (rsa_result.raw_low, rsa_result.raw_high) == pytest.approx(tuple(expected), rel=1e-6)
+    assert rsa_result.raw_error is None
+
+
+@pytest.fixture
+def pls_benchmark():
+    rng = np.random.default_rng(8)
+    images = rng.integers(0, 256, (120, 8, 8, 3), dtype=np.uint8)
+    shown = Stimuli(images, tuple(map(str, range(120))), np.arange(120) % 3, "textures")
+    responses = rng.standard_normal((120, 6)) + 0.5 * rng.standard_normal((8, 120, 6))
+    responses[5:, ::2] = np.nan  # the even stimuli were repeated five times
+    strata = np.array(["a", "b", "c"])[np.arange(120) % 3]
+    return Benchmark("test.V2", "V2", "pls", shown, responses, "brain_score", "r2/c", strata)
+
+
+def test_pls_as_published_on_all_stimuli(pls_benchmark):
+    """Brain-Score's own protocol: ten stratified splits of all stimuli, r²/c by its split-half ceiling."""
+    latent = np.nanmean(pls_benchmark.assembly[:2], axis=0)
+    features = np.tanh(latent @ np.random.default_rng(9).standard_normal((6, 200)))
+    result = pls_benchmark({"layer": features}, Commitment("all", {}, "all"))
+    target = np.nanmean(pls_benchmark.assembly, axis=0)
+    splits = stratified_shuffle_splits(pls_benchmark.strata)
+    r = split_correlations(pls_predictions(Representation.of(features), target, splits), target, splits)
+    assert result.raw == pytest.approx(np.median(r, axis=1).mean(), rel=1e-9)
+    assert result.raw_error == pytest.approx(np.median(r, axis=1).std() / np.sqrt(10), rel=1e-9)
+    assert result.ceiling == pytest.approx(split_half_ceiling(pls_benchmark.assembly).score)
+    assert result.score == pytest.approx(ceiled_score(result.raw, result.ceiling, "r2/c"))
+    assert (result.n_stimuli, result.commitment, result.ceiled) == (120, "all", "r2/c")
+
+
+def test_the_leak_is_what_choosing_on_the_scored_half_would_add(ridge_benchmark, signal):
+    rng = np.random.default_rng(11)
+    features = {f"noise{i}": rng.standard_normal((60, 4)) for i in range(12)}
+    selection, scored = ridge_benchmark.halves
+    y = ridge_benchmark.assembly.mean(axis=0)
+    on_selection = {name: ridge_score(x[selection], y[selection]) for name, x in features.items()}
+    on_scored = {name: ridge_score(x[scored], y[scored]) for name, x in features.items()}
+    committed = max(on_selection, key=on_selection.__getitem__)
+    for commitment in (Commitment(), Commitment("all", {}, "all")):
+        result = ridge_benchmark(features, commitment)
+        assert result.selection_leak == pytest.approx(max(on_scored.values()) - on_scored[committed])
+        assert result.selection_leak > 0
+
+
+def test_a_fixed_layer_is_scored_on_all_stimuli_and_not_chosen(ridge_benchmark, rsa_benchmark, signal):
+    commitment = Commitment("split", {"IT": "mixed", "test.behavior": "noise"}, "fixed by layers.yaml")
+    result = ridge_benchmark(features_of(signal), commitment)
+    expected = ridge_score(features_of(signal)["mixed"], ridge_benchmark.assembly.mean(axis=0))
+    assert (result.layer, result.n_stimuli, result.commitment) == ("mixed", 60, "fixed by layers.yaml")
+    assert result.raw == pytest.approx(expected)
+    assert (result.selection_raw, result.selection_leak) == (None, None)
+    assert list(result.layer_scores) == ["mixed"]
+    assert rsa_benchmark(features_of(signal), commitment).layer == "noise"
+    assert result.ceiling == pytest.approx(neuroid_ceiling(ridge_benchmark.assembly))
+
+
+def test_a_recording_scores_itself_at_its_ceiling_and_noise_at_zero(stimuli):
+    rng = np.random.default_rng(12)
+    truth = rng.standard_normal((60, 20))
+    recording = truth + rng.standard_normal((20, 60, 20))
+    benchmark = Benchmark("test.V1", "V1", "ridge", stimuli, recording, "split_half")
+    result = benchmark({"truth": truth})
+    assert result.score == pytest.approx(1.0, abs=0.05)
+    noise = benchmark({"noise": rng.standard_normal((60, 20))})
+    assert abs(noise.raw) < 3 * max(noise.raw_error, 0.05)
+    assert noise.raw_low < 0 < noise.raw_high
+
+
+@pytest.mark.parametrize("metric", ["cka", "rsa-pearson", "rsa-whitened"])
+def test_other_metrics_rank_layers_alike(stimuli, signal, ridge_benchmark, rsa_benchmark, metric):
+    benchmark = ridge_benchmark if metric == "cka" else rsa_benchmark
+    result = dataclasses.replace(benchmark, metric=metric, ceiling_kind="none")(features_of(signal))
+    assert result.layer == "truth"
+    assert result.raw > 0.8
