@@ -81,7 +81,7 @@ class RepresentationCache:
 
     Args:
         folder: made where it does not exist. limit_gb: what all files together may take, 10⁹ bytes; a representation
-            takes 8 n² bytes, twice that where it is no wider than n stimuli.
+            takes 8 n² bytes, and its features' 8 n p where they are kept.
 
     Raises:
         StudyError: the folder cannot be made, a limit that is not positive.

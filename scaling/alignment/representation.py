@@ -20,7 +20,7 @@ class Representation:
             resolution of float32.
         along_mean: (n,) `X_c c`. mean_square: `‖c‖²`. row_mean: (n,) mean of each stimulus's features.
         n_features: columns of X.
-        features: (n, n_features) X_c in float64 where it is no wider than `MAX_KEPT` · n, else None.
+        features: (n, n_features) X_c in float64 where it is no wider than n or `GramAccumulator.MAX_KEPT`, else None.
     """
 
     kernel: Array
@@ -75,7 +75,7 @@ class GramAccumulator:
     Memory: two n × n float64 matrices, one block, and the kept features while they are narrow.
     """
 
-    MAX_KEPT = 1.0  # widths kept whole, in stimuli: beyond it the kernel is smaller than the features
+    MAX_KEPT = 4096  # columns kept whole even of fewer stimuli: readouts standardise them (widest penultimate layers)
 
     def __init__(self, n_stimuli: int) -> None:
         self._upper = np.zeros((n_stimuli, n_stimuli), order="F")
@@ -101,17 +101,19 @@ class GramAccumulator:
         # C-ordered x is Fortran-ordered xᵀ, which BLAS reads without a copy
         self._upper = dsyrk(1.0, x.T, beta=1.0, c=self._upper, trans=1, overwrite_c=1)
         if self._kept is not None:
-            self._kept = [*self._kept, x] if self._n_features <= self.MAX_KEPT * len(x) else None
+            self._kept = [*self._kept, x] if self._n_features <= max(self.MAX_KEPT, len(x)) else None
 
     def finish(self) -> Representation:
-        """The sum so far."""
-        kernel = np.triu(self._upper)
-        kernel += np.triu(kernel, 1).T
+        """The sum, once; the accumulator gives its memory to it."""
+        kernel = self._upper
+        for i in range(len(kernel) - 1):  # in place: no third matrix
+            kernel[i + 1 :, i] = kernel[i, i + 1 :]
         spread, n = float(np.trace(kernel)), len(kernel)
         flat = not spread > VARIANCE_FLOOR * (spread + n * self._mean_square)
         features = np.concatenate(self._kept, axis=1) if self._kept else None
+        self._kept = None
         return Representation(
-            kernel=np.zeros_like(kernel) if flat else kernel,
+            kernel=np.zeros_like(kernel) if flat else kernel.T,
             along_mean=self._along_mean,
             mean_square=self._mean_square,
             row_mean=self._row_sum / max(self._n_features, 1),

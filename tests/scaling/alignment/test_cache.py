@@ -167,10 +167,10 @@ def test_a_damaged_file_is_told_deleted_and_replaced(tmp_path, damage):
 def test_least_recently_used_files_give_way(tmp_path):
     cache = RepresentationCache(tmp_path, limit_gb=3.5e-5)  # of about 11 kB each
     for age, key in enumerate("abc"):
-        cache.store(key, representation(30, 60))
+        cache.store(key, representation(30, 5000))
         os.utime(tmp_path / f"{key}.npz", (1000 + age, 1000 + age))
     assert cache.load("a") is not None  # the oldest, but used just now
-    cache.store("d", representation(30, 60))
+    cache.store("d", representation(30, 5000))
     assert sorted(path.stem for path in tmp_path.iterdir()) == ["a", "c", "d"]
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 35_000
 
