@@ -20,6 +20,7 @@ from scaling.data.subsets import nested_subset
 from scaling.records import ResultsStore
 from scaling.storage import Storage
 from scaling.study import RunSpec, StudySpec, expand_study
+from scaling.train.objectives.spec import from_scratch, objective_spec
 
 CALIBRATION_S = 0.4  # timed steps of each model and batch size
 GIB = 2**30
@@ -91,11 +92,13 @@ def plan_run(run: RunSpec, data: ImageData, throughput: float | None) -> RunPlan
     cost = model_cost(run.model, data.image_size, data.n_classes)
     n_samples = len(nested_subset(data.train.labels, run.images_per_class, run.seed))
     samples = n_samples * run.training.epochs
-    flops = training_flops(cost.flops_per_image, samples)
+    objective = objective_spec(run.objective)
+    flops = training_flops(cost.flops_per_image, samples, objective.passes)
     workers = run.resources.workers
     largest = math.ceil(n_samples / steps_per_epoch(n_samples, run.training.batch_size))
     batch = math.ceil(largest / workers)
-    memory = training_memory(run.model, data.image_size, data.n_classes, batch, run.training.optimizer)
+    at_once = batch * objective.views
+    memory = training_memory(run.model, data.image_size, data.n_classes, at_once, run.training.optimizer)
     if throughput is not None:
         train_s = flops / (throughput * workers)
     else:
@@ -108,7 +111,7 @@ _TIMED: dict[tuple[str, int], float] = {}
 
 def _seconds_an_image(run: RunSpec, data: ImageData, batch: int) -> float:
     """Median time of a training step on one worker of this machine, divided by its images."""
-    key = (run.model.model_dump_json() + run.training.model_dump_json(), batch)
+    key = (run.model.model_dump_json() + run.training.model_dump_json() + repr(run.objective), batch)
     if key not in _TIMED:
         _TIMED[key] = _time_steps(run, data, batch)
     return _TIMED[key]
@@ -118,21 +121,19 @@ def _time_steps(run: RunSpec, data: ImageData, batch: int) -> float:
     import numpy as np
     import torch
 
-    from scaling.train.batches import to_input
     from scaling.train.loop import Training, Worker
 
     device = "cuda" if run.resources.gpus_per_worker and torch.cuda.is_available() else "cpu"
     worker = Worker(device=device, threads=run.resources.cpus_per_worker)
     with tempfile.TemporaryDirectory() as scratch:
-        training = Training(run.model_copy(update={"images_per_class": None}), data, Storage(scratch), worker)
+        stand_in = run.model_copy(update={"images_per_class": None, "objective": from_scratch(run.objective)})
+        training = Training(stand_in, data, Storage(scratch), worker)
     index = np.arange(batch) % len(data.train)
     times: list[float] = []
     training.network.train()
     while len(times) < 3 or sum(times) < CALIBRATION_S:
         began = time.perf_counter()
-        images = to_input(data.train.images[index], data.mean, data.std, training.device)
-        labels = torch.from_numpy(data.train.labels[index]).to(training.device)
-        float(training.step(images, labels, batch, run.training.lr * 1e-3))
+        float(training.step(training.load_batch(index, (0, len(times))), run.training.lr * 1e-3))
         times.append(time.perf_counter() - began)
     return float(np.median(times[1:])) / batch
 

@@ -34,9 +34,14 @@ def model_cost(spec: ModelSpec, image_size: int, n_classes: int) -> ModelCost:
     return ModelCost(sum(p.numel() for p in model.parameters()), float(counter.get_total_flops()))
 
 
-def training_flops(flops_per_image: float, samples_seen: int) -> float:
-    """C = 3 . flops_per_image . samples_seen (Gokce & Schrimpf 2025; evaluation and augmentation not counted)."""
-    return BACKWARD_FACTOR * flops_per_image * samples_seen
+def training_flops(flops_per_image: float, samples_seen: int, passes: float = BACKWARD_FACTOR) -> float:
+    """C = passes . flops_per_image . samples_seen (Gokce & Schrimpf 2025; evaluation and augmentation not counted).
+
+    Args:
+        passes: what a step costs for one image seen, in forward passes of one image: 3 for supervised training, else
+            `ObjectiveSpec.passes` (extra views, attack steps, double backward, a teacher).
+    """
+    return passes * flops_per_image * samples_seen
 
 
 def training_memory(spec: ModelSpec, image_size: int, n_classes: int, batch: int, optimizer: str) -> int:

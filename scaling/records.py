@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from scaling.errors import StudyError
 from scaling.storage import Storage
 from scaling.study import RunSpec
+from scaling.train.objectives.spec import objective_spec
 
 RunStatus = Literal["finished", "diverged", "failed"]
 RecordT = typing.TypeVar("RecordT", bound="Record")
@@ -97,7 +98,7 @@ def run_record(run: RunSpec, status: RunStatus, reason: str | None, **known: obj
             "dataset": run.dataset.name,
             "images_per_class": run.images_per_class,
             "seed": run.seed,
-            "objective": run.objective,
+            "objective": objective_spec(run.objective).name,
             "epochs": run.training.epochs,
             "kept_epochs": json.dumps(kept),
             "spec": run.model_dump_json(),

@@ -18,13 +18,16 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PlainValidator,
     PositiveFloat,
     PositiveInt,
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from scaling.errors import StudyError, known_names
+from scaling.train.objectives.spec import ObjectiveField, canonical_objective, check_objective
 
 DataSize = PositiveInt | Literal["all"]
 SpecT = TypeVar("SpecT", bound="Spec")
@@ -123,24 +126,90 @@ class ModelSpec(Spec):
     """One architecture: `family` at width `size`.
 
     resnet: `size` = channels of the first stage (64 is the standard ResNet; even), `depth` in 10, 18, 34, 50, …
-    vit: `size` = embedding dimension (384 is DeiT-S), `depth` = blocks, `heads` divide it.
+    vit, deit3: `size` = embedding dimension (384 is DeiT-S), `depth` = blocks, `heads` divide it.
+    convnext: `size` = channels of the first stage (96 is ConvNeXt-T), `depth` = blocks: 4, 12, 14, 18, 36.
+    efficientnet: `size` = width coefficient in percent (100 is B0), `depth` = blocks: 7, 16, 23, 26, …
+    alexnet, cornet_s: `size` = channels of the first convolution (64 is the published network).
+    timm: `size` = the model's stock parameters, `variant` = its name.
+
+    variant: what the numbers leave open, for published sizes alone. asked: how the study file wrote a size that is no
+    width; it is shown, and has no part in the run's id.
     """
 
     family: str
     size: PositiveInt
     depth: PositiveInt | None = None
     heads: PositiveInt | None = None
+    variant: str | None = None
+    asked: str | None = None
 
     def label(self) -> str:
+        if self.family == "timm":
+            return f"timm {self.variant}"
         depth = "" if self.depth is None else f"-{self.depth}"
-        return f"{self.family}{depth} w{self.size}"
+        asked = "" if self.asked is None else f" ({self.asked})"
+        return f"{self.family}{depth} w{self.size}{asked}"
+
+    def identity(self) -> dict[str, Any]:
+        """What determines the architecture; `variant` only where there is one."""
+        return self.model_dump(exclude={"asked"} if self.variant else {"asked", "variant"})
+
+
+class AskedSize(Spec):
+    """A size that is neither a width nor a name.
+
+    width: a multiple of the family's standard width (ResNet 64, ViT 384, …), rounded to the nearest possible.
+    params: a parameter count, of which the nearest that can be built at the family's depth is taken, by width; counted
+    at `dataset.image_size`, with a classifier of `classes` classes or, without `classes`, before the classifier.
+    """
+
+    width: Annotated[float, Field(gt=0, le=1e4)] | None = None
+    params: Annotated[float, Field(ge=1, le=1e12)] | None = None
+    classes: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> AskedSize:
+        if (self.width is None) == (self.params is None):
+            raise ValueError("give either width or params")
+        if self.params is None and self.classes is not None:
+            raise ValueError("classes belongs to params")
+        return self
+
+
+def _as_size(value: Any) -> int | str | AskedSize:
+    """A number is a width, text is a name (also '18' in quotes), a mapping asks for a multiple or a count."""
+    if isinstance(value, AskedSize) or (isinstance(value, str) and value.strip()):
+        return value
+    if isinstance(value, dict):
+        try:
+            return AskedSize.model_validate(value)
+        except ValidationError as error:
+            details = [(".".join(map(str, detail["loc"])), detail["msg"]) for detail in error.errors()]
+            problem = ", ".join(f"{field}: {text}".removeprefix(": ") for field, text in details)
+            raise _size_error(problem.replace("Value error, ", "") + "; ") from error
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
+    if not whole or value < 1:
+        raise _size_error("")
+    return int(value)
+
+
+def _size_error(problem: str) -> PydanticCustomError:
+    wanted = "a whole width greater than 0, a name in the family's ladder, {params: 1e6} or {width: 0.5}"
+    return PydanticCustomError("model_size", "{text}", {"text": f"{problem}a size should be {wanted}"})
+
+
+Size = Annotated[int | str | AskedSize, PlainValidator(_as_size)]
 
 
 class FamilySpec(Spec):
-    """A size ladder of one family; `training` and `resources` override the study's fields for its runs."""
+    """A size ladder of one family; `training` and `resources` override the study's fields for its runs.
+
+    sizes: each a width (16), a published size by name ('18' in quotes or resnet18, tiny, b0; a model's name for family
+    timm), a multiple of the standard width ({width: 0.5}) or a parameter count ({params: 1e6}), see `AskedSize`.
+    """
 
     family: str
-    sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    sizes: Annotated[tuple[Size, ...], Field(min_length=1)]
     depth: PositiveInt | None = None
     heads: PositiveInt | None = None
     training: dict[str, Any] = {}
@@ -155,7 +224,7 @@ class RunSpec(Spec):
     dataset: DatasetSpec
     images_per_class: PositiveInt | None
     seed: NonNegativeInt
-    objective: Literal["supervised"]
+    objective: ObjectiveField
     training: TrainingSpec
     resources: ResourceSpec
     keep_epochs: tuple[int, ...]
@@ -165,11 +234,11 @@ class RunSpec(Spec):
     def run_id(self) -> str:
         """First 12 hex digits of SHA-256 over the canonical JSON of model, data, seed, objective and training."""
         canonical = {
-            "model": self.model.model_dump(),
+            "model": self.model.identity(),
             "dataset": {"name": self.dataset.name, "image_size": self.dataset.image_size},
             "images_per_class": self.images_per_class,
             "seed": self.seed,
-            "objective": self.objective,
+            "objective": canonical_objective(self.objective),
             "training": self.training.model_dump(),
         }
         text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
@@ -202,7 +271,7 @@ class StudySpec(Spec):
     models: Annotated[tuple[FamilySpec, ...], Field(min_length=1)]
     data_sizes: Annotated[tuple[DataSize, ...], Field(min_length=1)] = ("all",)
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
-    objective: Literal["supervised"] = "supervised"
+    objective: ObjectiveField = "supervised"
     training: TrainingSpec = TrainingSpec()
     checkpoints: CheckpointSpec = CheckpointSpec()
     benchmarks: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -248,16 +317,16 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
     Raises:
         StudyError: an override, a size, a checkpoint or a batch is impossible, or two cells of the grid are one run.
     """
-    from scaling.models import check_model
+    from scaling.models.sizes import resolve_model
 
     runs = []
     for index, family in enumerate(study.models):
         place = f"{where}, models[{index}]"
         training = override(study.training, family.training, f"{place}.training")
         resources = override(study.resources, family.resources, f"{place}.resources")
+        check_objective(study.objective, training, resources.workers, place)
         for size in family.sizes:
-            model = ModelSpec(family=family.family, size=size, depth=family.depth, heads=family.heads)
-            check_model(model, study.dataset.image_size, place)
+            model = resolve_model(family, size, study.dataset.image_size, place)
             runs += [
                 _run(study, model, data_size, seed, training, resources)
                 for data_size in study.data_sizes

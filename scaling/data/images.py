@@ -21,12 +21,22 @@ DIGITS_MAX = 16  # grey levels of scikit-learn's digits
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Square images (n, size, size, 3) uint8 with labels (n,) int64; arrays are read-only views."""
+    """Square images (n, size, size, 3) uint8 with labels (n,) int64; arrays are read-only views.
+
+    maps: (n, size, size) float importance maps, all NaN for an image without one; None: no image has one.
+
+    Raises:
+        StudyError: maps that are not those of the images, or a map with some pixels that are not finite.
+    """
 
     images: np.ndarray
     labels: np.ndarray
+    maps: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if self.maps is not None:
+            _check_maps(self.maps, self.images.shape[:3])
+            self.maps.flags.writeable = False
         for array in (self.images, self.labels):
             array.flags.writeable = False
 
@@ -51,6 +61,16 @@ class ImageData:
     @property
     def n_classes(self) -> int:
         return int(max(self.train.labels.max(), self.heldout.labels.max())) + 1
+
+
+def _check_maps(maps: np.ndarray, shape: tuple[int, ...]) -> None:
+    if maps.shape != shape:
+        raise StudyError(f"maps of shape {maps.shape} beside images of {shape}; give every image its map, or NaN")
+    finite = np.isfinite(maps).reshape(len(maps), -1)
+    broken = np.flatnonzero(finite.any(1) != finite.all(1))
+    infinite = np.flatnonzero(np.isinf(maps).reshape(len(maps), -1).any(1))
+    for image in (*broken, *infinite):
+        raise StudyError(f"the map of image {image} has pixels that are not finite; correct it, or fill it with NaN")
 
 
 def load_images(spec: DatasetSpec, data_dir: Path) -> ImageData:

@@ -1,12 +1,17 @@
-"""Model families: size ladders built through timm, with stems that suit 8 x 8 to 224 x 224 pixels."""
+"""Model families: size ladders with stems that suit 8 x 8 to 224 x 224 pixels, and any timm model by name."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 from scaling.errors import StudyError, known_names
+from scaling.models.convnext import ConvNeXtFamily
+from scaling.models.efficientnet import EfficientNetFamily
+from scaling.models.one_size import AlexNetFamily, CORnetSFamily
 from scaling.models.resnet import ResNetFamily
-from scaling.models.vit import ViTFamily
+from scaling.models.shapes import Shape
+from scaling.models.timm_family import TimmFamily
+from scaling.models.vit import DEIT3_SIZES, VIT_SIZES, ViTFamily
 from scaling.study import ModelSpec
 
 if TYPE_CHECKING:
@@ -14,7 +19,20 @@ if TYPE_CHECKING:
 
 
 class Family(Protocol):
-    """What a family gives: a check without torch, a module, and the layers that may be committed to regions."""
+    """What a family gives: its sizes, a check, a module, and the layers that may be committed to regions.
+
+    All but the `timm` family check without importing torch.
+    """
+
+    @property
+    def standard(self) -> int:
+        """The `size` of the published network that width multiples refer to."""
+
+    def shape(self, name: str) -> Shape:
+        """The published size of this name; a StudyError lists the known ones."""
+
+    def step(self, heads: int | None) -> int | None:
+        """Sizes are multiples of this; None: the family has no widths."""
 
     def check(self, spec: ModelSpec, image_size: int | None) -> str | None:
         """Why `spec` cannot be built at this image size (value, limit, remedy), or None."""
@@ -25,20 +43,34 @@ class Family(Protocol):
         """Names of the candidate layers, input side first; the last one is the readout (penultimate) layer."""
 
 
-FAMILIES: dict[str, Family] = {"resnet": ResNetFamily(), "vit": ViTFamily()}
+FAMILIES: dict[str, Family] = {
+    "resnet": ResNetFamily(),
+    "convnext": ConvNeXtFamily(),
+    "vit": ViTFamily("vit", VIT_SIZES),
+    "deit3": ViTFamily("deit3", DEIT3_SIZES, deit3=True),
+    "efficientnet": EfficientNetFamily(),
+    "alexnet": AlexNetFamily(),
+    "cornet_s": CORnetSFamily(),
+    "timm": TimmFamily(),
+}
 
 
 def check_model(spec: ModelSpec, image_size: int | None, where: str = "model") -> None:
-    """Refuse a model that cannot be built, before anything starts and without importing torch.
+    """Refuse a model that cannot be built, before anything starts; only timm's models by name need torch for it.
 
     Raises:
-        StudyError: the family is unknown or the size, depth or heads are impossible.
+        StudyError: the family is unknown, the size, depth or heads are impossible, or it cannot take such images.
     """
-    if spec.family not in FAMILIES:
-        raise StudyError(f"unknown model family '{spec.family}' ({where}); {known_names(spec.family, FAMILIES)}")
+    check_family(spec.family, where)
     problem = FAMILIES[spec.family].check(spec, image_size)
     if problem:
         raise StudyError(f"{problem} ({where}, {spec.label()})")
+
+
+def check_family(name: str, where: str) -> None:
+    """Refuse a family that does not exist."""
+    if name not in FAMILIES:
+        raise StudyError(f"unknown model family '{name}' ({where}); {known_names(name, FAMILIES)}")
 
 
 def build_model(spec: ModelSpec, image_size: int, n_classes: int) -> nn.Module:

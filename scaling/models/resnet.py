@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scaling.models.shapes import SMALL_IMAGE, Shape, impossible_depth, named_shape, without_meaning
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -19,22 +21,27 @@ DEPTHS: dict[int, tuple[int, int, int, int]] = {
     152: (3, 8, 36, 3),
 }
 BOTTLENECK_FROM_DEPTH = 50
-SMALL_IMAGE = 64  # up to here the stem is one 3 x 3 convolution without stride or pooling, as for CIFAR
 
 
 class ResNetFamily:
-    """Channels [w, w, 2w, 4w, 8w] for stem and four stages, w = `size` (64: the standard network)."""
+    """Channels [w, w, 2w, 4w, 8w] for stem and four stages, w = `size` (64: the standard network).
+
+    Up to 64 pixels the stem is one 3 x 3 convolution without stride or pooling, as He et al. have it for CIFAR.
+    """
 
     default_depth = 18
+    standard = 64
+
+    def shape(self, name: str) -> Shape:
+        return named_shape("resnet", {str(depth): Shape(self.standard, depth) for depth in DEPTHS}, name)
+
+    def step(self, heads: int | None) -> int:
+        return 2
 
     def check(self, spec: ModelSpec, image_size: int | None) -> str | None:
         if spec.size % 2:
             return f"size={spec.size} is odd; a resnet's width must be even: use {spec.size + 1}"
-        if spec.depth is not None and spec.depth not in DEPTHS:
-            return f"depth={spec.depth} is no resnet depth; known: {', '.join(map(str, DEPTHS))}"
-        if spec.heads is not None:
-            return f"heads={spec.heads} has no meaning for a resnet; remove it"
-        return None
+        return impossible_depth(spec, DEPTHS) or without_meaning(spec, "heads")
 
     def build(self, spec: ModelSpec, image_size: int, n_classes: int) -> nn.Module:
         from timm.models.resnet import BasicBlock, Bottleneck, ResNet

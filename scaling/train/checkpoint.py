@@ -111,6 +111,10 @@ def model_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor
     return dict(_under("model.", tensors))
 
 
+def objective_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return dict(_under("objective.", tensors))
+
+
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:
     """The states of torch's global generators, as tensors."""
     states = {"random.cpu": torch.get_rng_state()}

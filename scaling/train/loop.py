@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import distributed, nn
-from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from scaling.compute import ModelCost, model_cost, training_flops
-from scaling.data.images import ImageData, ImageSet
+from scaling.data.images import ImageData
 from scaling.data.subsets import nested_subset
 from scaling.models import build_model
 from scaling.records import EpochRecord, ResultsStore, RunStatus, run_record
@@ -22,9 +22,13 @@ from scaling.storage import Storage
 from scaling.study import RunSpec, check_batches
 from scaling.train import checkpoint
 from scaling.train.batches import augment, epoch_batches, steps_per_epoch, to_input
+from scaling.train.evaluate import count_correct, subset_readout
+from scaling.train.objectives.base import Batch
+from scaling.train.objectives.registry import build_objective
+from scaling.train.objectives.spec import check_objective, objective_spec
+from scaling.train.objectives.start import load_start
 from scaling.train.optim import build_optimizer, learning_rate
 
-EVALUATION_BATCH = 512
 RESUME_INTERVAL_S = 2.0  # epochs shorter than this share a resume file; a longer epoch always writes one
 
 
@@ -63,11 +67,18 @@ class Training:
         torch.manual_seed(run.seed)
         self.subset = nested_subset(data.train.labels, run.images_per_class, run.seed)
         check_batches(run, len(self.subset), f"dataset '{data.name}'")
+        check_objective(run.objective, run.training, self.worker.world, f"study '{run.study}'")
         self.cost: ModelCost = model_cost(run.model, data.image_size, data.n_classes)
         self.model = build_model(run.model, data.image_size, data.n_classes).to(self.device)
-        self.optimizer = build_optimizer(self.model, run.training)
-        self.network: nn.Module = DistributedDataParallel(self.model) if self.worker.world > 1 else self.model
         self.steps = steps_per_epoch(len(self.subset), run.training.batch_size)
+        options = objective_spec(run.objective)
+        self.passes = options.passes
+        if options.start_from is not None:
+            load_start(self.model, run, options.start_from)
+        self.objective = build_objective(run, data, self.subset, self.model)
+        self.optimizer = build_optimizer(self.model, run.training, self.objective)
+        self.trained = [p for module in (self.model, self.objective) for p in module.parameters() if p.requires_grad]
+        self.network: nn.Module = DistributedDataParallel(self.model) if self.worker.world > 1 else self.model
         self.state = TrainState()
         self._last_save_s = time.monotonic()
         self._started_at = time.time()
@@ -117,21 +128,36 @@ class Training:
         spec, worker = self.run.training, self.worker
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         self.network.train()
+        self.objective.train()
         lr = spec.lr
         batches = epoch_batches(len(self.subset), spec.batch_size, self.run.seed, epoch)
         for step, batch in enumerate(batches):
-            share = slice(worker.rank, None, worker.world)
-            chosen = self.subset[batch[share]]
-            images = to_input(self.data.train.images[chosen], self.data.mean, self.data.std, self.device)
-            images = augment(images, spec, self.run.seed, (epoch, step), share, len(batch))
-            labels = torch.from_numpy(self.data.train.labels[chosen]).to(self.device)
             lr = learning_rate(spec, epoch * self.steps + step, self.steps)
-            total += self.step(images, labels, len(batch), lr)
+            total += self.step(self.load_batch(self.subset[batch], (epoch, step)), lr)
         if worker.world > 1:
             distributed.all_reduce(total)
         return float(total) / len(self.subset), lr
 
-    def step(self, images: torch.Tensor, labels: torch.Tensor, n_global: int, lr: float) -> torch.Tensor:
+    def load_batch(self, index: np.ndarray, place: tuple[int, int]) -> Batch:
+        """This worker's share of the global batch `index` of training images, on the device, augmented.
+
+        An image's map is cropped and flipped with it, as a fourth channel.
+        """
+        images, data = self.data.train, self.data
+        share = slice(self.worker.rank, None, self.worker.world)
+        chosen = index[share]
+        pixels = to_input(images.images[chosen], data.mean, data.std, self.device)
+        labels = torch.from_numpy(images.labels[chosen]).to(self.device)
+        if images.maps is None:
+            pixels = augment(pixels, self.run.training, self.run.seed, place, share, len(index))
+            return Batch(pixels, labels, place, share, len(index))
+        maps = torch.from_numpy(images.maps[chosen]).to(self.device, torch.float32)
+        has_map = maps.isfinite().all(2).all(1)
+        both = torch.cat([pixels, maps.nan_to_num(0.0)[:, None]], 1)
+        both = augment(both, self.run.training, self.run.seed, place, share, len(index))
+        return Batch(both[:, :3].contiguous(), labels, place, share, len(index), both[:, 3], has_map)
+
+    def step(self, batch: Batch, lr: float) -> torch.Tensor:
         """One optimizer step on this worker's share; the share's summed loss.
 
         Gradients are averaged over workers, so the local sum is scaled by world / n_global: the step then equals
@@ -141,12 +167,13 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
-        logits = self.network(images)
-        loss = functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=spec.label_smoothing)
-        (loss * (self.worker.world / n_global)).backward()
+        loss = self.objective.loss(self.network, batch)
+        (loss * (self.worker.world / batch.n_global)).backward()
         if spec.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), spec.clip_norm)
+            nn.utils.clip_grad_norm_(self.trained, spec.clip_norm)
         self.optimizer.step()
+        epoch, step = batch.place
+        self.objective.after_step(self.model, epoch * self.steps + step)
         return loss.detach()
 
     def _keep(self, epoch: int) -> float:
@@ -161,18 +188,22 @@ class Training:
                 run=self.run,
                 epoch=epoch,
                 samples_seen=samples,
-                flops=training_flops(self.cost.flops_per_image, samples),
+                flops=self._flops(samples),
                 accuracy=accuracy,
                 image_size=self.data.image_size,
                 n_classes=self.data.n_classes,
                 mean=self.data.mean,
                 std=self.data.std,
             )
-            checkpoint.save_weights(self.storage, self.model, info)
+            checkpoint.save_weights(self.storage, self.objective.evaluated(self.model), info)
         return accuracy
 
     def _accuracy(self) -> float:
-        correct = count_correct(self.model, self.data.heldout, self.data, self.worker)
+        model = self.objective.evaluated(self.model)
+        classify = None
+        if self.objective.readout:
+            classify = subset_readout(model, self.objective.setting.layer, self.data, self.subset, self.device)
+        correct = count_correct(model, self.data.heldout, self.data, self.worker, classify)
         if self.worker.world > 1:
             distributed.all_reduce(correct)
         return float(correct) / len(self.data.heldout)
@@ -180,6 +211,9 @@ class Training:
     def samples_seen(self, epoch: int) -> int:
         """D after `epoch` epochs: epochs x n_samples."""
         return epoch * len(self.subset)
+
+    def _flops(self, samples_seen: int) -> float:
+        return training_flops(self.cost.flops_per_image, samples_seen, self.passes)
 
     def _epoch_record(
         self, epoch: int, loss: float | None, lr: float | None, accuracy: float | None, seconds: float
@@ -189,7 +223,7 @@ class Training:
             run_id=self.run.run_id,
             epoch=epoch,
             samples_seen=samples,
-            flops=training_flops(self.cost.flops_per_image, samples),
+            flops=self._flops(samples),
             loss=loss,
             lr=lr,
             accuracy=accuracy,
@@ -200,7 +234,7 @@ class Training:
         """What is not finite after an epoch; the last step's damage shows only in the weights, alike in all workers."""
         if not math.isfinite(loss):
             return f"loss became {loss}"
-        if not bool(torch.stack([torch.isfinite(weight).all() for weight in self.model.parameters()]).all()):
+        if not bool(torch.stack([torch.isfinite(weight).all() for weight in self.trained]).all()):
             return "a weight became infinite"
         return None
 
@@ -228,7 +262,7 @@ class Training:
                 n_params=self.cost.n_params,
                 flops_per_image=self.cost.flops_per_image,
                 samples_seen=self.samples_seen(self.state.epoch),
-                flops=training_flops(self.cost.flops_per_image, self.samples_seen(self.state.epoch)),
+                flops=self._flops(self.samples_seen(self.state.epoch)),
                 loss=last.loss,
                 accuracy=last.accuracy,
                 train_s=self.state.train_s,
@@ -243,6 +277,7 @@ class Training:
         if too_soon or self.worker.rank != 0 or self.state.epoch == self.run.training.epochs:
             return
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"objective.{name}": tensor for name, tensor in self.objective.state_dict().items()}
         tensors |= checkpoint.flat_optimizer_state(self.optimizer)
         tensors |= checkpoint.random_state(self.device)
         header = {
@@ -260,24 +295,9 @@ class Training:
             return False
         tensors, header = checkpoint.load_tensors(self.storage, name)
         self.model.load_state_dict(checkpoint.model_tensors(tensors))
+        self.objective.load_state_dict(checkpoint.objective_tensors(tensors))
         checkpoint.restore_optimizer_state(self.optimizer, tensors)
         checkpoint.restore_random_state(tensors, self.device)
         history = [EpochRecord.model_validate(row) for row in json.loads(header["history"])]
         self.state = TrainState(int(header["epoch"]), float(header["train_s"]), history)
         return True
-
-
-@torch.inference_mode()
-def count_correct(model: nn.Module, images: ImageSet, data: ImageData, worker: Worker) -> torch.Tensor:
-    """How many of this worker's share of `images` the model classifies correctly (a float64 tensor of one number)."""
-    model.eval()
-    correct = torch.zeros((), dtype=torch.float64, device=worker.device)
-    for start in range(0, len(images), EVALUATION_BATCH):
-        share = range(start, min(start + EVALUATION_BATCH, len(images)))[worker.rank :: worker.world]
-        index = list(share)
-        if not index:
-            continue
-        pixels = to_input(images.images[index], data.mean, data.std, torch.device(worker.device))
-        labels = torch.from_numpy(images.labels[index]).to(worker.device)
-        correct += (model(pixels).argmax(1) == labels).sum()
-    return correct

@@ -11,10 +11,15 @@ from torch import nn
 from scaling.study import TrainingSpec
 
 
-def build_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
-    """SGD with momentum or AdamW; biases, norms and the family's own exceptions are not decayed."""
+def build_optimizer(model: nn.Module, spec: TrainingSpec, objective: nn.Module | None = None) -> torch.optim.Optimizer:
+    """SGD with momentum or AdamW; biases, norms and the family's own exceptions are not decayed.
+
+    What an `objective` trains beside the model (projection heads) follows in groups of its own.
+    """
     exempt: set[str] = getattr(model, "no_weight_decay", set)()  # timm's transformers name theirs
     groups = param_groups_weight_decay(model, spec.weight_decay, no_weight_decay_list=exempt)
+    if objective is not None and any(p.requires_grad for p in objective.parameters()):
+        groups += param_groups_weight_decay(objective, spec.weight_decay)
     if spec.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
     return torch.optim.AdamW(groups, lr=spec.lr)

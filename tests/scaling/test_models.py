@@ -117,7 +117,11 @@ def test_width_scales_parameters_as_its_square():
         assert counts[1] == 4 * counts[0]
 
 
-SMALL = [spec("resnet", 4, 10), spec("resnet", 4, 50), spec("vit", 6, 2, 3)]
+SMALL = [
+    spec("resnet", 4, 10), spec("resnet", 4, 50), spec("convnext", 4, 4), spec("vit", 6, 2, 3), spec("deit3", 6, 2, 3),
+    spec("efficientnet", 10, 7), spec("alexnet", 2), spec("cornet_s", 2),
+]  # fmt: skip
+BY_NAME = ModelSpec(family="timm", size=469_688, variant="test_resnet")
 
 
 @pytest.mark.parametrize("model_spec", SMALL, ids=lambda s: s.label())
@@ -152,8 +156,13 @@ def test_an_images_logits_do_not_depend_on_the_batch_it_is_scored_in(model_spec,
     [
         (spec("resnet", 2, 10), ["act1", "layer1.0", "layer2.0", "layer3.0", "layer4.0", "global_pool"]),
         (spec("vit", 6, 2, 3), ["patch_embed", "blocks.0", "blocks.1", "fc_norm"]),
+        (spec("deit3", 6, 2, 3), ["patch_embed", "blocks.0", "blocks.1", "fc_norm"]),
+        (spec("convnext", 4, 4), ["stem", *(f"stages.{stage}.blocks.0" for stage in range(4)), "head.flatten"]),
+        (spec("efficientnet", 10, 7), ["bn1", *(f"blocks.{stage}.0" for stage in range(7)), "bn2", "global_pool"]),
+        (spec("alexnet", 2), ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]),
+        (spec("cornet_s", 2), ["V1", "V2", "V4", "IT", "pool"]),
     ],
-    ids=["resnet", "vit"],
+    ids=lambda value: value.family if isinstance(value, ModelSpec) else "",
 )
 def test_candidate_layers_run_in_the_order_of_their_list(model_spec, layers):
     torch.manual_seed(0)
@@ -169,11 +178,11 @@ def test_candidate_layers_run_in_the_order_of_their_list(model_spec, layers):
     torch.testing.assert_close(model.get_classifier()(readout), model(images))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_weights_depend_on_the_seed_alone(family):
+@pytest.mark.parametrize("model_spec", [*SMALL, BY_NAME], ids=lambda s: s.label())
+def test_weights_depend_on_the_seed_alone(model_spec):
     def weights(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
-        return nn.utils.parameters_to_vector(build_model(spec(family, 12, None, None), 8, 5).parameters())
+        return nn.utils.parameters_to_vector(build_model(model_spec, 32, 5).parameters())
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
@@ -192,14 +201,23 @@ def test_patches_are_the_power_of_two_nearest_an_eighth():
         assert patch_size(image_size) == nearest, image_size
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_what_the_check_lets_pass_can_be_built(family):
+@pytest.mark.parametrize(("family", "depth", "heads"), [("resnet", 10, None), ("vit", 10, 3)])
+def test_what_the_check_lets_pass_can_be_built(family, depth, heads):
     """And what it refuses says what to do."""
     for size in range(1, 13):
         for image_size in (8, 9, 12, 23, 32, 46):
-            model_spec = spec(family, size, 10, None if family == "resnet" else 3)
+            model_spec = spec(family, size, depth, heads)
             if FAMILIES[family].check(model_spec, image_size) is None:
                 assert model_cost(model_spec, image_size, 2).flops_per_image > 0
+
+
+@pytest.mark.parametrize("model_spec", SMALL, ids=lambda s: s.label())
+def test_image_sizes_that_are_no_powers_of_two_are_taken_or_refused(model_spec):
+    for image_size in (9, 23, 47, 99):
+        if FAMILIES[model_spec.family].check(model_spec, image_size) is None:
+            assert model_cost(model_spec, image_size, 2).flops_per_image > 0
+        else:
+            assert model_spec.family in ("vit", "deit3"), "the others take any image of 8 pixels or more"
 
 
 @pytest.mark.parametrize(
@@ -209,8 +227,18 @@ def test_what_the_check_lets_pass_can_be_built(family):
         (spec("resnet", 8, 20), None, "depth=20 is no resnet depth; known: 10, 18, 34"),
         (spec("resnet", 8, 18, 2), None, "heads=2 has no meaning for a resnet; remove it"),
         (spec("vit", 20), None, "size=20 is no multiple of heads=6; use 24"),
+        (spec("deit3", 1280, 32, 16), 30, "image_size=30 is no multiple of the patch of 4"),
+        (ModelSpec(family="vit", size=1280, depth=32, heads=16, variant="huge"), 240, "the patch of 14 .* 238 or 252"),
         (spec("vit", 24), 30, "image_size=30 is no multiple of the patch of 4 pixels.*image_size to 28 or 32"),
-        (spec("vt", 24), None, r"unknown model family 'vt' \(somewhere\); did you mean 'vit'\? known: resnet, vit"),
+        (spec("vt", 24), None, r"unknown model family 'vt' \(somewhere\); did you mean 'vit'\? known: alexnet, "),
+        (spec("convnext", 8, 18, 2), None, "heads=2 has no meaning for a convnext; remove it"),
+        (spec("convnext", 8, 20), None, "depth=20 is no convnext depth; known: 4, 12"),
+        (spec("efficientnet", 8, 18), 32, "depth=18 is no efficientnet depth; known: 7, 16, 23"),
+        (spec("alexnet", 8, 18), 32, "depth=18 has no meaning for a alexnet; remove it"),
+        (spec("cornet_s", 8, None, 2), 32, "heads=2 has no meaning for a cornet_s; remove it"),
+        (spec("timm", 8), 32, "size=8: a timm model has a name and no width; write sizes"),
+        (BY_NAME, 28, "image_size=28 is below the total stride of timm's test_resnet; set dataset.image_size to 32"),
+        (ModelSpec(family="timm", size=1, variant="test_vit"), 40, "image_size=40 does not suit timm's test_vit"),
     ],
 )
 def test_impossible_models_are_refused_with_the_nearest_possible(model_spec, image_size, words):

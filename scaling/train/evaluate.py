@@ -1,0 +1,58 @@
+"""Held-out accuracy: by the model's logits, or by a linear readout of its penultimate features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from scaling.data.images import ImageData, ImageSet
+from scaling.train.batches import to_input
+from scaling.train.objectives.base import penultimate
+from scaling.train.objectives.readout import fit_readout
+
+if TYPE_CHECKING:
+    from scaling.train.loop import Worker
+
+EVALUATION_BATCH = 512
+Classify = Callable[[torch.Tensor], torch.Tensor]
+
+
+@torch.inference_mode()
+def count_correct(
+    model: nn.Module, images: ImageSet, data: ImageData, worker: Worker, classify: Classify | None = None
+) -> torch.Tensor:
+    """How many of this worker's share of `images` are classified correctly (a float64 tensor of one number).
+
+    By the model's highest logit, or by `classify`, which maps pixels (n, 3, h, w) to classes (n,).
+    """
+    model.eval()
+    correct = torch.zeros((), dtype=torch.float64, device=worker.device)
+    for start in range(0, len(images), EVALUATION_BATCH):
+        share = range(start, min(start + EVALUATION_BATCH, len(images)))[worker.rank :: worker.world]
+        index = list(share)
+        if not index:
+            continue
+        pixels = to_input(images.images[index], data.mean, data.std, torch.device(worker.device))
+        labels = torch.from_numpy(images.labels[index]).to(worker.device)
+        classes = model(pixels).argmax(1) if classify is None else classify(pixels)
+        correct += (classes == labels).sum()
+    return correct
+
+
+@torch.no_grad()
+def subset_readout(model: nn.Module, layer: str, data: ImageData, subset: np.ndarray, device: torch.device) -> Classify:
+    """A classifier of pixels: a readout fitted to the named layer's features of the subset, without augmentation."""
+    model.eval()
+
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for start in range(0, len(subset), EVALUATION_BATCH):
+            chosen = subset[start : start + EVALUATION_BATCH]
+            pixels = to_input(data.train.images[chosen], data.mean, data.std, device)
+            yield penultimate(model, layer, pixels), torch.from_numpy(data.train.labels[chosen]).to(device)
+
+    readout = fit_readout(batches(), data.n_classes)
+    return lambda pixels: readout.predict(penultimate(model, layer, pixels))

@@ -1,0 +1,1 @@
+"""What a run minimises: one class an objective, its options in `spec`, its name in `registry.OBJECTIVES`."""

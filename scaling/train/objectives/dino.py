@@ -1,0 +1,113 @@
+"""DINO: a student matches, from any crop, what its own moving average says of the global crops."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from scaling.train.objectives.base import VIEW_STREAM, Batch, Objective, numpy_random
+from scaling.train.objectives.views import View, make_view
+
+SMALLEST_CROP_PX = 4  # assumption: fewer pixels a side show nothing of an object
+
+
+class DINO(Objective):
+    """Caron et al. (2021): 2 global and some local crops; the teacher, an exponential average, is what is kept.
+
+    Deviations: local crops are resized to the images' own size (models of a fixed size then take them, and all count
+    fully in C); temperature and weight decay stay constant; the last layer is trained from the first epoch.
+    """
+
+    readout: ClassVar[bool] = True
+    centre: torch.Tensor
+
+    def build(self, model: nn.Module) -> None:
+        self.head = ProjectionHead(
+            self.n_features(model), self.options.hidden, self.options.bottleneck, self.options.prototypes
+        )
+        self.teacher = copy.deepcopy(model).requires_grad_(False)
+        self.teacher_head = copy.deepcopy(self.head).requires_grad_(False)
+        self.register_buffer("centre", torch.zeros(self.options.prototypes))
+
+    def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
+        crops = torch.cat([
+            make_view(batch, view, numpy_random(self.setting.seed, VIEW_STREAM, batch.place, index), self.setting)
+            for index, view in enumerate(self.views())
+        ])  # fmt: skip
+        n = len(batch.images)
+        student = self.head(self.features(network, crops)).unflatten(0, (-1, n))
+        with torch.no_grad():
+            teacher = self.teacher_head(self.features(self.teacher, crops[: 2 * n])).unflatten(0, (2, n))
+        spec = self.options
+        loss = dino_loss(student, teacher, self.centre, spec.student_temperature, spec.teacher_temperature)
+        self.centre.lerp_(teacher.mean((0, 1)), 1 - spec.centre_momentum)
+        return loss
+
+    def views(self) -> list[View]:
+        """The two global crops with their two augmentations, and the local ones, none smaller than 4 pixels a side."""
+        smallest = min(1.0, (SMALLEST_CROP_PX / self.setting.image_size) ** 2)
+        low, high = (max(bound, smallest) for bound in self.options.local_area)
+        colour, area = self.options.colour_strength, self.options.global_area
+        local = View(area=(low, high), colour=colour, blur=0.5)
+        return [
+            View(area, colour, blur=1.0),
+            View(area, colour, 0.1, solarise=0.2),
+            *[local] * self.options.local_crops,
+        ]
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module, step: int) -> None:
+        """teacher <- m teacher + (1 - m) student, m rising from teacher_momentum to 1 along a cosine."""
+        rest = (1 - self.options.teacher_momentum) * (1 + math.cos(math.pi * step / self.setting.total_steps)) / 2
+        for mine, averaged in ((model, self.teacher), (self.head, self.teacher_head)):
+            for now, average in zip(mine.parameters(), averaged.parameters(), strict=True):
+                average.lerp_(now, rest)
+
+    def evaluated(self, model: nn.Module) -> nn.Module:
+        return self.teacher
+
+
+class ProjectionHead(nn.Module):
+    """d -> hidden -> hidden -> bottleneck (GELU between), on the unit sphere, then cosines with the prototypes."""
+
+    def __init__(self, n_features: int, hidden: int, bottleneck: int, prototypes: int) -> None:
+        super().__init__()
+        widths = [nn.Linear(n_features, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU()]
+        self.mlp = nn.Sequential(*widths, nn.Linear(hidden, bottleneck))
+        self.prototypes = nn.Linear(bottleneck, prototypes, bias=False)
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        unit = functional.normalize(self.mlp(features), dim=-1)
+        return functional.linear(unit, functional.normalize(self.prototypes.weight, dim=-1))
+
+
+def dino_loss(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    centre: torch.Tensor,
+    student_temperature: float,
+    teacher_temperature: float,
+) -> torch.Tensor:
+    """Sum over images of the mean over pairs (t, s), s != t, of -sum_k p_t log p_s.
+
+    p_t = softmax((teacher - centre) / teacher_temperature) without gradient, p_s = softmax(student / its temperature).
+
+    Args:
+        student: (n_crops, n, K), the global crops first. teacher: (2, n, K). centre: (K,).
+
+    Source: Caron et al. (2021), eqs. 1-4 and algorithm 1.
+    """
+    target = functional.softmax((teacher.detach() - centre) / teacher_temperature, dim=-1)
+    log_p = functional.log_softmax(student / student_temperature, dim=-1)
+    pairs = -torch.einsum("tnk,snk->ts", target, log_p)
+    same = torch.eye(len(target), len(log_p), dtype=torch.bool, device=pairs.device)
+    return pairs[~same].mean()

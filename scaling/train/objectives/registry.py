@@ -1,0 +1,58 @@
+"""The objectives by name; `spec.SPECS` holds their options under the same names."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from scaling.data.images import ImageData
+from scaling.errors import StudyError
+from scaling.models import candidate_layers
+from scaling.study import RunSpec
+from scaling.train.batches import steps_per_epoch
+from scaling.train.objectives.base import Objective, Setting
+from scaling.train.objectives.dino import DINO
+from scaling.train.objectives.ffgsm import FFGSM
+from scaling.train.objectives.harmonizer import Harmonizer
+from scaling.train.objectives.simclr import SimCLR
+from scaling.train.objectives.spec import objective_spec
+from scaling.train.objectives.supervised import Supervised
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "supervised": Supervised,
+    "simclr": SimCLR,
+    "dino": DINO,
+    "ffgsm": FFGSM,
+    "harmonizer": Harmonizer,
+}
+
+
+def build_objective(run: RunSpec, data: ImageData, subset: np.ndarray, model: nn.Module) -> Objective:
+    """The run's objective on the model's device; its modules are drawn from torch's global generator.
+
+    Args:
+        subset: indices of the training images that the run sees.
+
+    Raises:
+        StudyError: it needs importance maps and none of these images has one.
+    """
+    options = objective_spec(run.objective)
+    kind = OBJECTIVES[options.name]
+    if kind.needs_maps and (data.train.maps is None or np.isnan(data.train.maps[subset, 0, 0]).all()):
+        raise StudyError(
+            f"objective '{options.name}' needs importance maps and dataset '{data.name}' has none for the "
+            f"{len(subset):,} images of {run.label()} (study, objective); pick a dataset with maps, or more images"
+        )
+    device = next(model.parameters()).device
+    setting = Setting(
+        options=options,
+        training=run.training,
+        seed=run.seed,
+        layer=candidate_layers(run.model, model)[-1],
+        image_size=data.image_size,
+        steps_per_epoch=steps_per_epoch(len(subset), run.training.batch_size),
+        mean=torch.tensor(data.mean, device=device).view(1, 3, 1, 1),
+        std=torch.tensor(data.std, device=device).view(1, 3, 1, 1),
+    )
+    return kind(setting, model).to(device)

@@ -1,0 +1,15 @@
+"""The plain objective."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from scaling.train.objectives.base import Batch, Objective
+
+
+class Supervised(Objective):
+    """Cross-entropy with label smoothing: sum over images of -sum_k q_k log softmax(z)_k."""
+
+    def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
+        return self.cross_entropy(network(batch.images), batch.labels)
