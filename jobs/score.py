@@ -19,7 +19,7 @@ from scaling.alignment.options import scoring_options, with_convention
 from scaling.data.images import load_images
 from scaling.data.stimuli import select_stimuli
 from scaling.errors import StudyError
-from scaling.models.any_timm import PREFIX, block_layers, load_timm
+from scaling.models.any_timm import PREFIX, block_layers, load_timm, running_layers
 from scaling.study import DatasetSpec, ScoringSpec, StudySpec
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def score_one_model(request: ModelRequest, spec: ScoringSpec, data_dir: Path, co
     layers = list(request.layers) or block_layers(model)
     check_layers(model, layers)
     preprocessing = Preprocessing.of_timm(model, request.image_size)
+    running = running_layers(model, layers, preprocessing.image_size)
+    layers = list(request.layers) or running
     data = load_images(DatasetSpec(name=request.images), data_dir)
     heldout = select_stimuli(data.heldout.images, data.heldout.labels, name=f"{data.name} held-out")
     benchmarks = with_convention(build_benchmarks(request.benchmarks, heldout, data_dir), spec)

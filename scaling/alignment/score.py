@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
+from scaling.alignment.activations import check_layers
 from scaling.alignment.benchmark import (
     AlignmentResult,
     Benchmark,
@@ -19,6 +20,7 @@ from scaling.alignment.benchmark import (
     group_alike,
 )
 from scaling.alignment.features import FeatureBudget, layer_representations
+from scaling.alignment.layer_maps import layer_maps
 from scaling.alignment.preprocessing import Preprocessing
 from scaling.alignment.projection import Reduction
 from scaling.errors import StudyError
@@ -35,7 +37,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How representations are made and layers chosen; see `study.ScoringSpec`."""
+    """How representations are made and layers chosen; see `study.ScoringSpec`.
+
+    Maps of layers are never reduced or cached, but bounded by the budget's memory.
+    """
 
     commitment: Commitment = field(default_factory=Commitment)
     budget: FeatureBudget = field(default_factory=FeatureBudget)
@@ -121,14 +126,19 @@ def score_model(subject: Subject, benchmarks: Sequence[Benchmark], options: Scor
 
     A benchmark that cannot be computed does not stop the others.
     """
-    scores = []
-    for key in dict.fromkeys(benchmark.stimuli.key for benchmark in benchmarks):
-        scores += _StimulusScoring(subject, [b for b in benchmarks if b.stimuli.key == key], options).run()
+    groups, scores = dict[tuple[str, str], list[Benchmark]](), list[ModelScore]()
+    for benchmark in benchmarks:
+        try:
+            groups.setdefault((benchmark.stimuli.key, benchmark.needs), []).append(benchmark)
+        except StudyError as error:  # its images are not readable here
+            scores.append(ModelScore(benchmark, None, f"benchmark {benchmark.name}: {error}", 0.0))
+    for group in groups.values():
+        scores += _StimulusScoring(subject, group, options).run()
     return scores
 
 
 class _StimulusScoring:
-    """A model on the benchmarks of one stimulus set."""
+    """A model on benchmarks of one stimulus set that need the same of its layers."""
 
     def __init__(self, subject: Subject, benchmarks: Sequence[Benchmark], options: ScoringOptions) -> None:
         self._subject, self._benchmarks, self._options = subject, benchmarks, options
@@ -145,23 +155,39 @@ class _StimulusScoring:
 
     def _evaluate_layers(self) -> None:
         commitment = self._options.commitment
-        wanted = {b.name: b.candidates(list(self._subject.layers), commitment) for b in self._benchmarks}
+        wanted = self._candidates()
         order = dict.fromkeys([*self._subject.layers, *(layer for layers in wanted.values() for layer in layers)])
         layers = [layer for layer in order if any(layer in candidates for candidates in wanted.values())]
-        o = self._options
-        stream = layer_representations(
-            self._subject.model, layers, self._benchmarks[0].stimuli, self._subject.preprocessing, o.budget,
-            reduction=o.reduction, cache=o.cache, progress=o.progress,
-        )  # fmt: skip
-        for layer, representation in stream:
-            here = [b for b in self._benchmarks if layer in wanted[b.name] and b.name not in self._failed]
+        for layer, values in self._stream(layers) if layers else ():
+            here = [b for b in self._benchmarks if b.name not in self._failed and layer in wanted[b.name]]
             for alike in group_alike(here, commitment):
-                self._evaluate(layer, representation, alike)
+                self._evaluate(layer, values, alike)
 
-    def _evaluate(self, layer: str, representation: object, alike: Sequence[Benchmark]) -> None:
+    def _candidates(self) -> dict[str, list[str]]:
+        """Benchmark → the layers it may be committed to; one that names no layer of this model fails alone."""
+        wanted: dict[str, list[str]] = {}
+        for benchmark in self._benchmarks:
+            layers = benchmark.candidates(list(self._subject.layers), self._options.commitment)
+            try:
+                check_layers(self._subject.model, layers)
+            except StudyError as error:
+                self._failed[benchmark.name] = f"benchmark {benchmark.name}: {error}"
+                continue
+            wanted[benchmark.name] = layers
+        return wanted
+
+    def _stream(self, layers: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """What the benchmarks need of each layer, as it is computed."""
+        first, o = self._benchmarks[0], self._options
+        shown = (self._subject.model, layers, first.stimuli, self._subject.preprocessing, o.budget)
+        if first.needs == "maps":
+            return layer_maps(*shown, progress=o.progress)
+        return layer_representations(*shown, reduction=o.reduction, cache=o.cache, progress=o.progress)
+
+    def _evaluate(self, layer: str, values: Any, alike: Sequence[Benchmark]) -> None:
         began = time.monotonic()
         try:
-            found = evaluate_layer(layer, representation, alike, self._options.commitment)  # type: ignore[arg-type]
+            found = evaluate_layer(layer, values, alike, self._options.commitment)
         except StudyError as error:
             self._failed |= {benchmark.name: str(error) for benchmark in alike}
             return
