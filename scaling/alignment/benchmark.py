@@ -297,16 +297,26 @@ def _evaluate_alike(
     first, on = benchmarks[0], dict[str, Sequence[Evaluation]]()
     on_halves = commitment.fixed(first) is None and not first.readout_only
     if isinstance(rep, Representation) and on_halves:
-        for part, index in zip(("selection", "scored"), first.halves, strict=True):
-            assemblies = [benchmark._metric.take(benchmark.assembly, index) for benchmark in benchmarks]
-            strata = None if first.strata is None else first.strata[index]
-            on[part] = first._metric.evaluate(rep.take(index), assemblies, strata)
+        try:
+            on |= _on_halves(rep, benchmarks)
+        except StudyError:
+            if commitment.scored_on != "all":
+                raise  # where all stimuli are scored, halves too small for the metric leave only the leak unknown
     if not on or commitment.scored_on == "all":
         on["everything"] = first._metric.evaluate(rep, [benchmark.assembly for benchmark in benchmarks], first.strata)
     return {
         benchmark.name: LayerEvaluation(*(on[p][i] if p in on else None for p in ("selection", "scored", "everything")))
         for i, benchmark in enumerate(benchmarks)
     }
+
+
+def _on_halves(rep: Representation, benchmarks: Sequence[Benchmark]) -> dict[str, Sequence[Evaluation]]:
+    first, on = benchmarks[0], dict[str, Sequence[Evaluation]]()
+    for part, index in zip(("selection", "scored"), first.halves, strict=True):
+        assemblies = [benchmark._metric.take(benchmark.assembly, index) for benchmark in benchmarks]
+        strata = None if first.strata is None else first.strata[index]
+        on[part] = first._metric.evaluate(rep.take(index), assemblies, strata)
+    return on
 
 
 def _raw(evaluation: Evaluation | None, name: str) -> float:

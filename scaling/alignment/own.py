@@ -13,6 +13,7 @@ from scaling.alignment.benchmark import REGIONS, Benchmark
 from scaling.alignment.evaluation import CeilingKind
 from scaling.alignment.metrics import METRICS, NeuroidMetric
 from scaling.data import maps, recordings
+from scaling.data.placement import MODEL_DEGREES
 from scaling.data.recordings import Header
 from scaling.errors import StudyError
 
@@ -22,7 +23,7 @@ MAP_METRICS = ("spatial",)  # of each kind of file the first is the default
 _NAME = re.compile(r"\w[\w .-]*")  # of a recording: it becomes part of names in tables and in MLflow
 
 
-def build_recording(path: Path) -> list[Benchmark]:
+def build_recording(path: Path, model_degrees: float = MODEL_DEGREES) -> list[Benchmark]:
     """Anyone's own recording, one benchmark a region; or spatial maps, one benchmark of metric 'spatial'.
 
     A recording is scored by PLS, or as its file says; the splits keep its labels in proportion where it has some. PLS
@@ -31,7 +32,8 @@ def build_recording(path: Path) -> list[Benchmark]:
     readable at the same path on every node of a cluster.
 
     Args:
-        path: .nc or .npz; see `scaling.data.recordings` and `scaling.data.maps`.
+        path: .nc or .npz; see `scaling.data.recordings` and `scaling.data.maps`. model_degrees: visual angle that a
+            model's input spans.
 
     Raises:
         StudyError: what `recordings.read_header`, `read_recording` and `read_maps` refuse; a name, region or metric
@@ -39,7 +41,8 @@ def build_recording(path: Path) -> list[Benchmark]:
     """
     with _naming(path):
         header = read_own_header(path)
-        return _build_maps(path, header) if header.is_maps else _build_regions(path, header)
+        build = _build_maps if header.is_maps else _build_regions
+        return build(path, header, model_degrees)
 
 
 def read_own_header(path: Path) -> Header:
@@ -65,9 +68,9 @@ def read_own_header(path: Path) -> Header:
     return header
 
 
-def _build_regions(path: Path, header: Header) -> list[Benchmark]:
+def _build_regions(path: Path, header: Header, model_degrees: float) -> list[Benchmark]:
     metric = header.metric or RECORDING_METRICS[0]
-    stimuli, assemblies = recordings.read_recording(path)
+    stimuli, assemblies = recordings.read_recording(path, model_degrees)
     is_correlation = metric != "cka"  # with a neuroid, whose reliability bounds it
     kind: CeilingKind = "split_half" if is_correlation and len(assemblies[0].repetitions) > 1 else "none"
     built = [
@@ -95,8 +98,8 @@ def _check_halves(benchmark: Benchmark) -> None:
                 ) from error
 
 
-def _build_maps(path: Path, header: Header) -> list[Benchmark]:
-    stimuli, found = maps.read_maps(path)
+def _build_maps(path: Path, header: Header, model_degrees: float) -> list[Benchmark]:
+    stimuli, found = maps.read_maps(path, model_degrees)
     kind: CeilingKind = "neuroids" if len(found.neuroid_ids) > 1 else "none"
     benchmark = Benchmark(f"{header.name}.{found.region}", found.region, MAP_METRICS[0], stimuli, found.maps, kind)
     benchmark.ceiling(on_all=True)

@@ -80,8 +80,8 @@ def score_checkpoint(
 
     torch.set_num_threads(1)
     store = ResultsStore(storage)
-    before = [r for r in store.read_checkpoint_scores(run_id, epoch) if r.status == "scored"]
-    done = {r.benchmark for r in before if r.protocol == protocol}
+    before = store.read_checkpoint_scores(run_id, epoch)
+    done = {r.benchmark for r in before if r.status == "scored" and r.protocol == protocol}
     missing = [b for b in benchmarks if b.name not in done]
     if not missing:
         return before
@@ -101,7 +101,10 @@ def score_checkpoint(
 
 @dataclass(frozen=True)
 class ModelScore:
-    """A model on one benchmark: the result, or why there is none; seconds of the metric's work alone."""
+    """A model on one benchmark: the result, or why there is none (or which layers were left out, and why).
+
+    score_s: seconds of the metric's work alone.
+    """
 
     of: Benchmark
     result: AlignmentResult | None
@@ -145,6 +148,7 @@ class _StimulusScoring:
         self._found: dict[str, dict[str, LayerEvaluation]] = {b.name: {} for b in benchmarks}
         self._seconds = dict.fromkeys(self._found, 0.0)
         self._failed: dict[str, str] = {}
+        self._left_out: dict[str, list[str]] = {b.name: [] for b in benchmarks}
 
     def run(self) -> list[ModelScore]:
         try:
@@ -188,19 +192,24 @@ class _StimulusScoring:
         began = time.monotonic()
         try:
             found = evaluate_layer(layer, values, alike, self._options.commitment)
-        except StudyError as error:
-            self._failed |= {benchmark.name: str(error) for benchmark in alike}
+        except StudyError as error:  # of this layer, such as one with fewer features than PLS has components
+            for benchmark in alike:
+                self._left_out[benchmark.name].append(str(error))
             return
         for benchmark in alike:
             self._found[benchmark.name][layer] = found[benchmark.name]
             self._seconds[benchmark.name] += (time.monotonic() - began) / len(alike)
 
     def _commit(self, benchmark: Benchmark) -> ModelScore:
-        began, reason, result = time.monotonic(), self._failed.get(benchmark.name), None
+        began, result = time.monotonic(), None
+        found, left_out = self._in_order(self._found[benchmark.name]), self._left_out[benchmark.name]
+        reason = self._failed.get(benchmark.name)
+        if reason is None and not found:
+            reason = left_out[0]
         if reason is None:
             try:
-                found = self._in_order(self._found[benchmark.name])
                 result = benchmark.commit(found, self._options.commitment, self._options.resamples)
+                reason = f"left out: {'; '.join(left_out)}" if left_out else None
             except StudyError as error:
                 reason = str(error)
         seconds = self._seconds[benchmark.name] + time.monotonic() - began

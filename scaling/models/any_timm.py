@@ -136,10 +136,8 @@ def _blocks(prefix: str, container: nn.Module, top: bool = False) -> Iterator[tu
         inner = child if nests else _inner_container(child)
         if inner is not None and (nests or not top):
             yield from _blocks(f"{path}." if nests else f"{path}.{_name_in(child, inner)}.", inner)
-        elif any(
-            p.numel() > max(p.shape, default=1) for p in child.parameters()
-        ):  # else scales and shifts alone: a norm
-            yield path, child
+        elif any(p.numel() > max(p.shape, default=1) for p in child.parameters()):
+            yield path, child  # without it there are scales and shifts alone: a norm
 
 
 def _inner_container(module: nn.Module) -> nn.Module | None:

@@ -86,6 +86,7 @@ def test_a_folder_is_no_commitment(tmp_path):
 
 NUMBERS = [
     {"commitment": "all"},
+    {"degrees": 10.0},
     {"ceiled": "r/c"},
     {"ceiled": "r2/c"},
     {"ceiled": "r2/c2"},
@@ -185,3 +186,12 @@ def test_the_convention_is_the_benchmarks_own_unless_it_is_set(stimuli):
 def test_the_driver_needs_no_torch_for_the_protocol():
     code = "import sys, scaling.alignment.options; print({'torch', 'ray'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_an_edited_recording_of_ones_own_changes_the_protocol(tmp_path):
+    path = tmp_path / "mine.nc"
+    path.write_bytes(b"one")
+    before = scoring_protocol(spec(), [f"file:{path}", "kriegeskorte2008"])
+    assert before.startswith(scoring_protocol(spec(), ["kriegeskorte2008"]) + "; mine.nc ")
+    path.write_bytes(b"two")
+    assert scoring_protocol(spec(), [f"file:{path}"]) != before

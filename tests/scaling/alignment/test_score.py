@@ -171,12 +171,22 @@ def test_one_benchmark_that_cannot_be_computed_leaves_the_others_alone(subject, 
         assert_equal_results(scores[score.benchmark].result, score.result)
 
 
-def test_a_layer_narrower_than_the_components_of_pls_fails_pls_alone(model, benchmarks):
+def test_a_layer_narrower_than_the_components_of_pls_is_left_out_and_named(model, benchmarks):
     narrow = nn.Sequential(model[0], nn.Flatten(), nn.Linear(216, 7))
     scores = score_model(Subject(narrow, ("0", "2"), SQUARE), benchmarks, OPTIONS)
-    reasons = {score.benchmark: score.reason for score in scores if score.reason}
-    assert list(reasons) == ["test.V1"]
-    assert "layer '2': PLS: 7 features for n_components=25" in reasons["test.V1"]
+    (pls,) = [score for score in scores if score.reason]
+    assert (pls.benchmark, pls.result.layer, list(pls.result.layer_scores)) == ("test.V1", "0", ["0"])
+    assert pls.reason.startswith("left out: ")
+    assert "layer '2': PLS: 7 features for n_components=25" in pls.reason
+    assert AlignmentRecord.model_validate(FACTS | {"protocol": "p"} | pls.columns()).status == "scored"
+
+
+def test_where_no_layer_can_be_mapped_the_benchmark_fails(model, benchmarks):
+    narrow = nn.Sequential(model[0], nn.Flatten(), nn.Linear(216, 7))
+    scores = {s.benchmark: s for s in score_model(Subject(narrow, ("2",), SQUARE), benchmarks, OPTIONS)}
+    assert scores["test.V1"].result is None
+    assert "7 features for n_components=25" in scores["test.V1"].reason
+    assert all(score.result is not None for name, score in scores.items() if name != "test.V1")
 
 
 def test_an_unreliable_recording_fails_alone(subject, benchmarks, stimuli):
