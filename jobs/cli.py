@@ -233,6 +233,7 @@ def score(
     address: Address = None,
     data_dir: DataDir = None,
     storage: StorageOption = None,
+    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Track a study in MLflow.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Score a trained study on further benchmarks, or one model on any benchmark."""
@@ -244,7 +245,7 @@ def score(
         from jobs.run import RunOptions
 
         spec = override_scoring(read_study(study, storage), setting)
-        left = score_study(spec, benchmark or [], RunOptions(data_folder(data_dir), address, True, None, terminal()))
+        left = score_study(spec, benchmark or [], RunOptions(data_folder(data_dir), address, mlflow, None, terminal()))
         raise typer.Exit(0 if left.is_empty else INCOMPLETE)
     request = ModelRequest(
         str(model), tuple(benchmark or ()), pretrained, weights, tuple(layer or ()), image_size, images
@@ -255,7 +256,7 @@ def score(
         print(scores_json(request.model, scores))
     else:
         print_scores(request.model, scores, terminal())
-    if any(score.reason is not None for score in scores):
+    if any(score.result is None for score in scores):
         raise typer.Exit(INCOMPLETE)
 
 

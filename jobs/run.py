@@ -58,7 +58,7 @@ def open_work(study: StudySpec, store: ResultsStore) -> OpenWork:
     """
     runs = expand_study(study)
     records = store.read_runs(run.run_id for run in runs)
-    protocol = scoring_protocol(study.scoring)
+    protocol = scoring_protocol(study.scoring, study.benchmarks)
     scored = {
         (s.run_id, s.epoch, s.benchmark)
         for s in store.read_scores(records)
@@ -225,7 +225,9 @@ def _do(study: StudySpec, work: OpenWork, storage: Storage, tracker: Tracker, op
     n_samples = check_runs(work.train, data)
     check_same_data(storage, data)
     heldout = select_stimuli(data.heldout.images, data.heldout.labels, name=f"{data.name} held-out")
-    benchmarks = with_convention(build_benchmarks(study.benchmarks, heldout, options.data_dir), study.scoring)
+    benchmarks = with_convention(
+        build_benchmarks(study.benchmarks, heldout, options.data_dir, study.scoring.degrees), study.scoring
+    )
     scoring = scoring_options(study.scoring, partial(training_stimuli, data))
     dashboard = any(run.resources.workers > 1 for run in work.train)
     with ray_session(address, dashboard) as capacity:
@@ -275,7 +277,7 @@ def _train_and_score(
     from scaling.alignment.actors import ScoringPool
     from scaling.train.schedule import train_runs
 
-    protocol = scoring_protocol(study.scoring)
+    protocol = scoring_protocol(study.scoring, study.benchmarks)
     pool = ScoringPool(storage.uri, session.benchmarks, session.scoring, study.scoring, protocol)
     n_done = len(expand_study(study)) - len(work.train)
     with StudyProgress(console, session.cost, n_done) as progress:

@@ -19,7 +19,7 @@ from scaling.alignment.options import scoring_options, with_convention
 from scaling.data.images import load_images
 from scaling.data.stimuli import select_stimuli
 from scaling.errors import StudyError
-from scaling.models.any_timm import PREFIX, block_layers, load_timm
+from scaling.models.any_timm import PREFIX, block_layers, load_timm, running_layers
 from scaling.study import DatasetSpec, ScoringSpec, StudySpec
 
 if TYPE_CHECKING:
@@ -77,9 +77,11 @@ def score_one_model(request: ModelRequest, spec: ScoringSpec, data_dir: Path, co
     layers = list(request.layers) or block_layers(model)
     check_layers(model, layers)
     preprocessing = Preprocessing.of_timm(model, request.image_size)
+    running = running_layers(model, layers, preprocessing.image_size)
+    layers = list(request.layers) or running
     data = load_images(DatasetSpec(name=request.images), data_dir)
     heldout = select_stimuli(data.heldout.images, data.heldout.labels, name=f"{data.name} held-out")
-    benchmarks = with_convention(build_benchmarks(request.benchmarks, heldout, data_dir), spec)
+    benchmarks = with_convention(build_benchmarks(request.benchmarks, heldout, data_dir, spec.degrees), spec)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
         TimeElapsedColumn(), console=console, transient=True,
@@ -126,7 +128,8 @@ def print_scores(model: str, scores: Sequence[ModelScore], console: Console) -> 
     console.print(table)
     for score in scores:
         if score.reason is not None:
-            console.print(f"not scored: {score.benchmark}: {score.reason}", highlight=False, soft_wrap=True)
+            prefix = f"not scored: {score.benchmark}: " if score.result is None else f"{score.benchmark}: "
+            console.print(prefix + score.reason, highlight=False, soft_wrap=True)
 
 
 def _cell(value: float | None) -> str:

@@ -96,6 +96,7 @@ class ScoringSpec(Spec):
 
     commitment: 'split' chooses each region's layer on one half of the stimuli and scores it on the other; 'all' chooses
     and scores on all stimuli, as Brain-Score's public benchmarks do; else a YAML file, benchmark or region -> layer.
+    degrees: visual angle of a model's input; stimuli whose size is known are placed in it, on grey or cropped.
     ceiled: the score's convention, see `ceilings.ceiled_score`; by default the benchmark's own.
     reduction: of layers wider than `components`: none, a sparse random projection, or principal components.
     memory_gb, spill_gb: bounds of an actor's memory for features and of its temporary file. cache: a folder for
@@ -106,6 +107,7 @@ class ScoringSpec(Spec):
     cpus: NonNegativeFloat = 0.0
     gpus: NonNegativeFloat = 0.0
     commitment: str = "split"
+    degrees: PositiveFloat = 8.0
     ceiled: Literal["r/c", "r2/c", "r2/c2"] | None = None
     reduction: Literal["none", "random_projection", "pca"] = "none"
     components: PositiveInt = 1000

@@ -8,6 +8,8 @@ import secrets
 # Before anything imports Ray: clusters that tests start ask for this token, and none is written to the home folder.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+# And before anything imports NumPy: tests run beside each other, one to a core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import io
 import json
@@ -26,6 +28,8 @@ from scaling.data.images import ImageData, load_images
 from scaling.storage import Storage
 from scaling.study import DatasetSpec, RunSpec, StudySpec, expand_study, parse_study
 
+START_RAY = ("test_cifar10_it.py", "test_kill.py", "test_quickstart.py", "test_ray.py", "test_score.py", "test_ui.py")
+
 TINY: dict[str, Any] = {
     "name": "tiny",
     "dataset": "digits",
@@ -34,6 +38,14 @@ TINY: dict[str, Any] = {
     "training": {"epochs": 2, "batch_size": 10, "lr": 0.05},
     "benchmarks": ["simulated-ventral-stream.IT"],
 }
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `-n`, files run beside each other, but only one at a time that starts Ray."""
+    for item in items:
+        starts_ray = item.path.parent.name == "jobs" and item.path.name in START_RAY
+        item.add_marker(pytest.mark.xdist_group("ray" if starts_ray else str(item.path)))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,13 +12,25 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
 from scaling.alignment.ceilings import Convention, ceiled_score
-from scaling.alignment.evaluation import METRICS, CeilingKind, Evaluation, Index, Metric
+from scaling.alignment.commitment import Commitment, LayerEvaluation, choose_best, choose_by_stimulus
+from scaling.alignment.evaluation import CeilingKind, Evaluation, Index
+from scaling.alignment.metrics import METRICS, Metric, Needs
 from scaling.alignment.representation import Representation
 from scaling.data.stimuli import StimulusSet
 from scaling.errors import StudyError
 
+__all__ = [
+    "REGIONS",
+    "AlignmentResult",
+    "Benchmark",
+    "Commitment",
+    "LayerEvaluation",
+    "evaluate_layer",
+    "group_alike",
+    "split_stimuli",
+]
+
 REGIONS = ("V1", "V2", "V4", "IT", "behavior")
-MIN_HALF = 20  # stimuli in the smaller half: 5 folds of 4 for ridge, 190 pairs for RSA
 
 
 class AlignmentResult(BaseModel):
@@ -29,6 +41,10 @@ class AlignmentResult(BaseModel):
     with the sign kept (raw itself where there is no ceiling). `selection_raw` is the same layer on the selection
     stimuli. `selection_leak` is what choosing the layer on the scored half would have added to raw there (None for a
     layer that was not chosen).
+
+    Spatial maps have too few stimuli for halves. Each is held out in turn and scored with the layer that is best over
+    the others: `raw` is the mean of those scores, `layer` the layer used most often, `selection_raw` the mean of the
+    chosen layers' scores over the others, `selection_leak` what one layer chosen on all stimuli would have added.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,34 +67,6 @@ class AlignmentResult(BaseModel):
     selection_raw: float | None
     selection_leak: float | None
     layer_scores: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Commitment:
-    """How a benchmark's layer is chosen.
-
-    Attributes:
-        scored_on: 'split' chooses on the selection half and scores on the other; 'all' chooses and scores on all
-            stimuli, which favours models with many layers; fixed layers are scored on all stimuli.
-        layers: benchmark or region → layer, fixed beforehand; a benchmark's own name comes first.
-        name: what the records call it.
-    """
-
-    scored_on: str = "split"
-    layers: Mapping[str, str] = field(default_factory=dict)
-    name: str = "split"
-
-    def fixed(self, benchmark: Benchmark) -> str | None:
-        return self.layers.get(benchmark.name, self.layers.get(benchmark.region))
-
-
-@dataclass(frozen=True)
-class LayerEvaluation:
-    """One layer on one benchmark: on each half, and on all stimuli where those are scored."""
-
-    selection: Evaluation | None
-    scored: Evaluation | None
-    everything: Evaluation | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +107,8 @@ class Benchmark:
         """Evaluate every layer and commit to one.
 
         Args:
-            features: layer → Representation or (n_stimuli, ...), rows in the order of `stimuli`. Equal layers: the
-                first one wins.
+            features: layer → Representation or (n_stimuli, ...), rows in the order of `stimuli`; where `needs` is
+                'maps', (n_stimuli, height, width, channels). Equal layers: the first one wins.
 
         Raises:
             StudyError: no layers, a layer of other stimuli, features that are not finite; names the layer.
@@ -129,8 +117,7 @@ class Benchmark:
         evaluations = {}
         for layer in self.candidates(list(features), commitment):
             values = features[layer]
-            rep = self._representation(layer, values)
-            evaluations[layer] = evaluate_layer(layer, rep, [self], commitment)[self.name]
+            evaluations[layer] = evaluate_layer(layer, self._needed(layer, values), [self], commitment)[self.name]
         return self.commit(evaluations, commitment)
 
     def candidates(self, layers: Sequence[str], commitment: Commitment) -> list[str]:
@@ -148,19 +135,23 @@ class Benchmark:
         """The result of the layer with the highest raw on the selection stimuli.
 
         Raises:
-            StudyError: the assembly is constant over the scored stimuli.
+            StudyError: no layer was evaluated, the assembly is constant over the scored stimuli.
         """
+        if not evaluations:
+            raise StudyError(f"benchmark {self.name}: no candidate layer has {self.needs}; name a layer that has")
         chosen_on = {
             layer: e.everything if e.selection is None or commitment.scored_on == "all" else e.selection
             for layer, e in evaluations.items()
         }
         layer_scores = {layer: _raw(e, self.name) for layer, e in chosen_on.items()}
-        layer = max(layer_scores, key=layer_scores.__getitem__)
-        committed = evaluations[layer]
-        final = committed.everything or committed.scored
-        assert final is not None
+        choice = choose_best(evaluations, layer_scores)
+        if self.needs == "maps" and commitment.fixed(self) is None:
+            nested = choose_by_stimulus(evaluations)
+            choice = choice._replace(leak=nested.leak) if commitment.scored_on == "all" else nested
+        layer, final = choice.layer, choice.final
+        on_all = evaluations[layer].everything is not None
         interval = final.interval(resamples, self.seed) if resamples else None
-        raw, ceiling = _raw(final, self.name), self.ceiling(committed.everything is not None)
+        raw, ceiling = _raw(final, self.name), self.ceiling(on_all)
         return AlignmentResult(
             benchmark=self.name,
             region=self.region,
@@ -175,10 +166,10 @@ class Benchmark:
             ceiling_kind=self.ceiling_kind,
             ceiled=self.ceiled,
             score=self._score(final, raw, ceiling),
-            n_stimuli=len(self.stimuli if committed.everything else self.halves[1]),
+            n_stimuli=len(self.stimuli if on_all else self.halves[1]),
             n_neuroids=self._metric.n_neuroids(self.assembly),
-            selection_raw=None if committed.selection is None else committed.selection.raw,
-            selection_leak=_leak(evaluations),
+            selection_raw=choice.selection_raw,
+            selection_leak=choice.leak,
             layer_scores=layer_scores,
         )
 
@@ -224,8 +215,13 @@ class Benchmark:
     def _metric(self) -> Metric:
         return METRICS[self.metric]
 
-    def _representation(self, layer: str, values: ArrayLike | Representation) -> Representation:
-        if isinstance(values, Representation):
+    @property
+    def needs(self) -> Needs:
+        """What the metric compares of a layer: its 'representation', or its 'maps'."""
+        return self._metric.needs
+
+    def _needed(self, layer: str, values: Any) -> Any:
+        if isinstance(values, Representation) and self.needs == "representation":
             return values
         shape = np.shape(values)
         if shape[:1] != (len(self.stimuli),):
@@ -233,6 +229,8 @@ class Benchmark:
                 f"benchmark {self.name}, layer {layer!r}: features of shape {shape} for {len(self.stimuli)} stimuli of "
                 f"{self.stimuli.name!r}; give one row a stimulus"
             )
+        if self.needs == "maps":
+            return values
         try:
             return Representation.of(values)
         except StudyError as error:
@@ -249,26 +247,26 @@ class Benchmark:
         n = len(self.stimuli)
         problem = self._metric.check(self.assembly, n)
         if problem:
-            raise StudyError(
-                f"benchmark {self.name}: {self.metric} assembly {problem}, repetitions or subjects first "
-                f"(stimuli {self.stimuli.name!r})"
-            )
+            raise StudyError(f"benchmark {self.name}: {self.metric} assembly {problem} (stimuli {self.stimuli.name!r})")
         if self.ceiling_kind != "none" and self._metric.n_repetitions(self.assembly) < 2:
             raise StudyError(
                 f"benchmark {self.name}: ceiling_kind={self.ceiling_kind!r} over "
                 f"{self._metric.n_repetitions(self.assembly)} repetition; give at least 2, or ceiling_kind='none'"
             )
-        if n < 2 * MIN_HALF:
+        if n < self._metric.min_stimuli:
             raise StudyError(
-                f"benchmark {self.name}: {n} stimuli; needs at least {2 * MIN_HALF} to select a layer on one half "
-                "and score it on the other"
+                f"benchmark {self.name}: {n} stimuli; needs at least {self._metric.min_stimuli} to select a layer on "
+                "some and score it on others"
             )
 
 
 def evaluate_layer(
-    layer: str, rep: Representation, benchmarks: Sequence[Benchmark], commitment: Commitment
+    layer: str, rep: Representation | ArrayLike, benchmarks: Sequence[Benchmark], commitment: Commitment
 ) -> dict[str, LayerEvaluation]:
     """One layer on benchmarks that share their stimuli; those of one metric and split share what they can.
+
+    Args:
+        rep: what the benchmarks need of the layer; maps are (n_stimuli, height, width, channels).
 
     Raises:
         StudyError: names the benchmarks and the layer.
@@ -294,24 +292,31 @@ def group_alike(benchmarks: Sequence[Benchmark], commitment: Commitment) -> list
 
 
 def _evaluate_alike(
-    rep: Representation, benchmarks: Sequence[Benchmark], commitment: Commitment
+    rep: Representation | ArrayLike, benchmarks: Sequence[Benchmark], commitment: Commitment
 ) -> dict[str, LayerEvaluation]:
-    first = benchmarks[0]
-    chosen = commitment.fixed(first) is None and not first.readout_only
-    parts: dict[str, Index] = {}
-    if chosen:
-        parts |= dict(zip(("selection", "scored"), first.halves, strict=True))
-    if not chosen or commitment.scored_on == "all":
-        parts["everything"] = np.arange(len(first.stimuli))
-    on: dict[str, list[Evaluation]] = {}
-    for part, index in parts.items():
-        assemblies = [benchmark._metric.take(benchmark.assembly, index) for benchmark in benchmarks]
-        strata = None if first.strata is None else first.strata[index]
-        on[part] = first._metric.evaluate(rep.take(index), assemblies, strata)
+    first, on = benchmarks[0], dict[str, Sequence[Evaluation]]()
+    on_halves = commitment.fixed(first) is None and not first.readout_only
+    if isinstance(rep, Representation) and on_halves:
+        try:
+            on |= _on_halves(rep, benchmarks)
+        except StudyError:
+            if commitment.scored_on != "all":
+                raise  # where all stimuli are scored, halves too small for the metric leave only the leak unknown
+    if not on or commitment.scored_on == "all":
+        on["everything"] = first._metric.evaluate(rep, [benchmark.assembly for benchmark in benchmarks], first.strata)
     return {
         benchmark.name: LayerEvaluation(*(on[p][i] if p in on else None for p in ("selection", "scored", "everything")))
         for i, benchmark in enumerate(benchmarks)
     }
+
+
+def _on_halves(rep: Representation, benchmarks: Sequence[Benchmark]) -> dict[str, Sequence[Evaluation]]:
+    first, on = benchmarks[0], dict[str, Sequence[Evaluation]]()
+    for part, index in zip(("selection", "scored"), first.halves, strict=True):
+        assemblies = [benchmark._metric.take(benchmark.assembly, index) for benchmark in benchmarks]
+        strata = None if first.strata is None else first.strata[index]
+        on[part] = first._metric.evaluate(rep.take(index), assemblies, strata)
+    return on
 
 
 def _raw(evaluation: Evaluation | None, name: str) -> float:
@@ -319,12 +324,6 @@ def _raw(evaluation: Evaluation | None, name: str) -> float:
     if not np.isfinite(evaluation.raw):
         raise StudyError(f"benchmark {name}: the assembly is constant over the stimuli; nothing to explain")
     return evaluation.raw
-
-
-def _leak(evaluations: Mapping[str, LayerEvaluation]) -> float | None:
-    """On the scored half: raw of the layer that is best there, minus raw of the one that is best on the other half."""
-    halves = [(e.selection.raw, e.scored.raw) for e in evaluations.values() if e.selection and e.scored]
-    return max(scored for _, scored in halves) - max(halves, key=lambda half: half[0])[1] if halves else None
 
 
 def split_stimuli(stimuli: StimulusSet, seed: int = 0) -> tuple[Index, Index]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # raise it when features are computed differently: older files are then never found
 _STALE_S = 3600.0  # a temporary file this old has lost its writer; assumption
-_ARRAYS = ("kernel", "along_mean", "row_mean")
+_ARRAYS, _EITHER = ("along_mean", "row_mean"), ("features", "gram")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class RepresentationCache:
 
     Args:
         folder: made where it does not exist. limit_gb: what all files together may take, 10⁹ bytes; a representation
-            takes 8 n² bytes, and its features' 8 n p where they are kept.
+            takes 8 n² bytes, or its features' 8 n p where they are kept.
 
     Raises:
         StudyError: the folder cannot be made, a limit that is not positive.
@@ -170,7 +170,8 @@ def _arrays(representation: Representation) -> dict[str, np.ndarray]:
     arrays = {name: getattr(representation, name) for name in _ARRAYS}
     arrays["mean_square"] = np.float64(representation.mean_square)
     arrays["n_features"] = np.int64(representation.n_features)
-    return arrays | ({} if representation.features is None else {"features": representation.features})
+    found = {name: getattr(representation, name) for name in _EITHER}
+    return arrays | {name: array for name, array in found.items() if array is not None}
 
 
 def _representation(arrays: dict[str, np.ndarray]) -> Representation:
@@ -179,4 +180,5 @@ def _representation(arrays: dict[str, np.ndarray]) -> Representation:
         mean_square=float(arrays["mean_square"]),
         n_features=int(arrays["n_features"]),
         features=arrays.get("features"),
+        gram=arrays.get("gram"),
     )

@@ -1,28 +1,28 @@
-"""One layer against one assembly: how each metric compares them, what it scores, and how sure that is."""
+"""One layer on one assembly: what it scores, and how sure that is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.alignment import behavior, ceilings
 from scaling.alignment.arrays import Array
-from scaling.alignment.cka import linear_cka
-from scaling.alignment.errorbars import SplitScore, bootstrap_interval, rsa_interval, split_score
-from scaling.alignment.pls import pls_predictions
-from scaling.alignment.representation import Representation
-from scaling.alignment.ridge import ridge_cv_predictions
-from scaling.alignment.rsa import RsaKind, rdm, rsa
-from scaling.alignment.splits import Split, k_folds, shuffle_splits, split_correlations, stratified_shuffle_splits
-from scaling.errors import StudyError
+from scaling.alignment.errorbars import (
+    SplitScore,
+    bootstrap_draws,
+    bootstrap_interval,
+    percentile_interval,
+    rsa_interval,
+    split_score,
+)
+from scaling.alignment.rsa import RsaKind, rsa
+from scaling.alignment.splits import Split, split_correlations
 
-CeilingKind = Literal["split_half", "brain_score", "subjects", "none"]
+CeilingKind = Literal["split_half", "brain_score", "subjects", "neuroids", "none"]
 Interval = tuple[float, float]
 Index = NDArray[np.intp]
 Strata = NDArray[Any] | None
@@ -45,26 +45,6 @@ class Evaluation(Protocol):
 
     def interval(self, n_resamples: int, seed: int) -> Interval | None:
         """95 % bootstrap interval of raw; None where the metric has none."""
-
-
-class Metric(Protocol):
-    """How a kind of assembly is compared with representations. Assemblies have repetitions or subjects first."""
-
-    def check(self, assembly: Any, n_stimuli: int) -> str | None:
-        """What is wrong with an assembly of `n_stimuli` (shape or values, and the remedy), or None."""
-
-    def n_repetitions(self, assembly: Any) -> int: ...
-
-    def n_neuroids(self, assembly: Any) -> int | None:
-        """Neuroids recorded; None where the assembly has none."""
-
-    def take(self, assembly: Any, index: Index) -> Any:
-        """The assembly of some of the stimuli."""
-
-    def ceiling(self, assembly: Any, kind: CeilingKind) -> float: ...
-
-    def evaluate(self, rep: Representation, assemblies: Sequence[Any], strata: Strata) -> list[Evaluation]:
-        """The representation on each assembly of the same stimuli; what they can share is computed once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,157 +104,22 @@ class PlainEvaluation:
         return None
 
 
-@dataclass(frozen=True)
-class NeuroidMetric:
-    """Assemblies (n_repetitions, n_stimuli, n_neuroids); NaN: that repetition is missing. Target: mean over them.
+@dataclass(frozen=True, eq=False)
+class FoldEvaluation:
+    """A score for each stimulus, held out in turn. raw: their mean, error: std (ddof 0) / √n."""
 
-    Attributes:
-        predict: (representation, responses, splits) → held-out predictions; None compares without a mapping, by CKA.
-        splits: (n_stimuli, strata) → splits. by_column: neuroids are predicted one by one, so that assemblies of the
-            same stimuli may be predicted together.
-    """
+    folds: Array
+    ceiled: float | None = None
 
-    predict: Callable[[Representation, Array, Sequence[Split]], list[Array]] | None
-    splits: Callable[[int, Strata], list[Split]]
-    by_column: bool = False
+    @property
+    def raw(self) -> float:
+        return float(self.folds.mean())
 
-    def check(self, assembly: Any, n_stimuli: int) -> str | None:
-        if np.ndim(assembly) != 3 or 0 in assembly.shape or assembly.shape[1] != n_stimuli:
-            return f"of shape {np.shape(assembly)}; give (repetitions, {n_stimuli} stimuli, neuroids)"
-        missing = ~np.isfinite(assembly).any(axis=0)
-        if missing.any() or np.isinf(assembly).any():
-            n = int(missing.sum())
-            return f"with {n:,} stimuli × neuroids that are in no repetition, or infinite values; drop those neuroids"
-        return None
+    @property
+    def error(self) -> float | None:
+        return float(self.folds.std() / np.sqrt(len(self.folds)))
 
-    def n_repetitions(self, assembly: Any) -> int:
-        return int(assembly.shape[0])
-
-    def n_neuroids(self, assembly: Any) -> int | None:
-        return int(assembly.shape[2])
-
-    def take(self, assembly: Any, index: Index) -> Any:
-        return assembly[:, index]
-
-    def ceiling(self, assembly: Any, kind: CeilingKind) -> float:
-        if kind == "brain_score":
-            return ceilings.split_half_ceiling(assembly).score
-        return ceilings.neuroid_ceiling(assembly)
-
-    def evaluate(self, rep: Representation, assemblies: Sequence[Any], strata: Strata) -> list[Evaluation]:
-        targets = [mean_response(assembly) for assembly in assemblies]
-        if self.predict is None:
-            return [PlainEvaluation(linear_cka(rep, target)) for target in targets]
-        splits = self.splits(len(rep), strata)
-        if not self.by_column:
-            return [MappingEvaluation(self.predict(rep, target, splits), target, splits) for target in targets]
-        together = self.predict(rep, np.concatenate(targets, axis=1), splits)
-        edges = np.cumsum([0, *(target.shape[1] for target in targets)])
-        parts = [[p[:, a:b] for p in together] for a, b in pairwise(edges)]
-        return [MappingEvaluation(part, target, splits) for part, target in zip(parts, targets, strict=True)]
-
-
-@dataclass(frozen=True)
-class RDMMetric:
-    """Assemblies (n_subjects, n_stimuli, n_stimuli) of RDMs; target: the mean RDM."""
-
-    kind: RsaKind
-
-    def check(self, assembly: Any, n_stimuli: int) -> str | None:
-        if np.ndim(assembly) != 3 or assembly.shape[1:] != (n_stimuli, n_stimuli) or not len(assembly):
-            return f"of shape {np.shape(assembly)}; give (subjects, {n_stimuli}, {n_stimuli} stimuli)"
-        bad = int(np.count_nonzero(~np.isfinite(assembly)))
-        return f"with {bad:,} of {assembly.size:,} values not finite; drop those subjects" if bad else None
-
-    def n_repetitions(self, assembly: Any) -> int:
-        return len(assembly)
-
-    def n_neuroids(self, assembly: Any) -> int | None:
-        return None
-
-    def take(self, assembly: Any, index: Index) -> Any:
-        return assembly[:, index[:, None], index]
-
-    def ceiling(self, assembly: Any, kind: CeilingKind) -> float:
-        return ceilings.rdm_ceiling(assembly)
-
-    def evaluate(self, rep: Representation, assemblies: Sequence[Any], strata: Strata) -> list[Evaluation]:
-        model = rdm(rep)
-        return [RDMEvaluation(model, assembly.mean(axis=0), self.kind) for assembly in assemblies]
-
-
-@dataclass(frozen=True)
-class TrialMetric:
-    """Assemblies are `behavior.Trials`: choices of people. A linear readout of the layer makes the model's choices."""
-
-    kind: behavior.SignatureKind
-
-    def check(self, assembly: Any, n_stimuli: int) -> str | None:
-        if not isinstance(assembly, behavior.Trials) or len(assembly.truth) != n_stimuli:
-            return f"of {type(assembly).__name__}; give behavior.Trials on {n_stimuli} stimuli"
-        return None
-
-    def n_repetitions(self, assembly: Any) -> int:
-        return 2  # the halves of its trials
-
-    def n_neuroids(self, assembly: Any) -> int | None:
-        return None
-
-    def take(self, assembly: Any, index: Index) -> Any:
-        """Trials on some of the images, in their order."""
-        at = np.full(len(assembly.truth), -1)
-        at[index] = np.arange(len(index))
-        kept = at[assembly.image] >= 0
-        trials = (column[kept] for column in (assembly.image, assembly.choice, assembly.distractor))
-        image, choice, distractor = trials
-        return behavior.Trials(at[image], choice, distractor, assembly.truth[index], assembly.classes)
-
-    def ceiling(self, assembly: Any, kind: CeilingKind) -> float:
-        """√ of the mean correlation between halves: what a perfect model reaches against one half.
-
-        Scores are ceiled halving by halving (`behavior.ceiled_behavior`), which differs in the third digit at most.
-        """
-        reliability = float(np.mean(behavior.behavior_ceilings(behavior.human_halves(assembly, self.kind))))
-        return float(np.sqrt(max(reliability, 0.0)))
-
-    def evaluate(self, rep: Representation, assemblies: Sequence[Any], strata: Strata) -> list[Evaluation]:
-        if rep.features is None:
-            raise StudyError(
-                f"behavior: a readout of {rep.n_features:,} features is not fitted; give a layer of at most "
-                "4,096 features, or reduce it (scoring.reduction)"
-            )
-        return [self._evaluate(rep.features, trials) for trials in assemblies]
-
-    def _evaluate(self, features: Array, trials: behavior.Trials) -> Evaluation:
-        """As published: fitted on the images that are then shown."""
-        p = behavior.readout_probabilities(features, trials.truth, features)
-        model = behavior.signature(behavior.model_responses(p, trials.truth), trials.truth, self.kind)
-        halves = behavior.human_halves(trials, self.kind)
-        r = behavior.behavior_correlations(model, halves)
-        ceiled, _ = behavior.ceiled_behavior(r, behavior.behavior_ceilings(halves))
-        return PlainEvaluation(float(r.mean()), float(r.std()), ceiled)
-
-
-def mean_response(assembly: Any) -> Array:
-    """Mean over the repetitions that there are: (n_stimuli, n_neuroids) float64."""
-    if not np.isnan(assembly).any():
-        return np.asarray(assembly.mean(axis=0, dtype=np.float64))
-    return np.asarray(np.nanmean(assembly, axis=0, dtype=np.float64))
-
-
-def _folds(n_stimuli: int, strata: Strata) -> list[Split]:
-    return k_folds(n_stimuli)
-
-
-def _published_splits(n_stimuli: int, strata: Strata) -> list[Split]:
-    return shuffle_splits(n_stimuli) if strata is None else stratified_shuffle_splits(strata)
-
-
-METRICS: dict[str, Metric] = {
-    "pls": NeuroidMetric(pls_predictions, _published_splits),
-    "ridge": NeuroidMetric(ridge_cv_predictions, _folds, by_column=True),
-    "cka": NeuroidMetric(None, _folds),
-    "rsa": RDMMetric("spearman"),
-    **{f"rsa-{kind}": RDMMetric(kind) for kind in get_args(RsaKind) if kind != "spearman"},
-    **{kind: TrialMetric(kind) for kind in get_args(behavior.SignatureKind)},
-}
+    def interval(self, n_resamples: int, seed: int) -> Interval | None:
+        """Over stimuli; the fits and the choice of the layer stay as they are."""
+        draws, _ = bootstrap_draws((len(self.folds), 1), n_resamples, seed)
+        return percentile_interval(self.folds[draws].mean(axis=1))

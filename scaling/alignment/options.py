@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaling.alignment.benchmark import Benchmark, Commitment
+from scaling.alignment.suites import own_files
 from scaling.errors import StudyError
 from scaling.study import ScoringSpec
 
@@ -43,12 +44,23 @@ def read_commitment(value: str) -> Commitment:
     return Commitment("split", content, f"fixed by {path.name}")
 
 
-def scoring_protocol(spec: ScoringSpec) -> str:
-    """What a score depends on beside checkpoint and benchmark; scores of another protocol are computed anew."""
+def scoring_protocol(spec: ScoringSpec, benchmarks: Sequence[str] = ()) -> str:
+    """What a score depends on beside checkpoint and benchmark; scores of another protocol are computed anew.
+
+    benchmarks: names as in the study file; the contents of own recordings (`file:PATH`) count.
+    """
     commitment = read_commitment(spec.commitment)
-    fixed = hashlib.sha256(json.dumps(sorted(commitment.layers.items())).encode()).hexdigest()[:8]
-    reduction = spec.reduction if spec.reduction == "none" else f"{spec.reduction} {spec.components}"
-    return f"{commitment.name}{f' {fixed}' if commitment.layers else ''}; {spec.ceiled or 'own'}; {reduction}"
+    parts = [commitment.name, spec.ceiled or "own", spec.reduction, f"{spec.degrees:g} deg"]
+    if commitment.layers:
+        parts[0] += f" {_digest(json.dumps(sorted(commitment.layers.items())).encode())}"
+    if spec.reduction != "none":
+        parts[2] += f" {spec.components}"
+    own = (f"{path.name} {_digest(path.read_bytes())}" for path in sorted(own_files(benchmarks)))
+    return "; ".join([*parts, *own])
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def scoring_options(spec: ScoringSpec, others: Callable[[int], Stimuli]) -> ScoringOptions:

@@ -15,6 +15,7 @@ EPS = float(np.finfo(np.float64).eps)
 
 RANK_FLOOR = 20 * EPS  # share of M that is rounding of the kernel (measured: 2 ε at most); of features, its square
 REFRESH = 1e-2  # share of its energy below which M is computed anew: downdates lose two digits at most
+COSINE_ERROR = 1e-13  # more than rounding of the cosine of two vectors of thousands of entries
 CHUNK = 16  # power iterations between two looks at the stop rule
 
 
@@ -211,27 +212,30 @@ def power_iteration(energy: Array, start: Array, tol: float, max_iter: int) -> t
     """Power iteration with M from c_1: (c at the stop, iterations), or None where M does not see the start.
 
     Iteration i has `w_i = X_kᵀ Y_k c_i`, scaled so that `‖w_i‖² = c_iᵀ M c_i = 1`, and `c_i+1 ∝ M c_i`; hence
-    `‖w_i − w_i-1‖² = dᵀ M d` with `d = c_i − c_i-1`. The stop rule looks back over a chunk of iterations at a time.
+    `‖w_i − w_i-1‖² = dᵀ M d` with `d = c_i − c_i-1`. The stop rule looks back over a chunk of iterations at a time,
+    first at `2 − 2 w_iᵀ w_i-1`, which is cheaper but for its last digits the same.
     """
-    z, c, mc = np.empty((3, CHUNK + 1, len(start)))
-    z[0], done, rows, step = start, 0, list(z), energy.dot
+    z, step, done, known = np.empty((CHUNK + 2, len(start))), energy.dot, 0, 0
+    z[0], rows = start, list(z)
     while True:
-        size = min(CHUNK, max_iter - done)
-        for i in range(size):
-            step(rows[i], rows[i + 1])
+        size = min(CHUNK + 1, max_iter - done)  # rows 0 to size − 1 are iterations done + 1 to done + size
+        for row in range(known, size):
+            step(rows[row], rows[row + 1])
         square = np.einsum("ij,ij->i", z[:size], z[1 : size + 1])
         if not square.min() > 0:
             return None
-        norm = np.sqrt(square)[:, None]
-        np.divide(z[:size], norm, out=c[1 : size + 1])  # row 0: the last of the chunk before
-        np.divide(z[1 : size + 1], norm, out=mc[1 : size + 1])
-        first = 0 if done else 1  # the very first iteration has none before it
-        d, md = (x[first + 1 : size + 1] - x[first:size] for x in (c, mc))
-        stops = np.flatnonzero(np.maximum(np.einsum("ij,ij->i", d, md), 0.0) < tol)
-        if stops.size:
-            row = first + 1 + int(stops[0])
-            return c[row].copy(), done + row
-        done += size
-        if done == max_iter:
-            return c[size].copy(), done
-        c[0], mc[0], z[0] = c[size], mc[size], mc[size]
+        norm = np.sqrt(square)
+        cosine = np.einsum("ij,ij->i", z[1:size], z[1:size]) / (norm[1:] * norm[:-1])
+        for row in (cosine > 1.0 - tol / 2 - COSINE_ERROR).nonzero()[0] + 1:
+            c, d, md = _difference(z[row - 1 : row + 2], norm[row - 1], norm[row])
+            if max(float(d @ md), 0.0) < tol:
+                return c, done + int(row) + 1
+        if done + size == max_iter:
+            return z[size - 1] / norm[-1], max_iter
+        z[:2] = z[size - 1 : size + 1] / norm[-1]
+        done, known = done + size - 1, 1
+
+
+def _difference(z: Array, before: float, now: float) -> tuple[Array, Array, Array]:
+    """`c_i`, `c_i − c_i-1` and M times it, of three successive iterates and the norms of the first two."""
+    return z[1] / now, z[1] / now - z[0] / before, z[2] / now - z[1] / before

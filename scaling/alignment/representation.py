@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,22 +17,30 @@ class Representation:
     """Features X of n stimuli, centred on their mean pattern c: everything that PLS, ridge, CKA and RSA ask of them.
 
     Attributes:
-        kernel: (n, n) `X_c X_cᵀ`, float64, `X_c = X − 1cᵀ`; exactly zero when X is constant over the stimuli to the
-            resolution of float32.
         along_mean: (n,) `X_c c`. mean_square: `‖c‖²`. row_mean: (n,) mean of each stimulus's features.
         n_features: columns of X.
-        features: (n, n_features) X_c in float64 where it is no wider than n or `GramAccumulator.MAX_KEPT`, else None.
+        features: (n, n_features) `X_c = X − 1cᵀ` in float64 where it is no wider than n or `GramAccumulator.MAX_KEPT`,
+            else None; exactly zero when X is constant over the stimuli to the resolution of float32.
+        gram: `X_c X_cᵀ` where features are None.
     """
 
-    kernel: Array
     along_mean: Array
     mean_square: float
     row_mean: Array
     n_features: int
     features: Array | None = None
+    gram: Array | None = None
 
     def __len__(self) -> int:
-        return len(self.kernel)
+        return len(self.row_mean)
+
+    @cached_property
+    def kernel(self) -> Array:
+        """(n, n) `X_c X_cᵀ`, float64; of narrow features computed when first asked for, which PLS and ridge do not."""
+        if self.gram is not None:
+            return self.gram
+        assert self.features is not None
+        return self.features @ self.features.T
 
     @classmethod
     def of(cls, features: ArrayLike) -> Representation:
@@ -49,12 +58,12 @@ class Representation:
     def take(self, index: NDArray[np.intp]) -> Representation:
         """The representation of some of the stimuli; still centred on the mean over all of them."""
         return Representation(
-            kernel=self.kernel[np.ix_(index, index)],
             along_mean=self.along_mean[index],
             mean_square=self.mean_square,
             row_mean=self.row_mean[index],
             n_features=self.n_features,
             features=None if self.features is None else self.features[index],
+            gram=None if self.gram is None else self.gram[np.ix_(index, index)],
         )
 
     def products(self) -> Array:
@@ -78,7 +87,7 @@ class GramAccumulator:
     MAX_KEPT = 4096  # columns kept whole even of fewer stimuli: readouts standardise them (widest penultimate layers)
 
     def __init__(self, n_stimuli: int) -> None:
-        self._upper = np.zeros((n_stimuli, n_stimuli), order="F")
+        self._upper = np.zeros((n_stimuli, n_stimuli), order="F")  # untouched, and so free, while features are kept
         self._along_mean, self._row_sum = np.zeros(n_stimuli), np.zeros(n_stimuli)
         self._mean_square, self._n_features = 0.0, 0
         self._kept: list[Array] | None = []
@@ -98,25 +107,38 @@ class GramAccumulator:
         self._mean_square += float(mean @ mean)
         self._along_mean += x @ mean
         self._n_features += x.shape[1]
-        # C-ordered x is Fortran-ordered xᵀ, which BLAS reads without a copy
-        self._upper = dsyrk(1.0, x.T, beta=1.0, c=self._upper, trans=1, overwrite_c=1)
         if self._kept is not None:
-            self._kept = [*self._kept, x] if self._n_features <= max(self.MAX_KEPT, len(x)) else None
+            self._kept.append(x)
+            if self._n_features <= max(self.MAX_KEPT, len(x)):
+                return
+        for part in self._kept or [x]:
+            # C-ordered x is Fortran-ordered xᵀ, which BLAS reads without a copy
+            self._upper = dsyrk(1.0, part.T, beta=1.0, c=self._upper, trans=1, overwrite_c=1)
+        self._kept = None
 
     def finish(self) -> Representation:
-        """The sum, once; the accumulator gives its memory to it."""
-        kernel = self._upper
-        for i in range(len(kernel) - 1):  # in place: no third matrix
-            kernel[i + 1 :, i] = kernel[i, i + 1 :]
-        spread, n = float(np.trace(kernel)), len(kernel)
-        flat = not spread > VARIANCE_FLOOR * (spread + n * self._mean_square)
+        """The sum so far."""
         features = np.concatenate(self._kept, axis=1) if self._kept else None
-        self._kept = None
+        values = _mirror(self._upper) if features is None else features
+        spread = float(np.trace(values) if features is None else np.vdot(values, values))
+        if not spread > VARIANCE_FLOOR * (spread + len(self._row_sum) * self._mean_square):
+            values[:] = 0.0
         return Representation(
-            kernel=np.zeros_like(kernel) if flat else kernel.T,
             along_mean=self._along_mean,
             mean_square=self._mean_square,
             row_mean=self._row_sum / max(self._n_features, 1),
             n_features=self._n_features,
-            features=None if features is None else features * (not flat),
+            features=features,
+            gram=values if features is None else None,
         )
+
+
+def _mirror(upper: Array, block: int = 256) -> Array:
+    """Copy the upper triangle onto the lower in place, block by block; ten times as fast as the whole transposed."""
+    for i in range(0, len(upper), block):
+        rows = slice(i, i + block)
+        upper[rows, rows] = np.triu(upper[rows, rows]) + np.triu(upper[rows, rows], 1).T
+        for j in range(0, i, block):
+            columns = slice(j, j + block)
+            upper[rows, columns] = upper[columns, rows].T
+    return upper.T  # C order

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
+from scaling.alignment.activations import check_layers
 from scaling.alignment.benchmark import (
     AlignmentResult,
     Benchmark,
@@ -19,6 +20,7 @@ from scaling.alignment.benchmark import (
     group_alike,
 )
 from scaling.alignment.features import FeatureBudget, layer_representations
+from scaling.alignment.layer_maps import layer_maps
 from scaling.alignment.preprocessing import Preprocessing
 from scaling.alignment.projection import Reduction
 from scaling.errors import StudyError
@@ -35,7 +37,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How representations are made and layers chosen; see `study.ScoringSpec`."""
+    """How representations are made and layers chosen; see `study.ScoringSpec`.
+
+    Maps of layers are never reduced or cached, but bounded by the budget's memory.
+    """
 
     commitment: Commitment = field(default_factory=Commitment)
     budget: FeatureBudget = field(default_factory=FeatureBudget)
@@ -75,8 +80,8 @@ def score_checkpoint(
 
     torch.set_num_threads(1)
     store = ResultsStore(storage)
-    before = [r for r in store.read_checkpoint_scores(run_id, epoch) if r.status == "scored"]
-    done = {r.benchmark for r in before if r.protocol == protocol}
+    before = store.read_checkpoint_scores(run_id, epoch)
+    done = {r.benchmark for r in before if r.status == "scored" and r.protocol == protocol}
     missing = [b for b in benchmarks if b.name not in done]
     if not missing:
         return before
@@ -96,7 +101,10 @@ def score_checkpoint(
 
 @dataclass(frozen=True)
 class ModelScore:
-    """A model on one benchmark: the result, or why there is none; seconds of the metric's work alone."""
+    """A model on one benchmark: the result, or why there is none (or which layers were left out, and why).
+
+    score_s: seconds of the metric's work alone.
+    """
 
     of: Benchmark
     result: AlignmentResult | None
@@ -121,20 +129,26 @@ def score_model(subject: Subject, benchmarks: Sequence[Benchmark], options: Scor
 
     A benchmark that cannot be computed does not stop the others.
     """
-    scores = []
-    for key in dict.fromkeys(benchmark.stimuli.key for benchmark in benchmarks):
-        scores += _StimulusScoring(subject, [b for b in benchmarks if b.stimuli.key == key], options).run()
+    groups, scores = dict[tuple[str, str], list[Benchmark]](), list[ModelScore]()
+    for benchmark in benchmarks:
+        try:
+            groups.setdefault((benchmark.stimuli.key, benchmark.needs), []).append(benchmark)
+        except StudyError as error:  # its images are not readable here
+            scores.append(ModelScore(benchmark, None, f"benchmark {benchmark.name}: {error}", 0.0))
+    for group in groups.values():
+        scores += _StimulusScoring(subject, group, options).run()
     return scores
 
 
 class _StimulusScoring:
-    """A model on the benchmarks of one stimulus set."""
+    """A model on benchmarks of one stimulus set that need the same of its layers."""
 
     def __init__(self, subject: Subject, benchmarks: Sequence[Benchmark], options: ScoringOptions) -> None:
         self._subject, self._benchmarks, self._options = subject, benchmarks, options
         self._found: dict[str, dict[str, LayerEvaluation]] = {b.name: {} for b in benchmarks}
         self._seconds = dict.fromkeys(self._found, 0.0)
         self._failed: dict[str, str] = {}
+        self._left_out: dict[str, list[str]] = {b.name: [] for b in benchmarks}
 
     def run(self) -> list[ModelScore]:
         try:
@@ -145,36 +159,57 @@ class _StimulusScoring:
 
     def _evaluate_layers(self) -> None:
         commitment = self._options.commitment
-        wanted = {b.name: b.candidates(list(self._subject.layers), commitment) for b in self._benchmarks}
+        wanted = self._candidates()
         order = dict.fromkeys([*self._subject.layers, *(layer for layers in wanted.values() for layer in layers)])
         layers = [layer for layer in order if any(layer in candidates for candidates in wanted.values())]
-        o = self._options
-        stream = layer_representations(
-            self._subject.model, layers, self._benchmarks[0].stimuli, self._subject.preprocessing, o.budget,
-            reduction=o.reduction, cache=o.cache, progress=o.progress,
-        )  # fmt: skip
-        for layer, representation in stream:
-            here = [b for b in self._benchmarks if layer in wanted[b.name] and b.name not in self._failed]
+        for layer, values in self._stream(layers) if layers else ():
+            here = [b for b in self._benchmarks if b.name not in self._failed and layer in wanted[b.name]]
             for alike in group_alike(here, commitment):
-                self._evaluate(layer, representation, alike)
+                self._evaluate(layer, values, alike)
 
-    def _evaluate(self, layer: str, representation: object, alike: Sequence[Benchmark]) -> None:
+    def _candidates(self) -> dict[str, list[str]]:
+        """Benchmark → the layers it may be committed to; one that names no layer of this model fails alone."""
+        wanted: dict[str, list[str]] = {}
+        for benchmark in self._benchmarks:
+            layers = benchmark.candidates(list(self._subject.layers), self._options.commitment)
+            try:
+                check_layers(self._subject.model, layers)
+            except StudyError as error:
+                self._failed[benchmark.name] = f"benchmark {benchmark.name}: {error}"
+                continue
+            wanted[benchmark.name] = layers
+        return wanted
+
+    def _stream(self, layers: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """What the benchmarks need of each layer, as it is computed."""
+        first, o = self._benchmarks[0], self._options
+        shown = (self._subject.model, layers, first.stimuli, self._subject.preprocessing, o.budget)
+        if first.needs == "maps":
+            return layer_maps(*shown, progress=o.progress)
+        return layer_representations(*shown, reduction=o.reduction, cache=o.cache, progress=o.progress)
+
+    def _evaluate(self, layer: str, values: Any, alike: Sequence[Benchmark]) -> None:
         began = time.monotonic()
         try:
-            found = evaluate_layer(layer, representation, alike, self._options.commitment)  # type: ignore[arg-type]
-        except StudyError as error:
-            self._failed |= {benchmark.name: str(error) for benchmark in alike}
+            found = evaluate_layer(layer, values, alike, self._options.commitment)
+        except StudyError as error:  # of this layer, such as one with fewer features than PLS has components
+            for benchmark in alike:
+                self._left_out[benchmark.name].append(str(error))
             return
         for benchmark in alike:
             self._found[benchmark.name][layer] = found[benchmark.name]
             self._seconds[benchmark.name] += (time.monotonic() - began) / len(alike)
 
     def _commit(self, benchmark: Benchmark) -> ModelScore:
-        began, reason, result = time.monotonic(), self._failed.get(benchmark.name), None
+        began, result = time.monotonic(), None
+        found, left_out = self._in_order(self._found[benchmark.name]), self._left_out[benchmark.name]
+        reason = self._failed.get(benchmark.name)
+        if reason is None and not found:
+            reason = left_out[0]
         if reason is None:
             try:
-                found = self._in_order(self._found[benchmark.name])
                 result = benchmark.commit(found, self._options.commitment, self._options.resamples)
+                reason = f"left out: {'; '.join(left_out)}" if left_out else None
             except StudyError as error:
                 reason = str(error)
         seconds = self._seconds[benchmark.name] + time.monotonic() - began

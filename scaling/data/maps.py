@@ -5,7 +5,9 @@ The file is NetCDF4 (.nc) or NumPy (.npz, nothing pickled) with these names; the
 - `maps` (stimulus, row, column, neuroid): the rate for the part of the image inside the receptive field; rows from the
   top, columns from the left of the image, as many of the one as of the other.
 - `filename`, `stimulus_id` (stimulus), `neuroid_id` (neuroid), and the attributes, as in `scaling.data.recordings`;
-  the attribute `region` holds for all neuroids.
+  the attribute `region` (default IT) holds for all neuroids.
+
+As a benchmark, 'file:PATH', it is scored by `scaling.alignment.spatial`.
 """
 
 from __future__ import annotations
@@ -23,17 +25,17 @@ from scipy.io.matlab import MatReadError
 from scaling.data.placement import MODEL_DEGREES
 from scaling.data.plain import read_plain, write_plain
 from scaling.data.presentations import as_texts
-from scaling.data.recordings import plain_stimuli
+from scaling.data.recordings import MAPS, MAPS_REGION, plain_stimuli
 from scaling.data.stimuli import StimulusFiles
 from scaling.errors import StudyError
 
 DIMENSIONS: dict[str, tuple[str, ...]] = {
-    "maps": ("stimulus", "row", "column", "neuroid"),
+    MAPS: ("stimulus", "row", "column", "neuroid"),
     "filename": ("stimulus",),
     "stimulus_id": ("stimulus",),
     "neuroid_id": ("neuroid",),
 }
-REQUIRED = ("maps", "filename", "name", "degrees", "region")
+REQUIRED = (MAPS, "filename", "name", "degrees")
 
 _IMAGE_RF, _IMAGE_NAMES = "imageRF", "UniqueNames"
 
@@ -88,7 +90,7 @@ def write_maps(path: Path | str, plain: PlainMaps) -> None:
         StudyError: as `write_plain` and `read_maps`; the file stays for inspection.
     """
     variables: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {
-        "maps": (DIMENSIONS["maps"], np.asarray(plain.maps, dtype=np.float64)),
+        MAPS: (DIMENSIONS[MAPS], np.asarray(plain.maps, dtype=np.float64)),
         "filename": (DIMENSIONS["filename"], as_texts(np.asarray(plain.filenames))),
     }
     attributes: dict[str, str | float] = {
@@ -110,11 +112,11 @@ def read_maps(path: Path | str, model_degrees: float = MODEL_DEGREES) -> tuple[S
     """
     path = Path(path)
     plain = read_plain(path, DIMENSIONS, REQUIRED)
-    values = plain.variables["maps"]
+    values = plain.variables[MAPS]
     neuroid_ids = plain.variables.get("neuroid_id", np.arange(values.shape[3]))
     maps = SpatialMaps(
         name=str(plain.attributes["name"]),
-        region=str(plain.attributes["region"]),
+        region=str(plain.attributes.get("region", MAPS_REGION)),
         maps=values.astype(np.float64),
         neuroid_ids=tuple(as_texts(neuroid_ids).tolist()),
         source=str(plain.attributes.get("source", "")),

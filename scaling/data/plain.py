@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,6 +77,24 @@ def read_plain(path: Path, dimensions: Mapping[str, tuple[str, ...]], required: 
     return plain
 
 
+def read_some(path: Path, names: Collection[str]) -> tuple[frozenset[str], dict[str, Any]]:
+    """Every name in a file, and the arrays or attributes of some names, where they are there; no other is read.
+
+    Raises:
+        StudyError: a file that is missing, damaged, pickled, or of another suffix.
+    """
+    path = Path(path)
+    _check_suffix(path)
+    if path.suffix == ".nc":
+        with open_file(path, "write it again") as dataset:
+            values = {str(name): value for name, value in dataset.attrs.items()}
+            values |= {str(name): dataset[name].values for name in dataset.variables if name in names}
+            return frozenset([*map(str, dataset.variables), *values]), {n: values[n] for n in names if n in values}
+    with _open_npz(path) as file:
+        arrays = {name: file[name] for name in names if name in file.files}
+        return frozenset(file.files), {n: v if v.ndim else v.item() for n, v in arrays.items()}
+
+
 def _read_netcdf(path: Path, dimensions: Mapping[str, tuple[str, ...]]) -> Plain:
     with open_file(path, "write it again") as dataset:
         for name, expected in dimensions.items():
@@ -86,17 +105,25 @@ def _read_netcdf(path: Path, dimensions: Mapping[str, tuple[str, ...]]) -> Plain
 
 
 def _read_npz(path: Path, dimensions: Mapping[str, tuple[str, ...]]) -> Plain:
-    if not path.is_file():
-        raise StudyError(f"{path} does not exist; write it again")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise StudyError(
-            f"{path} ({path.stat().st_size:,} bytes) is no whole npz of plain arrays: {error}; write it again"
-        ) from error
+    with _open_npz(path) as file:
+        arrays = {name: file[name] for name in file.files}
     attributes = {name: values.item() for name, values in arrays.items() if values.ndim == 0}
     return Plain({name: arrays[name] for name in dimensions if name in arrays}, attributes)
+
+
+@contextmanager
+def _open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """An npz whose arrays are read when they are asked for; damage found then is said as damage found at once."""
+    if not path.is_file():
+        raise StudyError(f"{path} does not exist; write it again")
+    damaged = f"{path} ({path.stat().st_size:,} bytes) is no whole npz of plain arrays"
+    if not zipfile.is_zipfile(path):
+        raise StudyError(f"{damaged}: not a zip; write it again")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise StudyError(f"{damaged}: {error}; write it again") from error
 
 
 def _check_suffix(path: Path) -> None:

@@ -7,7 +7,10 @@ The file is NetCDF4 (.nc) or NumPy (.npz, nothing pickled) with these names; the
 - `label` (stimulus): the category that cross-validation is stratified by; optional.
 - `region` (neuroid): V1, V2, V4 or IT. `neuroid_id` (neuroid): default 0, 1, ….
 - attributes `name`, `degrees` (visual angle of the images' width), `images` (folder or zip, relative to the file;
-  default beside it), `source` (optional).
+  default beside it), `metric` (how it is scored; optional), `source` (optional).
+
+A study names it among its benchmarks as `file:PATH`, and so does `scaling score --benchmark file:PATH`; each region is
+the benchmark 'name.region'. On a cluster the images have to be readable at the same path on every node.
 
 Example:
 
@@ -41,7 +44,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scaling.data.assemblies import Assembly, Recording
 from scaling.data.placement import MODEL_DEGREES, placement_ratio
-from scaling.data.plain import Plain, read_plain, write_plain
+from scaling.data.plain import Plain, read_plain, read_some, write_plain
 from scaling.data.presentations import as_texts
 from scaling.data.stimuli import StimulusFiles
 from scaling.errors import StudyError
@@ -55,6 +58,8 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
     "neuroid_id": ("neuroid",),
 }
 REQUIRED = ("responses", "filename", "region", "name", "degrees")
+MAPS = "maps"  # in the place of responses; see `scaling.data.maps`
+MAPS_REGION = "IT"  # where a file of maps names none
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +69,7 @@ class PlainRecording:
     Attributes:
         responses: (n_repetitions, n_stimuli, n_neuroids). filenames, stimulus_ids, labels: one a stimulus.
         regions, neuroid_ids: one a neuroid. degrees: visual angle of the images' width. images: folder or zip.
+        metric: how the recording is scored as a benchmark ('pls', 'ridge', 'cka'); '' leaves the choice.
     """
 
     name: str
@@ -76,6 +82,22 @@ class PlainRecording:
     labels: Sequence[str] | None = None
     neuroid_ids: Sequence[str] | None = None
     source: str = ""
+    metric: str = ""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file is called, without its responses.
+
+    Attributes:
+        regions: distinct, in the order of their first neuroid. metric: '' where none is named. is_maps: it holds
+            spatial maps.
+    """
+
+    name: str
+    regions: tuple[str, ...]
+    metric: str
+    is_maps: bool
 
 
 def write_recording(path: Path | str, recording: PlainRecording) -> None:
@@ -105,9 +127,26 @@ def write_recording(path: Path | str, recording: PlainRecording) -> None:
         "degrees": float(recording.degrees),
         "images": str(recording.images),
         "source": recording.source,
+        "metric": recording.metric,
     }
     write_plain(Path(path), variables, attributes)
     read_recording(path)
+
+
+def read_header(path: Path | str) -> Header:
+    """Name, regions and metric of a recording or of maps; responses are not read.
+
+    Raises:
+        StudyError: a file that is missing or damaged, that holds neither, has no name or, for a recording, no regions.
+    """
+    path = Path(path)
+    names, values = read_some(path, ("name", "region", "metric"))
+    is_maps = MAPS in names
+    absent = {"name"} - names if is_maps else {"responses", "name", "region"} - names
+    if absent:
+        raise StudyError(f"{path} has no {', '.join(sorted(absent))}; it has {', '.join(sorted(names)) or 'nothing'}")
+    regions = as_texts(np.atleast_1d(values.get("region", MAPS_REGION))).tolist()
+    return Header(str(values["name"]), tuple(dict.fromkeys(regions)), str(values.get("metric", "")), is_maps)
 
 
 def read_recording(path: Path | str, model_degrees: float = MODEL_DEGREES) -> Recording:

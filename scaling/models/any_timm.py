@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 PREFIX = "timm:"
+READOUTS = ("global_pool", "head.global_pool", "fc_norm", "head_drop", "head.drop")  # what the classifier reads
+MAX_TOLD = 200  # letters of another library's message that are repeated
 
 
 def load_timm(name: str, pretrained: bool = False, weights: Path | None = None) -> nn.Module:
@@ -45,6 +47,18 @@ def load_timm(name: str, pretrained: bool = False, weights: Path | None = None) 
 
 
 def _load_weights(model: nn.Module, name: str, path: Path) -> None:
+    try:
+        model.load_state_dict(_read_tensors(path))
+    except (RuntimeError, AttributeError, TypeError, ValueError) as error:
+        told = " ".join(str(error).split())
+        raise StudyError(
+            f"model {PREFIX}{name}: {path} holds no weights for it ({told[:MAX_TOLD]}{'…' * (len(told) > MAX_TOLD)}); "
+            "give safetensors or a PyTorch state dict of this model"
+        ) from error
+
+
+def _read_tensors(path: Path) -> Any:
+    """What a file of weights holds, below 'state_dict' if it has that; ValueError if it cannot be read."""
     import pickle
 
     import torch
@@ -54,13 +68,11 @@ def _load_weights(model: nn.Module, name: str, path: Path) -> None:
     try:
         safe = path.suffix == ".safetensors"
         tensors: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-        tensors = tensors.get("state_dict", tensors) if isinstance(tensors, dict) else tensors
-        model.load_state_dict(tensors)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, AttributeError, TypeError) as error:
-        raise StudyError(
-            f"model {PREFIX}{name}: {path} holds no weights for it ({str(error).splitlines()[0]}); give safetensors or "
-            "a PyTorch state dict of this model"
-        ) from error
+    except (pickle.UnpicklingError, EOFError, KeyError) as error:  # torch's own text advises to run the file's code
+        raise ValueError("no PyTorch file, or one that holds more than tensors") from error
+    except (OSError, SafetensorError) as error:
+        raise ValueError(str(error)) from error
+    return tensors.get("state_dict", tensors) if isinstance(tensors, dict) else tensors
 
 
 def block_layers(model: nn.Module) -> list[str]:
@@ -68,12 +80,51 @@ def block_layers(model: nn.Module) -> list[str]:
 
     Blocks are the members of Sequential and ModuleList containers that have weights, taken as deep as containers of
     equal members nest: 'layer1.0' of a ResNet, 'stages.2.blocks.5' of a ConvNeXt, 'blocks.11' of a ViT, 'features.10'
-    of a VGG. Normalisation layers and the classifier are left out.
+    of a VGG. Normalisation layers and the classifiers are left out.
     """
-    classifier = _classifier(model)
-    layers = [name for name, block in _blocks("", model, top=True) if all(m is not classifier for m in block.modules())]
-    readout = next((n for n in ("global_pool", "head.global_pool", "fc_norm") if _has(model, n)), None)
+    classifiers = _classifiers(model)
+    layers = [name for name, block in _blocks("", model, top=True) if classifiers.isdisjoint(block.modules())]
+    readout = next((name for name in READOUTS if _has(model, name)), None)
     return [*layers, readout] if readout else layers
+
+
+def running_layers(model: nn.Module, layers: Sequence[str], image_size: int) -> list[str]:
+    """Those of the layers that give one row an image in a forward pass, in the order in which they last run.
+
+    Some models hold modules that they never call, or that see patches as if they were images. The last one is the
+    closest to the classifier.
+
+    Args:
+        image_size: pixels a side; two grey images are shown.
+
+    Raises:
+        StudyError: the model does not take such images.
+    """
+    import torch
+
+    rows_fit: dict[str, bool] = {}
+
+    def hook(layer: str) -> Callable[..., None]:
+        def note(module: nn.Module, inputs: Any, output: Any) -> None:
+            value = output[0] if isinstance(output, tuple | list) and output else output
+            rows_fit.pop(layer, None)
+            rows_fit[layer] = isinstance(value, torch.Tensor) and value.ndim > 1 and len(value) == 2
+
+        return note
+
+    handles = [model.get_submodule(layer).register_forward_hook(hook(layer)) for layer in layers]
+    try:
+        with torch.inference_mode():
+            model(torch.zeros(2, 3, image_size, image_size))
+    except (AssertionError, RuntimeError) as error:
+        raise StudyError(
+            f"model {type(model).__name__} does not take images of {image_size} pixels "
+            f"({' '.join(str(error).split())[:MAX_TOLD]}); leave --image-size out"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [layer for layer, usable in rows_fit.items() if usable]
 
 
 def _blocks(prefix: str, container: nn.Module, top: bool = False) -> Iterator[tuple[str, nn.Module]]:
@@ -85,8 +136,8 @@ def _blocks(prefix: str, container: nn.Module, top: bool = False) -> Iterator[tu
         inner = child if nests else _inner_container(child)
         if inner is not None and (nests or not top):
             yield from _blocks(f"{path}." if nests else f"{path}.{_name_in(child, inner)}.", inner)
-        elif any(True for _ in child.parameters()) and "norm" not in type(child).__name__.lower():
-            yield path, child
+        elif any(p.numel() > max(p.shape, default=1) for p in child.parameters()):
+            yield path, child  # without it there are scales and shifts alone: a norm
 
 
 def _inner_container(module: nn.Module) -> nn.Module | None:
@@ -104,10 +155,16 @@ def _name_in(module: nn.Module, child: nn.Module) -> str:
     return next(name for name, member in module.named_children() if member is child)
 
 
-def _classifier(model: nn.Module) -> nn.Module | None:
+def _classifiers(model: nn.Module) -> set[nn.Module]:
+    """The last linear layers: what the model itself says, and what timm knows of it (several: distillation, views)."""
     get: Any = getattr(model, "get_classifier", None)
-    found = get() if get else None
-    return found[0] if isinstance(found, tuple) else found
+    found = get() if get else ()
+    modules = set(found if isinstance(found, tuple) else (found,))
+    names = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
+    for name in (names,) if isinstance(names, str) else names:
+        if _has(model, name):
+            modules.add(model.get_submodule(name))
+    return modules
 
 
 def _has(model: nn.Module, name: str) -> bool:

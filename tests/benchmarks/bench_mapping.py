@@ -10,8 +10,8 @@ all three; scikit-learn and ours choose by leave-one-out, himalaya (numpy backen
 its score differs.
 
 Data: 100 latent variables with standard deviations i^-0.5; features are a random mixture of them plus noise and an
-offset; neuroids mix them plus noise of about as much variance. Seconds are wall time; `cpu` is the processor time of
-both threads: where other work slows the machine, the ratio of processor times is the fairer.
+offset; neuroids mix them plus noise of about as much variance. Seconds are wall time, for both sides the least of 3
+where one takes under 2 s; `cpu` is the ratio of processor times, the fairer one where other work slows the machine.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from scaling.alignment.ridge import ALPHAS, ridge_cv_predictions
 from scaling.alignment.splits import Split, split_correlations, stratified_shuffle_splits
 
 N_SPLITS, N_LATENT, N_CATEGORIES, SEED = 10, 100, 8, 0
+SHORT_S = 2.0
 TARGETS = {(3200, 1000, 168): 40, (3200, 25088, 168): 150, (135, 1000, 102): 7}
 PLS_SHAPES = ["135x1000x102", "3200x1000x168", "3200x4096x168", "3200x25088x168"]
 RIDGE_SHAPES = ["135x1000x102", "3200x1000x168", "3200x4096x168"]
@@ -54,9 +55,16 @@ class Timed(NamedTuple):
 
 
 def timed(call: Callable[[], Result]) -> tuple[Result, Timed]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = call()
-    return result, Timed(time.perf_counter() - wall, time.process_time() - cpu)
+    """The least of 3 times where one is short."""
+    best = Timed(np.inf, np.inf)
+    for _ in range(3):
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = call()
+        spent = Timed(time.perf_counter() - wall, time.process_time() - cpu)
+        best = Timed(min(best.wall, spent.wall), min(best.cpu, spent.cpu))
+        if spent.wall > SHORT_S:
+            break
+    return result, best
 
 
 def data(shape: Shape) -> tuple[np.ndarray, Array, list[Split]]:

@@ -102,8 +102,9 @@ def main() -> None:
     budget = FeatureBudget(memory_gb=args.memory_gb, spill_gb=args.spill_gb, spill_folder=args.spill_folder)
     responses, splits = stimuli.responses(args.neuroids), shuffle_splits(args.stimuli)
     width = sum(layers.values())
-    print(f"{args.stimuli:,} stimuli x {args.neuroids} neuroids, {len(layers)} layers of {width:,} features: "
-          f"{4 * args.stimuli * width / 1e9:.0f} GB in float32; {args.threads} threads; model and libraries {peak_gb():.2f} GB")  # fmt: skip
+    print(f"{args.stimuli:,} stimuli x {args.neuroids} neuroids, {len(layers)} layers of {width:,} features")
+    print(f"{4 * args.stimuli * width / 1e9:.0f} GB of features in float32; {args.threads} threads; "
+          f"model and libraries {peak_gb():.2f} GB")  # fmt: skip
     print(f"{'layer':<22}{'features':>11}{'features s':>12}{'PLS s':>8}{'median r':>10}{'peak GB':>9}", flush=True)
     told = [""]
 

@@ -306,3 +306,14 @@ def test_other_metrics_rank_layers_alike(stimuli, signal, ridge_benchmark, rsa_b
     result = dataclasses.replace(benchmark, metric=metric, ceiling_kind="none")(features_of(signal))
     assert result.layer == "truth"
     assert result.raw > 0.8
+
+
+def test_halves_too_small_for_the_metric_leave_only_the_leak_unknown(stimuli, signal):
+    responses = signal + 0.5 * np.random.default_rng(3).standard_normal((4, 60, 6))
+    benchmark = Benchmark("test.V2", "V2", "pls", stimuli, responses, "split_half")
+    features = {"layer": np.tanh(signal @ np.random.default_rng(9).standard_normal((6, 200)))}
+    with pytest.raises(StudyError, match="3 held out"):
+        benchmark(features)
+    result = benchmark(features, Commitment("all", {}, "all"))
+    assert (result.n_stimuli, result.selection_leak, result.selection_raw) == (60, None, None)
+    assert result.raw > 0.5

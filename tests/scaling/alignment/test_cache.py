@@ -143,11 +143,11 @@ def empty(path):
 
 def other_file(path):
     with open(path, "wb") as file:
-        np.savez(file, kernel=np.eye(3))
+        np.savez(file, gram=np.eye(3))
 
 
 def with_objects(path):
-    arrays = {name: np.array([None]) for name in ("kernel", "along_mean", "row_mean", "mean_square", "n_features")}
+    arrays = {name: np.array([None]) for name in ("along_mean", "row_mean", "mean_square", "n_features")}
     with open(path, "wb") as file:
         np.savez(file, **arrays)
 

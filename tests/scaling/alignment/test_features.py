@@ -94,7 +94,7 @@ BUDGETS = {
     "one pass in a file": (FeatureBudget(memory_gb=9e-4, spill_gb=1, batch_size=5), 1),
     "passes in a file": (FeatureBudget(memory_gb=6.2e-4, spill_gb=2e-4, batch_size=5), 4),
     "passes in memory": (FeatureBudget(memory_gb=9e-4, spill_gb=0, batch_size=5), 3),
-    "many passes": (FeatureBudget(memory_gb=6.2e-4, spill_gb=0, batch_size=5), 60),
+    "many passes": (FeatureBudget(memory_gb=5.25e-4, spill_gb=0, batch_size=5), 80),
 }
 
 
