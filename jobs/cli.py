@@ -207,6 +207,19 @@ def plan(
         raise typer.Exit(BAD_INPUT)
 
 
+@app.command(epilog="Example: scaling models resnet vit")
+@bad_input_ends
+def models(
+    families: Annotated[
+        list[str] | None, typer.Argument(metavar="[FAMILY]...", help="Families [default: all].")
+    ] = None,
+) -> None:
+    """Every family's ladder of sizes, with parameters and FLOPs, counted without building weights."""
+    from jobs.models import ladder_rows, print_ladders
+
+    print_ladders(ladder_rows(families or []), terminal())
+
+
 @app.command(epilog="Example: scaling status jobs/studies/quickstart.yaml")
 @bad_input_ends
 def status(study: StudyFile, storage: StorageOption = None) -> None:

@@ -40,12 +40,17 @@ TINY: dict[str, Any] = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n`, files run beside each other, but only one at a time that starts Ray."""
-    for item in items:
-        starts_ray = item.path.parent.name == "jobs" and item.path.name in START_RAY
-        item.add_marker(pytest.mark.xdist_group("ray" if starts_ray else str(item.path)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n`, whole files run beside each other, but only one at a time that starts Ray."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneRay(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "ray" if "/jobs/" in file and file.endswith(START_RAY) else file
+
+    return OneRay(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ def output(*words: str) -> str:
 
 
 def test_the_commands_are_listed():
-    assert COMMANDS == ["fetch", "fit", "plan", "recipe", "report", "run", "score", "status", "ui"]
+    assert COMMANDS == ["fetch", "fit", "models", "plan", "recipe", "report", "run", "score", "status", "ui"]
     listed = output("--help")
     assert [name for name in COMMANDS if not re.search(rf"^\s+{name}\s", listed, re.MULTILINE)] == []
 
