@@ -204,7 +204,7 @@ class _StimulusScoring:
         began, result = time.monotonic(), None
         found, left_out = self._in_order(self._found[benchmark.name]), self._left_out[benchmark.name]
         reason = self._failed.get(benchmark.name)
-        if reason is None and not found:
+        if reason is None and left_out and not found:
             reason = left_out[0]
         if reason is None:
             try:
