@@ -62,14 +62,14 @@ def pearson(predicted: ArrayLike, target: ArrayLike) -> Array:
     0 where the prediction is constant (it explains nothing), NaN where the target is (nothing to explain).
     """
     predicted, target = (np.asarray(x, dtype=np.float64) for x in (predicted, target))
-    predicted, target = _centre(predicted), _centre(target)
+    predicted, target = centre_columns(predicted), centre_columns(target)
     predicted_square, target_square = np.sum(predicted**2, axis=0), np.sum(target**2, axis=0)
     scale = np.sqrt(predicted_square) * np.sqrt(target_square)
     r = np.divide(np.sum(predicted * target, axis=0), scale, out=np.zeros_like(scale), where=scale > 0)
     return np.where(target_square > 0, np.clip(r, -1.0, 1.0), np.nan)
 
 
-def _centre(values: Array) -> Array:
+def centre_columns(values: Array) -> Array:
     """Minus the column mean; a column that varies only by rounding becomes exactly zero."""
     centred = values - values.mean(axis=0)
     squares = np.sum(centred**2, axis=0)

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scaling.alignment.arrays import BLOCK_ELEMENTS, VARIANCE_FLOOR, Array, as_responses
+from scaling.alignment.arrays import BLOCK_ELEMENTS, VARIANCE_FLOOR, Array, as_responses, centre_columns
 from scaling.alignment.rsa import RsaKind, check_rdms, upper_triangle
 from scaling.alignment.splits import Split, check_splits
 from scaling.errors import StudyError, known_names
@@ -190,7 +190,7 @@ def weighted_pearson(predicted: Array, target: Array, weights: Array) -> Array:
     As of a sample in which stimulus i comes w_i times. 0 where the prediction is constant over the stimuli with
     weight, NaN where the target is, or there is none.
     """
-    p, t = _centred(predicted), _centred(target)  # near their mean the moments below do not cancel
+    p, t = centre_columns(predicted), centre_columns(target)  # near their mean the moments below do not cancel
     total = weights.sum(axis=1, keepdims=True)
     scaled = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
     p_mean, t_mean = scaled @ p, scaled @ t
@@ -211,7 +211,7 @@ def nan_median(values: Array) -> Array:
 def _resample_pearson(model: Array, target: Array, counts: Array) -> Array:
     """Moments over pairs i < j under the weights w_i w_j are quadratic forms of the counts: five matrix products."""
     n = counts.shape[1]
-    x, y = (_square(_centred(d[:, None])[:, 0], n) for d in (model, target))
+    x, y = (_square(centre_columns(d[:, None])[:, 0], n) for d in (model, target))
     total = counts.sum(axis=1) ** 2 - np.sum(counts**2, axis=1)
     x_mean, y_mean, x_square, y_square, xy = (
         np.divide(np.sum((counts @ m) * counts, axis=1), total, out=np.zeros_like(total), where=total > 0)
@@ -254,13 +254,6 @@ def _variance(square: Array, mean: Array) -> Array:
     """Second moment minus the squared mean; exactly zero where that is rounding."""
     variance = square - mean**2
     return np.where(variance > VARIANCE_FLOOR * square, variance, 0.0)
-
-
-def _centred(values: Array) -> Array:
-    """Minus the column mean; a column that varies only by rounding becomes exactly zero."""
-    centred = values - values.mean(axis=0)
-    squares = np.sum(centred**2, axis=0)
-    return np.where(squares <= VARIANCE_FLOOR**2 * np.sum(values**2, axis=0), 0.0, centred)
 
 
 def _square(pairs: Array, n: int) -> Array:

@@ -1,4 +1,4 @@
-"""How a model wants its images: size, crop, interpolation, channel statistics, and the field that it sees."""
+"""How a model wants its images: size, crop, interpolation, channel statistics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's and timm's
-MODEL_DEG = 8.0  # visual angle that Brain-Score says every model sees
 
 Channels = tuple[float, float, float]
 
@@ -36,8 +35,7 @@ class Preprocessing:
             sides become `image_size` in floating point, nothing is cropped.
         keep_aspect: False makes both sides `resize`, timm's 'squash'. interpolation: 'bilinear' or 'bicubic', both
             antialiased.
-        mean, std: per channel, in units of [0, 1]. degrees: visual angle that the input spans, in degrees; stimuli
-            are placed by it before they come here.
+        mean, std: per channel, in units of [0, 1].
     """
 
     image_size: int = 224
@@ -46,7 +44,6 @@ class Preprocessing:
     std: Channels = IMAGENET_STD
     interpolation: str = "bilinear"
     keep_aspect: bool = True
-    degrees: float = MODEL_DEG
 
     def __post_init__(self) -> None:
         if self.image_size < 1 or (self.resize is not None and self.resize < self.image_size):

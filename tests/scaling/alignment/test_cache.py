@@ -54,7 +54,6 @@ def test_what_was_stored_comes_back_to_the_bit(tmp_path, p):
         {"weights": "ac"}, {"layer": "layer2"}, {"stimuli": "ce"}, {"batch_size": 8}, {"device": "cuda"},
         {"preprocessing": None},
         {"preprocessing": Preprocessing(image_size=192).identity()},
-        {"preprocessing": Preprocessing(degrees=10).identity()},
         {"preprocessing": Preprocessing(mean=(0.5, 0.5, 0.5)).identity()},
         {"preprocessing": Preprocessing(std=(0.5, 0.5, 0.5)).identity()},
         {"preprocessing": Preprocessing(interpolation="bicubic").identity()},
