@@ -98,10 +98,17 @@ def asked(question: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
         return question(*args, **kwargs)
     except ValidationError as error:
-        messages = [detail["msg"].removeprefix("Value error, ") for detail in error.errors(include_url=False)]
-        raise StudyError("; ".join(messages)) from error
+        details = error.errors(include_url=False)
+        raise StudyError("; ".join(_named(detail) for detail in details)) from error
     except (ValueError, FileNotFoundError) as error:
         raise StudyError(str(error)) from error
+
+
+def _named(detail: Any) -> str:
+    """A refused option with its value; what a form refuses as a whole speaks for itself."""
+    message = detail["msg"].removeprefix("Value error, ")
+    named = detail["loc"] and detail["type"] != "value_error"
+    return f"{detail['loc'][0]}={detail['input']!r}: {message}" if named else message
 
 
 def show(answer: Any, as_json: bool) -> None:
