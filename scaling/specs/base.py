@@ -1,0 +1,89 @@
+"""The base of all specs, and one clear message for what is wrong in one."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scaling.errors import StudyError, known_names
+
+SpecT = TypeVar("SpecT", bound="Spec")
+
+
+class Spec(BaseModel):
+    """Base of all specs: frozen, and a field that does not exist is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def override(base: SpecT, changes: dict[str, Any], where: str) -> SpecT:
+    """The spec with some fields replaced and all checked again; text is read as the field's type.
+
+    Raises:
+        StudyError: an unknown field, an impossible value.
+    """
+    return read_spec(type(base), {**base.model_dump(), **changes}, where)
+
+
+def read_spec(kind: type[SpecT], content: dict[str, Any], where: str) -> SpecT:
+    """A checked spec from plain data.
+
+    Raises:
+        StudyError: an unknown field, an impossible value; the message names it.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise StudyError(explain(error, where, kind)) from error
+
+
+def explain(error: ValidationError, where: str, kind: type[Spec]) -> str:
+    """One line a problem: the field, its value, the limit, where, the remedy."""
+    details = error.errors(include_url=False)
+    inner = [detail for detail in details if not any(_inside(other["loc"], detail["loc"]) for other in details)]
+    problems: dict[tuple[Any, ...], list[Any]] = {}
+    for detail in inner:
+        problems.setdefault(_location(detail), []).append(detail)
+    return "\n".join(_explain_one(location, found, kind, where) for location, found in problems.items())
+
+
+def _inside(location: tuple[Any, ...], outer: tuple[Any, ...]) -> bool:
+    return len(location) > len(outer) and location[: len(outer)] == outer
+
+
+def _location(detail: Any) -> tuple[Any, ...]:
+    """The field's path, without the name that pydantic appends for each branch of a number or 'all'."""
+    if detail["type"] == "extra_forbidden":
+        return tuple(detail["loc"])
+    return tuple(part for part in detail["loc"] if isinstance(part, int) or part.isidentifier())
+
+
+def _explain_one(location: tuple[Any, ...], found: list[Any], kind: type[Spec], where: str) -> str:
+    """One field's problem; `found` holds one detail for every branch that its value could have been."""
+    detail = found[0]
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if detail["type"] == "extra_forbidden":
+        owner = _owner(location, kind)
+        return f"unknown field '{field}' ({where}); {known_names(str(location[-1]), owner.model_fields)}"
+    if detail["type"] == "missing":
+        return f"field '{field}' is missing ({where}); add it"
+    others = [" or " + other["msg"].removeprefix("Input should be ") for other in found[1:]]
+    message = "".join([detail["msg"].removeprefix("Value error, "), *others])
+    place = f"{field}={detail['input']!r}: " if field and detail["type"] != "value_error" else ""
+    return f"{place}{message} ({where}{', ' + field if field and not place else ''}); correct it"
+
+
+def _owner(location: tuple[Any, ...], owner: type[Spec]) -> type[Spec]:
+    """The spec that a field path belongs to."""
+    for part in location[:-1]:
+        if isinstance(part, str) and part in owner.model_fields:
+            owner = _spec_in(owner.model_fields[part].annotation) or owner
+    return owner
+
+
+def _spec_in(annotation: Any) -> type[Spec] | None:
+    """The spec that a field holds, alone or in a tuple."""
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _spec_in(part))), None)

@@ -1,0 +1,59 @@
+"""Which images: the data set, how large, how decoded, and what becomes of images that cannot be."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from scaling.specs.base import Spec
+
+DatasetFormat = Literal["parquet", "folder", "idx", "cifar", "npz"]
+Side = Annotated[int, Field(ge=8, le=1024)]
+
+
+class DatasetSpec(Spec):
+    """A set of labelled images.
+
+    `name` alone is a built-in set ('digits', 'simulated-clickme'); with `path`, a folder (absolute, relative to the
+    data folder, or a URI such as s3://bucket/folder).
+
+    format: parquet (Hugging Face layout, one file or many shards), folder (a folder a class, as torchvision's
+    ImageFolder), idx (MNIST's files, as torchvision's FashionMNIST), cifar (the binary version of CIFAR-10 or -100),
+    npz (images, labels and importance maps); by default what the folder holds.
+    image_size: pixels a side; by default images stay as they are.
+    stored_size: pixels a side of the training images that random crops are taken from; by default image_size.
+    decode: 'once' into a memory-mapped array that all runs of a node share; 'each_epoch' from the coded bytes, for
+    sets that do not fit the disk decoded.
+    corrupt: what an image that cannot be decoded does: 'stop' the study before it starts, or 'skip': it is left out,
+    and recorded.
+    """
+
+    name: str
+    path: str | None = None
+    format: DatasetFormat | None = None
+    image_size: Side | None = None
+    stored_size: Side | None = None
+    decode: Literal["once", "each_epoch"] = "once"
+    corrupt: Literal["stop", "skip"] = "stop"
+
+    @model_validator(mode="after")
+    def _check(self) -> DatasetSpec:
+        if self.stored_size is not None and self.stored_size < (self.image_size or self.stored_size + 1):
+            raise ValueError(
+                f"stored_size={self.stored_size} needs an image_size, and one that does not exceed it "
+                f"(image_size={self.image_size}); set both"
+            )
+        if self.format is not None and self.path is None:
+            raise ValueError(f"format={self.format!r} belongs to a path; give dataset.path")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What determines the images; where they lie and how they are read does not."""
+        known: dict[str, Any] = {"name": self.name, "image_size": self.image_size}
+        return known if self.stored_size is None else known | {"stored_size": self.stored_size}
+
+
+def as_dataset(value: Any) -> Any:
+    """A name alone stands for a built-in set."""
+    return {"name": value} if isinstance(value, str) else value

@@ -1,0 +1,28 @@
+"""What a run occupies, and how its step is computed there."""
+
+from __future__ import annotations
+
+from pydantic import NonNegativeFloat, PositiveInt
+
+from scaling.specs.base import Spec
+
+
+class ResourceSpec(Spec):
+    """What one run occupies: `workers` processes of `cpus_per_worker` CPUs and `gpus_per_worker` GPUs each.
+
+    More than one worker trains by DistributedDataParallel; `batch_size` stays the global one, so that a run may be
+    resumed with another number of workers. A worker without a GPU computes on `cpus_per_worker` threads.
+
+    micro_batch: the most images that a worker holds at once; larger shares accumulate gradients over several passes.
+    Batch-norm statistics are then those of a micro-batch.
+    channels_last: memory format of images and convolutions. compile: the model by torch.compile.
+    deterministic: refuse operations whose result depends on scheduling (on CUDA; CPU steps repeat bit for bit anyway).
+    """
+
+    workers: PositiveInt = 1
+    cpus_per_worker: PositiveInt = 1
+    gpus_per_worker: NonNegativeFloat = 0.0
+    micro_batch: PositiveInt | None = None
+    channels_last: bool = False
+    compile: bool = False
+    deterministic: bool = False

@@ -1,0 +1,35 @@
+"""How checkpoints are scored."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from scaling.specs.base import Spec
+
+
+class ScoringSpec(Spec):
+    """The scoring pool: `actors` processes beside training. 0 CPUs each means: run at low priority on what is idle.
+
+    commitment: 'split' chooses each region's layer on one half of the stimuli and scores it on the other; 'all' chooses
+    and scores on all stimuli, as Brain-Score's public benchmarks do; else a YAML file, benchmark or region -> layer.
+    degrees: visual angle of a model's input; stimuli whose size is known are placed in it, on grey or cropped.
+    ceiled: the score's convention, see `ceilings.ceiled_score`; by default the benchmark's own.
+    reduction: of layers wider than `components`: none, a sparse random projection, or principal components.
+    memory_gb, spill_gb: bounds of an actor's memory for features and of its temporary file. cache: a folder for
+    representations, or None. resamples: of each score's bootstrap interval; 0 computes none.
+    """
+
+    actors: PositiveInt = 1
+    cpus: NonNegativeFloat = 0.0
+    gpus: NonNegativeFloat = 0.0
+    commitment: str = "split"
+    degrees: PositiveFloat = 8.0
+    ceiled: Literal["r/c", "r2/c", "r2/c2"] | None = None
+    reduction: Literal["none", "random_projection", "pca"] = "none"
+    components: PositiveInt = 1000
+    memory_gb: PositiveFloat = 2.0
+    spill_gb: NonNegativeFloat = 16.0
+    cache: str | None = None
+    resamples: NonNegativeInt = 200
