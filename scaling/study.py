@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from scaling.errors import StudyError
 from scaling.specs.base import Spec, override, read_spec
@@ -20,7 +20,7 @@ from scaling.specs.model import AskedSize, FamilySpec, ModelSpec
 from scaling.specs.resources import ResourceSpec
 from scaling.specs.scoring import ScoringSpec
 from scaling.specs.training import TrainingSpec, resolve_training
-from scaling.train.objectives.spec import ObjectiveField, canonical_objective, check_objective
+from scaling.train.objectives.spec import ObjectiveField, ObjectiveSpec, canonical_objective, check_objective, objective_spec
 
 __all__ = [
     "AskedSize", "CheckpointSpec", "DatasetSpec", "FamilySpec", "ModelSpec", "ResourceSpec", "RunSpec", "ScoringSpec",
@@ -60,7 +60,8 @@ class RunSpec(Spec):
 
     def label(self) -> str:
         images = "all" if self.images_per_class is None else self.images_per_class
-        return f"{self.model.label()}, {images} images/class, seed {self.seed}"
+        objective = "" if self.objective == "supervised" else f", {objective_spec(self.objective).name}"
+        return f"{self.model.label()}, {images} images/class, seed {self.seed}{objective}"
 
 
 def _safe_name(value: str) -> str:
@@ -70,8 +71,9 @@ def _safe_name(value: str) -> str:
 
 
 class StudySpec(Spec):
-    """A controlled experiment: every family and size x every data size x every seed, trained alike and scored.
+    """A controlled experiment: every family and size x data size x seed x objective, trained alike and scored.
 
+    objective: of all runs; or objectives: several, each of which every cell of the grid is trained with.
     data_sizes: images a class, or 'all'. storage: local path or pyarrow URI; the study lives in `storage/name`.
     mlflow: tracking URI; by default a SQLite store beside the results.
     """
@@ -82,6 +84,7 @@ class StudySpec(Spec):
     data_sizes: Annotated[tuple[DataSize, ...], Field(min_length=1)] = ("all",)
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
     objective: ObjectiveField = "supervised"
+    objectives: tuple[ObjectiveField, ...] = ()
     training: TrainingSpec = TrainingSpec()
     checkpoints: CheckpointSpec = CheckpointSpec()
     benchmarks: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -90,6 +93,16 @@ class StudySpec(Spec):
     storage: str = "results"
     mlflow: str | None = None
     max_failures: NonNegativeInt = 2
+
+    @model_validator(mode="after")
+    def _check(self) -> StudySpec:
+        if self.objectives and "objective" in self.model_fields_set:
+            raise ValueError("objective and objectives are both given; keep one")
+        return self
+
+    @property
+    def all_objectives(self) -> tuple[str | ObjectiveSpec, ...]:
+        return self.objectives or (self.objective,)
 
 
 def load_study(path: str | Path) -> StudySpec:
@@ -131,11 +144,13 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
         place = f"{where}, models[{index}]"
         training = resolve_training(study.training, family.training, f"{place}.training")
         resources = override(study.resources, family.resources, f"{place}.resources")
-        check_objective(study.objective, training, resources.workers, place)
+        for objective in study.all_objectives:
+            check_objective(objective, training, resources.workers, place)
         for size in family.sizes:
             model = resolve_model(family, size, study.dataset.image_size, place)
             runs += [
-                _run(study, model, data_size, seed, training, resources)
+                _run(study, model, objective, data_size, seed, training, resources)
+                for objective in study.all_objectives
                 for data_size in study.data_sizes
                 for seed in study.seeds
             ]
@@ -155,6 +170,7 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
 def _run(
     study: StudySpec,
     model: ModelSpec,
+    objective: str | ObjectiveSpec,
     data_size: int | str,
     seed: int,
     training: TrainingSpec,
@@ -168,7 +184,7 @@ def _run(
         dataset=study.dataset,
         images_per_class=None if data_size == "all" else int(data_size),
         seed=seed,
-        objective=study.objective,
+        objective=objective,
         training=training,
         resources=resources,
         keep_epochs=tuple(sorted({*keep, *score, training.epochs})),
@@ -187,12 +203,17 @@ def _check_epochs(study: StudySpec, runs: list[RunSpec], where: str) -> None:
 
 
 def check_batches(run: RunSpec, n_samples: int, where: str) -> None:
-    """Batch norm needs two images a worker in every batch; the batches of an epoch differ by at most one image.
+    """Every batch holds as many images as the study says, and batch norm two a worker; batches differ by one at most.
 
     Raises:
-        StudyError: the smallest batch of `n_samples` images is too small for the run's workers.
+        StudyError: `n_samples` images are fewer than a batch, or the smallest batch is too small for the run's workers.
     """
-    workers, batch = run.resources.workers, run.training.batch_size
+    workers, batch = run.resources.workers, run.training.for_samples(n_samples).batch_size
+    if batch > n_samples:
+        raise StudyError(
+            f"batch_size={batch} exceeds the {n_samples:,} images of {run.label()} ({where}); lower "
+            "training.batch_size, raise the data size, or set training.cap_batch to train on one smaller batch a step"
+        )
     if n_samples // math.ceil(n_samples / batch) < 2 * workers:
         raise StudyError(
             f"batch_size={batch} on {n_samples:,} images leaves {workers} workers fewer than 2 images each "
