@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from scaling.data.formats.idx import idx_files, read_idx
 from scaling.errors import StudyError, known_names
 from scaling.study import DatasetSpec
 
@@ -98,6 +99,8 @@ def check_dataset(spec: DatasetSpec, data_dir: Path) -> None:
                 "or name a Parquet folder by dataset: {name: …, path: …}"
             )
         return
+    if _is_idx(spec, data_dir):
+        return
     for prefixes in (TRAIN_PREFIXES, HELDOUT_PREFIXES):
         for file in _split_files(spec, data_dir, prefixes):
             _image_columns(file)
@@ -107,11 +110,28 @@ def _read(spec: DatasetSpec, data_dir: Path) -> tuple[ImageSet, ImageSet]:
     check_dataset(spec, data_dir)
     if spec.path is None:
         return BUILT_IN[spec.name](spec.image_size)
+    if _is_idx(spec, data_dir):
+        return _read_idx_split(spec, data_dir, "train"), _read_idx_split(spec, data_dir, "heldout")
     train, heldout = (
         _read_parquet(_split_files(spec, data_dir, prefixes), spec.image_size)
         for prefixes in (TRAIN_PREFIXES, HELDOUT_PREFIXES)
     )
     return train, heldout
+
+
+def _is_idx(spec: DatasetSpec, data_dir: Path) -> bool:
+    root = data_dir / Path(spec.path or "").expanduser()
+    return idx_files(root, "train") is not None and idx_files(root, "heldout") is not None
+
+
+def _read_idx_split(spec: DatasetSpec, data_dir: Path, split: str) -> ImageSet:
+    files = idx_files(data_dir / Path(spec.path or "").expanduser(), split)
+    assert files is not None
+    grey, labels = (read_idx(file) for file in files)
+    images = np.repeat(grey[..., None], 3, axis=-1)
+    if spec.image_size is not None and spec.image_size != images.shape[1]:
+        images = np.stack([_as_square(_from_array(image), spec.image_size) for image in images])
+    return ImageSet(images, labels.astype(np.int64))
 
 
 def _digits(image_size: int | None) -> tuple[ImageSet, ImageSet]:
