@@ -17,7 +17,7 @@ from scaling.storage import Storage
 from scaling.study import RunSpec
 from scaling.train.objectives.spec import objective_spec
 
-RunStatus = Literal["finished", "diverged", "failed"]
+RunStatus = Literal["finished", "diverged", "failed", "out_of_memory"]
 RecordT = typing.TypeVar("RecordT", bound="Record")
 
 
@@ -33,12 +33,15 @@ class Record(BaseModel):
 
 
 class RunRecord(Record):
-    """One finished, diverged or failed run.
+    """One finished, diverged or failed run, or one that its workers' memory did not hold.
 
-    n_params N; n_samples unique training images; samples_seen D; flops C = 3 . flops_per_image . samples_seen;
+    n_params N; n_samples unique training images; samples_seen D; flops C = passes . flops_per_image . samples_seen;
     flops_per_image = 2 . MACs of one forward pass; loss = mean training loss of the last epoch; accuracy in [0, 1]
     on all held-out images; train_s = seconds spent in training and evaluation; started_at, ended_at = Unix time of the
     attempt that ended the run. A failed run keeps what is known.
+    images_per_s, flops_per_s: of training steps, over all workers; compute_share: of train_s, what was spent in steps
+    and not in waiting for images, evaluation or checkpoints; variant: a model's name where width and depth leave it
+    open; n_skipped: images left out because they could not be decoded.
     """
 
     run_id: str
@@ -67,6 +70,11 @@ class RunRecord(Record):
     started_at: float | None
     ended_at: float | None
     spec: str
+    images_per_s: float | None = None
+    flops_per_s: float | None = None
+    compute_share: float | None = None
+    variant: str | None = None
+    n_skipped: int | None = None
 
 
 def run_record(run: RunSpec, status: RunStatus, reason: str | None, **known: object) -> RunRecord:
@@ -95,6 +103,7 @@ def run_record(run: RunSpec, status: RunStatus, reason: str | None, **known: obj
             "family": run.model.family,
             "size": run.model.size,
             "depth": run.model.depth,
+            "variant": run.model.variant,
             "dataset": run.dataset.name,
             "images_per_class": run.images_per_class,
             "seed": run.seed,
@@ -148,7 +157,10 @@ class AlignmentRecord(Record):
 
 
 class EpochRecord(Record):
-    """One epoch of a run's training: mean loss, the rate at its end, accuracy where it was measured."""
+    """One epoch of a run's training: mean loss, the rate at its end, accuracy where it was measured.
+
+    images_per_s, compute_share: as in RunRecord, of this epoch.
+    """
 
     run_id: str
     epoch: int
@@ -158,13 +170,16 @@ class EpochRecord(Record):
     lr: float | None
     accuracy: float | None
     epoch_s: float
+    images_per_s: float | None = None
+    compute_share: float | None = None
 
 
 class ResultsStore:
     """`runs/<run_id>.parquet`, `scores/<run_id>-<epoch>.parquet`, `epochs/<run_id>.parquet` in a study's folder.
 
-    Every file has one writer and appears whole, so no lock is needed; `pandas.read_parquet(folder / 'runs')` and
-    DuckDB's `read_parquet('scores/*.parquet')` read them without this code.
+    Every file has one writer and appears whole, so no lock is needed. A file of an earlier version may lack columns
+    that have a default, which then fills them. `pandas.read_parquet(folder / 'runs')` and DuckDB's
+    `read_parquet('scores/*.parquet')` read them without this code (`union_by_name=true` where versions mix).
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -218,13 +233,26 @@ class ResultsStore:
             raise StudyError(
                 f"'{self.storage.path(name)}' is no whole Parquet file ({error}); delete it and run the study again"
             ) from error
-        missing = [field for field in kind.model_fields if field not in table.column_names]
+        required = (name for name, field in kind.model_fields.items() if field.is_required())
+        missing = [name for name in required if name not in table.column_names]
         if missing:
             raise StudyError(
                 f"'{self.storage.path(name)}' lacks the column '{missing[0]}'; it was written by another version: "
                 "use that version or a new study name"
             )
-        return [kind.model_validate(row) for row in table.select(list(kind.model_fields)).to_pylist()]
+        known = [name for name in kind.model_fields if name in table.column_names]
+        return [kind.model_validate(row) for row in table.select(known).to_pylist()]
+
+
+def needs_training(run: RunSpec, record: RunRecord | None) -> bool:
+    """Whether a run is to be trained, now or again.
+
+    A failed run is. One that ran out of memory is once its `resources` are others than those that did not hold it:
+    they are no part of the run's id.
+    """
+    if record is None or record.status == "failed":
+        return True
+    return record.status == "out_of_memory" and RunSpec.model_validate_json(record.spec).resources != run.resources
 
 
 def kept_epochs(record: RunRecord) -> tuple[int, ...]:

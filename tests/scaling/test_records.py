@@ -11,7 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from scaling.errors import StudyError
-from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord, RunStatus, kept_epochs, run_record
+from scaling.records import (
+    AlignmentRecord,
+    EpochRecord,
+    ResultsStore,
+    RunRecord,
+    RunStatus,
+    kept_epochs,
+    needs_training,
+    run_record,
+)
 from scaling.study import RunSpec
 
 
@@ -128,6 +137,41 @@ def test_a_file_of_another_version_is_refused(store, finished):
     pq.write_table(pq.read_table(path).drop_columns(["flops"]), path)
     with pytest.raises(StudyError, match="lacks the column 'flops'; it was written by another version"):
         store.read_run(finished.run_id)
+
+
+def test_columns_with_a_default_may_be_absent(store, finished):
+    """Results from before throughput was recorded stay readable, also beside later ones."""
+    later = run_record(RunSpec.model_validate_json(finished.spec).model_copy(update={"seed": 5}), "finished", None)
+    later = later.model_copy(update={"images_per_s": 12.5, "n_skipped": 0})
+    store.write_run(finished)
+    store.write_run(later)
+    added = [name for name, field in RunRecord.model_fields.items() if not field.is_required()]
+    assert added == ["images_per_s", "flops_per_s", "compute_share", "variant", "n_skipped"]
+    path = store.storage.path(f"runs/{finished.run_id}.parquet")
+    pq.write_table(pq.read_table(path).drop_columns(added), path)
+    assert store.read_runs() == {record.run_id: record for record in (finished, later)}
+    epoch = EpochRecord(run_id="a", epoch=1, samples_seen=9, flops=0, loss=1.5, lr=0.1, accuracy=None, epoch_s=0.2)
+    store.write_epochs([epoch])
+    path = store.storage.path("epochs/a.parquet")
+    pq.write_table(pq.read_table(path).drop_columns(["images_per_s", "compute_share"]), path)
+    assert store.read_epochs("a") == [epoch]
+
+
+def test_a_record_names_its_models_variant(make_run):
+    run = make_run(models=[{"family": "timm", "sizes": ["resnet10t"]}], dataset={"name": "digits", "image_size": 64})
+    assert run_record(run, "finished", None).variant == "resnet10t"
+    assert run_record(make_run(), "finished", None).variant is None
+
+
+def test_a_run_out_of_memory_is_trained_again_with_other_resources(make_run):
+    run = make_run(resources={"cpus_per_worker": 2})
+    record = run_record(run, "out_of_memory", "needs 90 GiB of 80")
+    roomier = make_run(resources={"cpus_per_worker": 2, "micro_batch": 5})
+    assert roomier.run_id == run.run_id
+    assert (needs_training(run, record), needs_training(roomier, record)) == (False, True)
+    assert needs_training(run, None)
+    statuses = {status: needs_training(roomier, run_record(run, status, "why")) for status in get_args(RunStatus)}
+    assert statuses == {"finished": False, "diverged": False, "failed": True, "out_of_memory": True}
 
 
 @pytest.mark.parametrize("status", get_args(RunStatus))
