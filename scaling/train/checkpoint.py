@@ -1,15 +1,19 @@
-"""Checkpoints in safetensors: weights with everything that scoring needs in the header, and the resume state."""
+"""Checkpoints in safetensors: weights with everything that scoring needs and hashes in the header; the resume state."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from scaling import __version__
 from scaling.errors import StudyError
 from scaling.models import build_model
 from scaling.study import RunSpec
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from scaling.storage import Storage
+
+FACTS, FACTS_HASH, WEIGHTS_HASH = "checkpoint", "checkpoint_sha256", "weights_sha256"  # entries of the header
+REMEDY = "delete the run's record and checkpoints and run the study again"
 
 
 class CheckpointInfo(BaseModel):
@@ -40,36 +47,99 @@ def weights_name(run_id: str, epoch: int) -> str:
     return f"checkpoints/{run_id}/epoch-{epoch:05d}.safetensors"
 
 
+def weights_names(storage: Storage, run_id: str) -> list[str]:
+    """Names of all weights of a run that are there, by epoch: one listing."""
+    folder = f"checkpoints/{run_id}"
+    return [f"{folder}/{name}" for name in storage.names(folder, ".safetensors") if name.startswith("epoch-")]
+
+
 def resume_name(run_id: str) -> str:
     return f"checkpoints/{run_id}/resume.safetensors"
 
 
 def save_weights(storage: Storage, model: nn.Module, info: CheckpointInfo) -> None:
-    """Write a checkpoint, whole or not at all; the header's `checkpoint` entry is the info as JSON."""
-    save_tensors(
-        storage,
-        weights_name(info.run.run_id, info.epoch),
-        dict(model.state_dict()),
-        {"checkpoint": info.model_dump_json()},
-    )
+    """Write a checkpoint, whole or not at all.
+
+    Its header holds `checkpoint`, the info as JSON; `checkpoint_sha256` of that text; `weights_sha256`, see there; and
+    `version`, of this package.
+    """
+    tensors, facts = plain_tensors(model.state_dict()), info.model_dump_json()
+    hashes = {FACTS_HASH: hashlib.sha256(facts.encode()).hexdigest(), WEIGHTS_HASH: weights_sha256(tensors)}
+    name = weights_name(info.run.run_id, info.epoch)
+    save_tensors(storage, name, tensors, {FACTS: facts, "version": __version__} | hashes)
 
 
-def load_weights(storage: Storage, run_id: str, epoch: int) -> tuple[nn.Module, CheckpointInfo]:
-    """The model of a run at an epoch, in eval mode on the CPU.
+def load_weights(storage: Storage, run_id: str, epoch: int, verify: bool = False) -> tuple[nn.Module, CheckpointInfo]:
+    """The model of a run at an epoch, in eval mode on the CPU; `verify` hashes the weights too.
 
     Raises:
-        StudyError: the file is missing or damaged.
+        StudyError: the file is missing, damaged, or not what its name or its hashes say.
     """
-    tensors, header = load_tensors(storage, weights_name(run_id, epoch))
-    info = CheckpointInfo.model_validate_json(header["checkpoint"])
+    name = weights_name(run_id, epoch)
+    model, info = load_checkpoint(storage, name, verify)
+    if (info.run.run_id, info.epoch) != (run_id, epoch):
+        raise StudyError(
+            f"checkpoint '{storage.path(name)}' holds run {info.run.run_id}, epoch {info.epoch}, not what it is "
+            f"named; {REMEDY}"
+        )
+    return model, info
+
+
+def load_checkpoint(storage: Storage, name: str, verify: bool = False) -> tuple[nn.Module, CheckpointInfo]:
+    """As `load_weights`, of a file of any name.
+
+    Raises:
+        StudyError: the file is missing, damaged, no checkpoint, not what its hashes say, or has none to verify.
+    """
+    tensors, header = load_tensors(storage, name)
+    info = _checked_info(header, storage.path(name))
+    if verify:
+        _verify_weights(tensors, header, storage.path(name))
     model = build_model(info.run.model, info.image_size, info.n_classes)
-    model.load_state_dict(tensors)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise StudyError(
+            f"the weights in '{storage.path(name)}' are not those of {info.run.model.label()} "
+            f"({str(error).splitlines()[1].strip()}); it was written by version {header.get('version', 'unknown')}, "
+            f"this is {__version__}"
+        ) from error
     return model.eval(), info
+
+
+def load_info(storage: Storage, name: str) -> CheckpointInfo:
+    """What a weights file says of itself, without its weights.
+
+    Raises:
+        StudyError: the file is missing, damaged or no checkpoint.
+    """
+    with _opened(storage, name) as file:
+        header = file.metadata() or {}
+    return _checked_info(header, storage.path(name))
+
+
+def weights_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of weights, whatever their device, memory format or place in a file.
+
+    Of each tensor in the order of its name: the line `["name", "dtype", [shape]]` in JSON, then its numbers row by row
+    (little-endian).
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(plain_tensors(tensors).items()):
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        digest.update(json.dumps([name, dtype, list(tensor.shape)]).encode() + b"\n")
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def plain_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors on the CPU, row by row: channels_last is undone."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def save_tensors(storage: Storage, name: str, tensors: Mapping[str, torch.Tensor], header: dict[str, str]) -> None:
     with storage.new_file(name) as path:
-        save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, path, metadata=header)
+        save_file(plain_tensors(tensors), path, metadata=header)
 
 
 def load_tensors(storage: Storage, name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -78,14 +148,43 @@ def load_tensors(storage: Storage, name: str) -> tuple[dict[str, torch.Tensor], 
     Raises:
         StudyError: the file is missing or damaged.
     """
+    with _opened(storage, name) as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(storage: Storage, name: str) -> Iterator[Any]:
     try:
         with storage.local_file(name) as path, safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            yield file
     except (OSError, SafetensorError) as error:
+        raise StudyError(f"checkpoint '{storage.path(name)}' cannot be read ({error}); {REMEDY}") from error
+
+
+def _checked_info(header: Mapping[str, str], path: str) -> CheckpointInfo:
+    """The facts in a header, whose hash must be that of the text; files from before the hashes have none."""
+    if FACTS not in header:
+        raise StudyError(f"'{path}' is no checkpoint of a run (its header has no '{FACTS}'); give one of its epochs")
+    facts = header[FACTS]
+    if header.get(FACTS_HASH) not in (None, hashlib.sha256(facts.encode()).hexdigest()):
+        raise StudyError(f"the header of '{path}' is not what was written ({FACTS_HASH} differs); {REMEDY}")
+    try:
+        return CheckpointInfo.model_validate_json(facts)
+    except ValidationError as error:
+        field = ".".join(map(str, error.errors()[0]["loc"]))
         raise StudyError(
-            f"checkpoint '{storage.path(name)}' cannot be read ({error}); delete the run's record and checkpoints "
-            "and run the study again"
+            f"'{path}' was written by version {header.get('version', 'unknown')} and this is {__version__} "
+            f"({field}: {error.errors()[0]['msg']}); use that version"
         ) from error
+
+
+def _verify_weights(tensors: Mapping[str, torch.Tensor], header: Mapping[str, str], path: str) -> None:
+    if WEIGHTS_HASH not in header:
+        raise StudyError(
+            f"'{path}' was written without hashes, so that nothing can be verified; load it without verify"
+        )
+    if weights_sha256(tensors) != header[WEIGHTS_HASH]:
+        raise StudyError(f"the weights in '{path}' are not what was written ({WEIGHTS_HASH} differs); {REMEDY}")
 
 
 def flat_optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file
 
+import scaling
 from scaling.errors import StudyError
 from scaling.models import build_model
 from scaling.study import TrainingSpec
@@ -63,6 +66,124 @@ def test_a_truncated_file_is_named(storage, info, model, keep):
 def test_a_missing_file_is_named(storage, info):
     with pytest.raises(StudyError, match=rf"{info.run.run_id}/epoch-00009\.safetensors' cannot be read"):
         checkpoint.load_weights(storage, info.run.run_id, 9)
+
+
+def rewrite(storage, name: str, change) -> None:
+    """Apply `change(tensors, header)` to a file in place."""
+    tensors, header = checkpoint.load_tensors(storage, name)
+    change(tensors, header)
+    checkpoint.save_tensors(storage, name, tensors, header)
+
+
+def test_the_header_holds_the_hashes_of_what_is_stored(storage, info, model):
+    """Weights: of each array by name, a line of JSON and its bytes, read with NumPy."""
+    checkpoint.save_weights(storage, model, info)
+    path = storage.path(checkpoint.weights_name(info.run.run_id, 2))
+    with safe_open(path, framework="np") as file:
+        header = file.metadata()
+    digest = hashlib.sha256()
+    for name, array in sorted(load_numpy(path).items()):
+        digest.update(f'["{name}", "{array.dtype}", {list(array.shape)}]\n'.encode() + array.tobytes("C"))
+    assert header["weights_sha256"] == digest.hexdigest()
+    assert header["checkpoint_sha256"] == hashlib.sha256(header["checkpoint"].encode()).hexdigest()
+    assert header["version"] == scaling.__version__
+    assert checkpoint.load_info(storage, checkpoint.weights_name(info.run.run_id, 2)) == info
+
+
+def test_memory_format_and_order_of_names_are_not_in_the_hash(storage, info, model):
+    plain = model.state_dict()
+    images = torch.randn(3, 3, 8, 8)
+    with torch.inference_mode():
+        expected = model.eval()(images)
+    checkpoint.save_weights(storage, model.to(memory_format=torch.channels_last), info)
+    strided = model.state_dict()
+    assert any(not tensor.is_contiguous() for tensor in strided.values()), "channels_last did nothing"
+    turned = dict(reversed(strided.items()))
+    assert checkpoint.weights_sha256(turned) == checkpoint.weights_sha256(plain)
+    loaded, _ = checkpoint.load_weights(storage, info.run.run_id, 2, verify=True)
+    with torch.inference_mode():
+        assert torch.equal(loaded(images), expected)
+
+
+def test_every_difference_changes_the_hash():
+    values = torch.arange(6, dtype=torch.int32)
+    same = {"a": values, "b": values.reshape(2, 3)}
+    different = [
+        {"a": values},
+        {"a": values, "c": values.reshape(2, 3)},
+        {"a": values, "b": values.reshape(3, 2)},
+        {"a": values, "b": values.reshape(2, 3).float()},
+        {"a": values.view(torch.float32), "b": values.reshape(2, 3)},
+        {"a": values + 1, "b": values.reshape(2, 3)},
+        {"a": values, "b": values.reshape(2, 3).bfloat16()},
+        {"a": torch.tensor(7), "b": torch.zeros(0)},
+    ]
+    hashes = {checkpoint.weights_sha256(tensors) for tensors in (same, *different)}
+    assert len(hashes) == 1 + len(different)
+
+
+def test_changed_weights_are_found_when_asked(storage, info, model):
+    checkpoint.save_weights(storage, model, info)
+    run_id = info.run.run_id
+    checkpoint.load_weights(storage, run_id, 2, verify=True)
+    rewrite(storage, checkpoint.weights_name(run_id, 2), lambda tensors, _: tensors["fc.bias"].add_(1e-7))
+    checkpoint.load_weights(storage, run_id, 2)
+    with pytest.raises(
+        StudyError, match=r"epoch-00002\.safetensors' are not what was written \(weights_sha256 differs"
+    ):
+        checkpoint.load_weights(storage, run_id, 2, verify=True)
+
+
+def test_changed_facts_are_found_always(storage, info, model):
+    checkpoint.save_weights(storage, model, info)
+    name = checkpoint.weights_name(info.run.run_id, 2)
+    better = info.model_copy(update={"accuracy": 0.99}).model_dump_json()
+    rewrite(storage, name, lambda _, header: header.update(checkpoint=better))
+    for load in (
+        lambda: checkpoint.load_weights(storage, info.run.run_id, 2),
+        lambda: checkpoint.load_info(storage, name),
+    ):
+        with pytest.raises(StudyError, match=r"header of '.*epoch-00002.* is not what was written \(checkpoint_sha256"):
+            load()
+
+
+def test_a_file_from_before_the_hashes_is_loaded_but_cannot_be_verified(storage, info, model):
+    name = checkpoint.weights_name(info.run.run_id, 2)
+    checkpoint.save_tensors(storage, name, dict(model.state_dict()), {"checkpoint": info.model_dump_json()})
+    loaded, facts = checkpoint.load_weights(storage, info.run.run_id, 2)
+    assert facts == info
+    assert torch.equal(loaded.fc.weight, model.fc.weight)
+    with pytest.raises(StudyError, match="was written without hashes"):
+        checkpoint.load_weights(storage, info.run.run_id, 2, verify=True)
+
+
+def test_what_is_no_checkpoint_of_this_run_is_named(storage, info, model):
+    run_id = info.run.run_id
+    checkpoint.save_weights(storage, model, info)
+    content = storage.read_bytes(checkpoint.weights_name(run_id, 2))
+    storage.write_bytes(checkpoint.weights_name(run_id, 1), content)
+    with pytest.raises(StudyError, match=f"epoch-00001.* holds run {run_id}, epoch 2, not what it is named"):
+        checkpoint.load_weights(storage, run_id, 1)
+    checkpoint.save_tensors(storage, "other.safetensors", {"a": torch.zeros(2)}, {})
+    with pytest.raises(StudyError, match=r"other\.safetensors' is no checkpoint of a run"):
+        checkpoint.load_checkpoint(storage, "other.safetensors")
+    header = {"checkpoint": info.model_dump_json(), "version": "0.0.9"}
+    checkpoint.save_tensors(storage, "other.safetensors", {"a": torch.zeros(2)}, header)
+    with pytest.raises(StudyError, match=r"are not those of resnet-10 w2 \(Missing key.*version 0\.0\.9"):
+        checkpoint.load_checkpoint(storage, "other.safetensors")
+    header["checkpoint"] = header["checkpoint"].replace('"accuracy"', '"top1"')
+    checkpoint.save_tensors(storage, "other.safetensors", {"a": torch.zeros(2)}, header)
+    with pytest.raises(StudyError, match=r"was written by version 0\.0\.9 .*accuracy: Field required"):
+        checkpoint.load_info(storage, "other.safetensors")
+
+
+def test_a_runs_weights_are_listed_without_its_resume_file(storage, info, model):
+    assert checkpoint.weights_names(storage, info.run.run_id) == []
+    for epoch in (10, 2):
+        checkpoint.save_weights(storage, model, info.model_copy(update={"epoch": epoch}))
+    checkpoint.save_tensors(storage, checkpoint.resume_name(info.run.run_id), {"a": torch.zeros(1)}, {})
+    names = [checkpoint.weights_name(info.run.run_id, epoch) for epoch in (2, 10)]
+    assert checkpoint.weights_names(storage, info.run.run_id) == names
 
 
 @pytest.mark.parametrize(
