@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,16 +13,42 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from scaling.study import TrainingSpec
 
-ORDER_STREAM, AUGMENT_STREAM = 1, 2  # keep the two uses of one seed independent
+# Keep the uses of one seed independent; 3 and 4 are the objectives' views and attacks.
+ORDER_STREAM, AUGMENT_STREAM, JITTER_STREAM, POLICY_STREAM, ERASE_STREAM, MIX_STREAM = 1, 2, 11, 12, 13, 14
 CROP_PADDING = 1 / 8  # of the image side, as He et al. 2016 pad CIFAR's 32 pixels by 4
 
 
-def epoch_batches(n_samples: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+@dataclass(frozen=True)
+class Draw:
+    """Where the random numbers of some images of one global batch come from.
+
+    They are drawn for the whole batch and cut to the share, so that no result depends on the number of workers.
+
+    seed: the run's. place: (epoch, step). share: which of the n_global images, as positions in the batch.
+    """
+
+    seed: int
+    place: tuple[int, int]
+    share: slice | np.ndarray
+    n_global: int
+
+    def generator(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, stream, *self.place])
+
+
+def epoch_batches(n_samples: int, batch_size: int, seed: int, epoch: int, repeats: int = 1) -> list[np.ndarray]:
     """A permutation of range(n_samples) cut into `steps_per_epoch` global batches whose sizes differ by at most one.
 
-    Even batches spare batch norm the tiny last batch; every image is seen once an epoch.
+    Even batches spare batch norm the tiny last batch; every image is seen once an epoch. With `repeats` r an epoch is
+    still n_samples views: the first ceil(n_samples / r) images of the permutation, each r times in a row (the last as
+    often as fit), so that the copies, augmented differently, meet in one batch; over epochs all come equally often.
+
+    Source: Hoffer et al. (2020); DeiT's RASampler, which cuts its epoch to n_samples views likewise. Deviation: it
+    deals the copies out to different GPUs, and rounds an epoch down to a multiple of 256.
     """
     order = np.random.default_rng([seed, ORDER_STREAM, epoch]).permutation(n_samples)
+    if repeats > 1:
+        order = np.repeat(order[: math.ceil(n_samples / repeats)], repeats)[:n_samples]
     return np.array_split(order, steps_per_epoch(n_samples, batch_size))
 
 

@@ -9,14 +9,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from scaling.train.colour import brightness, contrast, gaussian_blur, grey, saturation, solarise, where
 from scaling.train.objectives.base import Batch, Setting
 
 ASPECT = math.log(4 / 3)
 JITTER_SHARE, GREY_SHARE = 0.8, 0.2  # Chen et al. 2020, appendix A
 STRENGTHS = (0.8, 0.8, 0.8, 0.2)  # brightness, contrast, saturation, hue at colour strength 1 (ibid.)
-BLUR_SIGMA, BLUR_SIDE = (0.1, 2.0), 224  # pixels at 224; scaled to the image. The kernel is a tenth of the side
-SOLARISE_ABOVE = 0.5
-LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision
 TO_YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 N_DRAWS = 14
 
@@ -44,13 +42,12 @@ def make_view(batch: Batch, view: View, random: np.random.Generator, setting: Se
     u = torch.from_numpy(drawn).to(batch.images.device)
     pixels = (crop_flip(batch.images, u[:, :5], view.area) * setting.std + setting.mean).clamp(0, 1)
     if view.colour > 0:
-        pixels = _where(u[:, 5] < JITTER_SHARE, colour_jitter(pixels, u[:, 6:10], view.colour), pixels)
-        pixels = _where(u[:, 10] < GREY_SHARE, grey(pixels).expand_as(pixels), pixels)
+        pixels = where(u[:, 5] < JITTER_SHARE, colour_jitter(pixels, u[:, 6:10], view.colour), pixels)
+        pixels = where(u[:, 10] < GREY_SHARE, grey(pixels).expand_as(pixels), pixels)
     if view.blur > 0:
-        pixels = _where(u[:, 11] < view.blur, gaussian_blur(pixels, u[:, 12]), pixels)
+        pixels = where(u[:, 11] < view.blur, gaussian_blur(pixels, u[:, 12]), pixels)
     if view.solarise > 0:
-        bright = torch.where(pixels >= SOLARISE_ABOVE, 1 - pixels, pixels)
-        pixels = _where(u[:, 13] < view.solarise, bright, pixels)
+        pixels = where(u[:, 13] < view.solarise, solarise(pixels), pixels)
     return (pixels - setting.mean) / setting.std
 
 
@@ -77,12 +74,10 @@ def colour_jitter(pixels: torch.Tensor, u: torch.Tensor, strength: float) -> tor
         pixels: (n, 3, h, w) in [0, 1]. u: (n, 4) uniform.
     """
     change = (2 * u - 1) * strength * u.new_tensor(STRENGTHS)
-    factor = (1 + change[:, :3]).clamp(min=0)[..., None, None, None]
-    pixels = (factor[:, 0] * pixels).clamp(0, 1)
-    mean = grey(pixels).mean((2, 3), keepdim=True)
-    pixels = (mean + factor[:, 1] * (pixels - mean)).clamp(0, 1)
-    shade = grey(pixels)
-    pixels = (shade + factor[:, 2] * (pixels - shade)).clamp(0, 1)
+    factor = (1 + change[:, :3]).clamp(min=0)
+    pixels = brightness(pixels, factor[:, 0])
+    pixels = contrast(pixels, factor[:, 1])
+    pixels = saturation(pixels, factor[:, 2])
     return turn_hue(pixels, change[:, 3].clamp(-0.5, 0.5)).clamp(0, 1)
 
 
@@ -94,24 +89,3 @@ def turn_hue(pixels: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     rotation[:, 0, 0] = 1
     rotation[:, 1, 1], rotation[:, 1, 2], rotation[:, 2, 1], rotation[:, 2, 2] = cos, -sin, sin, cos
     return torch.einsum("nij,njhw->nihw", torch.linalg.inv(to_yiq) @ rotation @ to_yiq, pixels)
-
-
-def grey(pixels: torch.Tensor) -> torch.Tensor:
-    """(n, 3, h, w) -> (n, 1, h, w)."""
-    return torch.einsum("c,nchw->nhw", pixels.new_tensor(LUMA), pixels)[:, None]
-
-
-def gaussian_blur(pixels: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """Blur each image with its own sigma, (0.1 + 1.9 u) . side / 224 pixels; reflected at the border."""
-    n, channels, _, side = pixels.shape
-    radius = max(1, round(side / 20))
-    sigma = (BLUR_SIGMA[0] + (BLUR_SIGMA[1] - BLUR_SIGMA[0]) * u) * side / BLUR_SIDE
-    offsets = torch.arange(-radius, radius + 1, device=pixels.device)
-    taps = functional.softmax(-offsets.square() / (2 * sigma[:, None].square()), dim=1).repeat_interleave(channels, 0)
-    padded = functional.pad(pixels, [radius] * 4, mode="reflect").reshape(1, n * channels, side + 2 * radius, -1)
-    rows = functional.conv2d(padded, taps[:, None, :, None], groups=n * channels)
-    return functional.conv2d(rows, taps[:, None, None, :], groups=n * channels).reshape(pixels.shape)
-
-
-def _where(chosen: torch.Tensor, changed: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-    return torch.where(chosen[:, None, None, None], changed, kept)

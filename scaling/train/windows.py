@@ -1,0 +1,108 @@
+"""Random resized crops: windows drawn for a whole batch, cut out of uint8 images and resized with antialiasing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from PIL import Image
+
+from scaling.train.batches import AUGMENT_STREAM, Draw
+
+ASPECTS = (3 / 4, 4 / 3)
+ATTEMPTS = 10  # as torchvision's RandomResizedCrop, before it falls back to the whole (square) image
+
+
+def draw_windows(draw: Draw, side: int, min_area: float) -> tuple[np.ndarray, np.ndarray]:
+    """Windows of squares of `side` pixels: (n, 4) top, left, height, width; and which are flipped, (n,) bool.
+
+    Area uniform in [min_area, 1] of the image, aspect (width / height) log-uniform in [3/4, 4/3]; of 10 attempts the
+    first that fits the image, else all of it.
+
+    Source: Szegedy et al. (2015), as torchvision's RandomResizedCrop and timm's. Deviation: the place is the floor of
+    a uniform number, whatever the attempt, so that a window depends on its image's own numbers alone.
+    """
+    random = draw.generator(AUGMENT_STREAM)
+    flips = random.random(draw.n_global)[draw.share] < 0.5
+    area = side**2 * random.uniform(min_area, 1, (draw.n_global, ATTEMPTS))[draw.share]
+    aspect = np.exp(random.uniform(*np.log(ASPECTS), (draw.n_global, ATTEMPTS))[draw.share])
+    place = random.random((draw.n_global, 2))[draw.share]
+    sizes = np.rint(np.sqrt(np.stack([area / aspect, area * aspect], -1))).astype(int).clip(min=1)
+    fits = (sizes <= side).all(-1)
+    chosen = np.take_along_axis(sizes, fits.argmax(1)[:, None, None], 1)[:, 0]
+    chosen = np.where(fits.any(1)[:, None], chosen, side)
+    return np.concatenate([np.floor(place * (side - chosen + 1)).astype(int), chosen], 1), flips
+
+
+def resize_on_cpu(
+    images: np.ndarray, windows: np.ndarray, flips: np.ndarray, size: int, scale: np.ndarray, offset: np.ndarray
+) -> torch.Tensor:
+    """Windows resized by Pillow, as torchvision does it, then scale . pixel + offset a channel.
+
+    As many threads as torch has; each image is scaled while it is in the cache.
+
+    Args:
+        images: (n, H, H, C) uint8, or (n, H, H) float32, one channel. scale, offset: (C,).
+
+    Returns:
+        (n, C, size, size) float32, channels last in memory.
+    """
+    channels = len(scale)
+    resized = np.empty((len(images), size, size * channels), np.float32)
+    scales, offsets = (np.tile(values.astype(np.float32), size) for values in (scale, offset))
+
+    def one(index: int) -> None:
+        top, left, height, width = windows[index]
+        window = np.ascontiguousarray(images[index, top : top + height, left : left + width])
+        pixels = np.asarray(Image.fromarray(window).resize((size, size), Image.Resampling.BILINEAR))
+        pixels = pixels[:, ::-1] if flips[index] else pixels
+        np.multiply(pixels.reshape(size, -1), scales, out=resized[index])
+        resized[index] += offsets
+
+    _for_each(one, len(images))
+    return torch.from_numpy(resized.reshape(len(images), size, size, channels)).permute(0, 3, 1, 2)
+
+
+def _for_each(one: Callable[[int], None], n: int) -> None:
+    threads = torch.get_num_threads()
+    if threads == 1:
+        for index in range(n):
+            one(index)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda start: [one(index) for index in range(start, n, threads)], range(threads)))
+
+
+def resize_on_device(pixels: torch.Tensor, windows: np.ndarray, flips: np.ndarray, size: int) -> torch.Tensor:
+    """The same resizing as two products with (n, size, H) matrices, for devices where those cost nothing.
+
+    Args:
+        pixels: (n, C, H, H) float.
+    """
+    rows = resize_weights(windows[:, 0], windows[:, 2], pixels.shape[-1], size)
+    columns = resize_weights(windows[:, 1], windows[:, 3], pixels.shape[-1], size)
+    columns = np.where(flips[:, None, None], columns[:, ::-1], columns)
+    left, right = (torch.from_numpy(weights).to(pixels)[:, None] for weights in (rows, columns))
+    return left @ pixels @ right.transpose(2, 3)
+
+
+def resize_weights(start: np.ndarray, length: np.ndarray, side: int, size: int) -> np.ndarray:
+    """(n, size, side) weights of `side` pixels in each of `size` resized ones; rows sum to 1.
+
+    A triangle of half width max(1, s) pixels, s = length / size, around start + (i + 1/2) s, cut off at the window.
+    """
+    step = (length / size)[:, None, None]
+    centre = start[:, None, None] + (np.arange(size)[:, None] + 0.5) * step
+    pixel = np.arange(side) + 0.5
+    weights = np.maximum(0, 1 - np.abs(pixel - centre) / np.maximum(1, step))
+    inside = (pixel > start[:, None, None]) & (pixel < (start + length)[:, None, None])
+    weights = np.where(inside, weights, 0)
+    return (weights / weights.sum(-1, keepdims=True)).astype(np.float32)
+
+
+def centre_window(side: int, size: int) -> slice:
+    """The middle `size` of `side` pixels, as torchvision's CenterCrop takes it."""
+    start = round((side - size) / 2)
+    return slice(start, start + size)
