@@ -220,11 +220,27 @@ def models(
     families: Annotated[
         list[str] | None, typer.Argument(metavar="[FAMILY]...", help="Families [default: all].")
     ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a table in GitHub's Markdown.")] = False,
 ) -> None:
     """Every family's ladder of sizes, with parameters and FLOPs, counted without building weights."""
-    from jobs.models import ladder_rows, print_ladders
+    from jobs.models import ladder_rows, markdown_ladders, print_ladders
 
-    print_ladders(ladder_rows(families or []), terminal())
+    rows = ladder_rows(families or [])
+    if markdown:
+        print(markdown_ladders(rows))
+    else:
+        print_ladders(rows, terminal())
+
+
+@app.command(epilog="Example: scaling training convnext")
+@bad_input_ends
+def training(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Recipes [default: all].")] = None,
+) -> None:
+    """Named training recipes, their sources, and what differs from them here."""
+    from jobs.training import print_recipes, recipes_named
+
+    print_recipes(recipes_named(names or []), terminal())
 
 
 @app.command(epilog="Example: scaling status jobs/studies/quickstart.yaml")

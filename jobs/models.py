@@ -11,6 +11,9 @@ from rich.table import Table
 from scaling.errors import StudyError, known_names
 from scaling.models.ladder import LADDERS, LadderRow, ladder_table
 
+COLUMNS = ("family", "size", "N, 224 px", "GFLOP", "N, 32 px", "GFLOP")
+NOTE = "GFLOP: one image forward, 2 x MACs; 1,000 classes at 224 px, 10 at 32 px"
+
 
 def ladder_rows(families: Sequence[str]) -> list[LadderRow]:
     """The ladders of some families, or of all.
@@ -26,12 +29,25 @@ def ladder_rows(families: Sequence[str]) -> list[LadderRow]:
 
 def print_ladders(rows: Sequence[LadderRow], console: Console) -> None:
     table = Table(title="sizes as a study file writes them", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("family", "size", "N, 224 px", "GFLOP", "N, 32 px", "GFLOP"):
-        table.add_column(column, justify="left" if column in ("family", "size") else "right", no_wrap=True)
-    shown: set[str] = set()
+    for index, column in enumerate(COLUMNS):
+        table.add_column(column, justify="left" if index < 2 else "right", no_wrap=True)
+    for cells in table_cells(rows):
+        table.add_row(*cells)
+    console.print(table)
+    console.print(NOTE, highlight=False)
+
+
+def markdown_ladders(rows: Sequence[LadderRow]) -> str:
+    """The ladders as a table in GitHub's Markdown."""
+    lines = [COLUMNS, ("---", "---", *["--:"] * 4), *table_cells(rows)]
+    return "\n".join(["| " + " | ".join(cells) + " |" for cells in lines] + ["", NOTE])
+
+
+def table_cells(rows: Sequence[LadderRow]) -> list[tuple[str, ...]]:
+    """A row's texts under COLUMNS; a family is named at its first size."""
+    cells, shown = [], set[str]()
     for row in rows:
         counts = (f"{row.n_params_224:,}", f"{row.gflops_224:.3g}", f"{row.n_params_32:,}", f"{row.gflops_32:.3g}")
-        table.add_row("" if row.family in shown else row.family, row.size, *counts)
+        cells.append(("" if row.family in shown else row.family, row.size, *counts))
         shown.add(row.family)
-    console.print(table)
-    console.print("GFLOP: one image forward, 2 x MACs; 1,000 classes at 224 px, 10 at 32 px", highlight=False)
+    return cells

@@ -128,7 +128,7 @@ def weights_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
     for name, tensor in sorted(plain_tensors(tensors).items()):
         dtype = str(tensor.dtype).removeprefix("torch.")
         digest.update(json.dumps([name, dtype, list(tensor.shape)]).encode() + b"\n")
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
