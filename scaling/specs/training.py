@@ -46,8 +46,9 @@ class TrainingSpec(Spec):
     window of min_crop to 1 of the area, resized, and a flip.
     policy: 'randaugment' (2 operations of magnitude randaugment_magnitude), or 'three_augment' (grey, solarised or
     blurred). colour_jitter: strength of brightness, contrast and saturation. erasing: probability of random erasing.
-    mixup, cutmix: alpha of the Beta distribution; with both, each batch draws one. repeated_augmentation: how many
-    augmented copies of an image stand in an epoch's batches; samples_seen counts them all.
+    mixup, cutmix: alpha of the Beta distribution; with both, each batch draws one. repeated_augmentation: how often
+    an image stands in an epoch's batches, augmented anew each time; the epoch then shows that much fewer images, so
+    that its length and samples_seen stay.
     drop_path: stochastic depth's largest rate, growing linearly with depth. ema: decay of the weights' average, which
     is then what is measured and kept.
 

@@ -1,35 +1,68 @@
-"""Optimizers and the learning rate as a pure function of the step."""
+"""Optimizers, and the learning rate and weight decay as pure functions of the step."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from timm.optim import param_groups_weight_decay
+from timm.optim import Lars, param_groups_weight_decay
 from torch import nn
 
 from scaling.study import TrainingSpec
 
+LARS_TRUST = 1e-3  # eta of You et al. 2017, as in SimCLR's code
+
 
 def build_optimizer(model: nn.Module, spec: TrainingSpec, objective: nn.Module | None = None) -> torch.optim.Optimizer:
-    """SGD with momentum or AdamW; biases, norms and the family's own exceptions are not decayed.
+    """SGD with momentum, AdamW or LARS; biases, norms and the family's own exceptions are not decayed.
 
     What an `objective` trains beside the model (projection heads) follows in groups of its own.
+
+    LARS: v <- m v + t (g + wd . w), w <- w - lr . v, t = 1e-3 |w| / (|g| + wd |w|) for a decayed weight, else t = 1.
+    Source: You et al. (2017), eq. 6, without adaptation of biases and norms as in SimCLR; timm's Lars. Deviations from
+    SimCLR's code: the rate stands outside the momentum, and |g| + wd |w| in place of |g + wd w|.
     """
     exempt: set[str] = getattr(model, "no_weight_decay", set)()  # timm's transformers name theirs
-    groups = param_groups_weight_decay(model, spec.weight_decay, no_weight_decay_list=exempt)
+    groups = _groups(model, spec, exempt)
     if objective is not None and any(p.requires_grad for p in objective.parameters()):
-        groups += param_groups_weight_decay(objective, spec.weight_decay)
+        groups += _groups(objective, spec, set())
     if spec.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
+    if spec.optimizer == "lars":
+        return Lars(groups, lr=spec.lr, momentum=spec.momentum, trust_coeff=LARS_TRUST)
     return torch.optim.AdamW(groups, lr=spec.lr)
+
+
+def _groups(module: nn.Module, spec: TrainingSpec, exempt: set[str]) -> list[dict[str, Any]]:
+    """timm's two groups, marked by whether they decay, also where the decay begins at 0.
+
+    LARS adapts the group that decays; without any decay ever the other optimizers have one group.
+    """
+    if not spec.weight_decay and not spec.weight_decay_end and spec.optimizer != "lars":
+        return param_groups_weight_decay(module, 0.0)
+    groups = param_groups_weight_decay(module, spec.weight_decay or 1.0, no_weight_decay_list=exempt)
+    for group in groups:
+        group["decays"] = group["weight_decay"] > 0
+        group["weight_decay"] = spec.weight_decay if group["decays"] else 0.0
+        if spec.optimizer == "lars":
+            group["always_adapt"] = group["decays"]
+    return groups
+
+
+def set_rates(optimizer: torch.optim.Optimizer, lr: float, decay: float) -> None:
+    """The step's learning rate for all groups, and its weight decay for those that decay."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+        if group.get("decays", False):
+            group["weight_decay"] = decay
 
 
 def learning_rate(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:
     """The rate of optimizer step `step` (from 0).
 
-    Warm-up: lr . (step + 1) / W over W = warmup_epochs . steps_per_epoch steps; then constant, or
-    min_lr + (lr - min_lr) . (1 + cos(pi . t)) / 2 with t from 0 to 1 over the remaining steps.
+    Warm-up: lr . (step + 1) / W over W = warmup_epochs . steps_per_epoch steps; then, with t from 0 to 1 over the
+    remaining steps, constant, min_lr + (lr - min_lr) . (1 + cos(pi . t)) / 2, or lr + (min_lr - lr) . t.
     """
     warmup = spec.warmup_epochs * steps_per_epoch
     if step < warmup:
@@ -37,4 +70,20 @@ def learning_rate(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:
     if spec.schedule == "constant":
         return spec.lr
     done = (step - warmup) / max(1, spec.epochs * steps_per_epoch - warmup)
+    if spec.schedule == "linear":
+        return spec.lr + (spec.min_lr - spec.lr) * done
     return spec.min_lr + (spec.lr - spec.min_lr) * (1 + math.cos(math.pi * done)) / 2
+
+
+def weight_decay(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:
+    """The weight decay of optimizer step `step`: constant, or along half a cosine to weight_decay_end.
+
+    end + (wd - end) . (1 + cos(pi . step / total)) / 2, without warm-up.
+
+    Source: Caron et al. (2021), main_dino.py.
+    """
+    if spec.weight_decay_end is None:
+        return spec.weight_decay
+    done = step / max(1, spec.epochs * steps_per_epoch)
+    end = spec.weight_decay_end
+    return end + (spec.weight_decay - end) * (1 + math.cos(math.pi * done)) / 2
