@@ -5,30 +5,76 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling.data.formats.base import PlainSplit, Rows, Split, check_labels, file_stamp
 from scaling.errors import StudyError
+from scaling.storage import Storage
 
 FOLDERS = (".", "FashionMNIST/raw", "MNIST/raw", "KMNIST/raw")
-STEMS = {"train": "train", "heldout": "t10k"}
+STEMS = ("train", "t10k")
 UINT8 = 0x08  # the header's third byte: the type of the values
+EXPECTED = "train-images-idx3-ubyte[.gz], …"
 
 
-def idx_files(root: Path, split: str) -> tuple[Path, Path] | None:
-    """The files of images and labels of a split, in the folder or where torchvision puts them; None: not there."""
+def find_idx(root: Storage) -> tuple[Split, Split] | None:
+    """The four files in the folder or where torchvision puts them; None: not all are there."""
+    if not root.is_local:
+        return None
     for folder in FOLDERS:
-        images = _find(root / folder, f"{STEMS[split]}-images-idx3-ubyte")
-        labels = _find(root / folder, f"{STEMS[split]}-labels-idx1-ubyte")
-        if images is not None and labels is not None:
-            return images, labels
+        found = [_find(Path(root.root) / folder, stem) for stem in STEMS]
+        if all(found):
+            return IdxSplit(*found[0]), IdxSplit(*found[1])
     return None
 
 
-def _find(folder: Path, name: str) -> Path | None:
-    return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
+def _find(folder: Path, stem: str) -> tuple[Path, ...]:
+    """The files of images and labels, or nothing."""
+    names = f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"
+    found = [[file for file in (folder / name, folder / f"{name}.gz") if file.is_file()] for name in names]
+    return (found[0][0], found[1][0]) if all(found) else ()
+
+
+class IdxSplit(Split):
+    """Grey images of one file with the labels of another; grey is repeated over three channels.
+
+    Raises:
+        StudyError: files that are damaged, or do not fit each other.
+    """
+
+    def __init__(self, images: Path, labels: Path) -> None:
+        self.files = images, labels
+        self.labels = check_labels(read_idx(labels), str(labels))
+        self.shape = idx_shape(images)
+        if len(self.shape) != 3 or self.shape[0] != len(self.labels):
+            raise StudyError(
+                f"'{images}' holds values of shape {self.shape} beside {len(self.labels):,} labels; one image a label "
+                "is needed: fetch both again"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def present(self) -> NDArray[np.int64]:
+        return np.unique(self.labels)
+
+    def fingerprint(self) -> list[Any]:
+        return [file_stamp(file) for file in self.files]
+
+    def rows(self, start: int, size: int) -> Iterator[Rows]:
+        return self._plain.rows(start, size)
+
+    @cached_property
+    def _plain(self) -> PlainSplit:
+        images = np.broadcast_to(read_idx(self.files[0])[..., None], (*self.shape, 3))
+        return PlainSplit(images, self.labels, self.files[0].name)
 
 
 def read_idx(file: Path) -> NDArray[np.uint8]:
@@ -37,13 +83,9 @@ def read_idx(file: Path) -> NDArray[np.uint8]:
     Raises:
         StudyError: not such a file, another type than unsigned bytes, fewer or more values than its header says.
     """
-    try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise StudyError(f"'{file}' is no whole gzip file ({error}); fetch it again") from error
-    shape = _shape(content[:4], content)
-    if shape is None:
-        raise StudyError(f"'{file}' does not begin as an idx file of unsigned bytes ({content[:4]!r}); fetch it again")
+    shape = idx_shape(file)
+    with _opened(file) as stream:
+        content = stream.read()
     begin = 4 + 4 * len(shape)
     if len(content) - begin != math.prod(shape):
         raise StudyError(
@@ -53,8 +95,21 @@ def read_idx(file: Path) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, offset=begin).reshape(shape)
 
 
-def _shape(magic: bytes, content: bytes) -> tuple[int, ...] | None:
-    """The axes that a header names, or None where it is no idx header of unsigned bytes."""
-    if len(magic) < 4 or magic[:3] != bytes([0, 0, UINT8]) or len(content) < 4 + 4 * magic[3]:
-        return None
-    return tuple(np.frombuffer(content, ">i4", count=magic[3], offset=4).tolist())
+def idx_shape(file: Path) -> tuple[int, ...]:
+    """The axes that the header names; a plain file's size must fit them."""
+    with _opened(file) as stream:
+        magic = stream.read(4)
+        axes = stream.read(4 * magic[3]) if len(magic) == 4 else b""
+    if len(magic) < 4 or magic[:3] != bytes([0, 0, UINT8]) or len(axes) < 4 * magic[3]:
+        raise StudyError(f"'{file}' does not begin as an idx file of unsigned bytes ({magic!r}); fetch it again")
+    return tuple(np.frombuffer(axes, ">i4").tolist())
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """The file's content, unpacked; damage anywhere in it is one StudyError."""
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            yield stream
+    except (OSError, EOFError, zlib.error) as error:
+        raise StudyError(f"'{file}' cannot be read whole ({error}); fetch it again") from error

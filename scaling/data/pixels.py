@@ -1,0 +1,124 @@
+"""One coded image, or one array, as the square of pixels that models see, and its importance map beside it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from scaling.data.archives import EIGHT_BIT_MODES
+from scaling.data.formats.base import Coded
+from scaling.errors import StudyError
+
+# A JPEG this many times as large as wanted, or more, is decoded at 1/2, 1/4 or 1/8 of its size, so that it stays at
+# least this many times as large: Pillow's documentation calls 3 indistinguishable from resizing the whole.
+REDUCING_GAP = 3
+
+
+class CorruptImage(Exception):
+    """An image that cannot be decoded; says why."""
+
+
+@dataclass(frozen=True)
+class Square:
+    """The shorter side is resized to `side` and the centre of `crop` pixels cut out: torchvision's Resize(side),
+    CenterCrop(crop), antialiased and bilinear. With side=None, an image has to be `crop` pixels square as it is.
+    """
+
+    side: int | None
+    crop: int
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """The size before the crop; the longer side is rounded down, as torchvision does."""
+        if self.side is None:
+            return width, height
+        scale = (width, height) if width <= height else (height, width)
+        longer = int(self.side * scale[1] / scale[0])
+        return (self.side, longer) if width <= height else (longer, self.side)
+
+    def window(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """The crop in a resized image: left, top, right, bottom."""
+        left, top = round((width - self.crop) / 2), round((height - self.crop) / 2)
+        return left, top, left + self.crop, top + self.crop
+
+
+def decode_square(coded: Coded, square: Square, place: str) -> NDArray[np.uint8]:
+    """The image as (crop, crop, 3) uint8.
+
+    Raises:
+        CorruptImage: not an image of 8 bits a channel, or a damaged one.
+        StudyError: an image that is not resized, of another size.
+    """
+    with _opened(coded) as image:
+        if square.side is None and image.size != (square.crop, square.crop):
+            raise StudyError(
+                f"image of {image.size[1]} x {image.size[0]} pixels where {square.crop} x {square.crop} are expected "
+                f"({place}); set dataset.image_size to resize all"
+            )
+        return np.asarray(_square(image, "RGB", square, image.size))
+
+
+def decode_map(
+    coded: Coded, square: Square, image_size: tuple[int, int], place: str, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """The map of an image of `image_size` (width, height), resized and cropped with it: (crop, crop).
+
+    Args:
+        dtype: uint8, or float32 for maps that are arrays of it.
+
+    Raises:
+        CorruptImage: not an image.
+        StudyError: a map of another shape than its image.
+    """
+    with _opened(coded) as found:
+        if abs(found.width * image_size[1] - found.height * image_size[0]) > max(*found.size, *image_size):
+            raise StudyError(
+                f"a map of {found.height} x {found.width} pixels for an image of {image_size[1]} x {image_size[0]} "
+                f"({place}); give both the same shape"
+            )
+        return np.asarray(_square(found, "L" if dtype == np.uint8 else "F", square, image_size))
+
+
+def size_of(coded: Coded) -> tuple[int, int]:
+    """(width, height); only the header is read."""
+    with _opened(coded) as image:
+        return image.size
+
+
+@contextmanager
+def _opened(coded: Coded) -> Iterator[Image.Image]:
+    """Pillow's image; whatever Pillow raises while it is read is a CorruptImage, a file out of reach a StudyError."""
+    try:
+        with _open(coded) as image:
+            yield image
+    except (StudyError, CorruptImage, MemoryError):
+        raise
+    except Exception as error:  # Pillow raises many kinds on damaged files, SyntaxError among them
+        if isinstance(error, OSError) and error.errno is not None:
+            raise StudyError(f"'{coded!s}' cannot be read ({error}); restore it") from error
+        raise CorruptImage(str(error) or type(error).__name__) from error
+
+
+def _open(coded: Coded) -> Image.Image:
+    if isinstance(coded, np.ndarray):
+        return Image.fromarray(np.ascontiguousarray(coded))
+    return Image.open(coded if isinstance(coded, Path) else io.BytesIO(coded or b""))
+
+
+def _square(image: Image.Image, mode: str, square: Square, size: tuple[int, int]) -> Image.Image:
+    """What is left of an image whose original has `size` (a map follows its image)."""
+    if image.mode not in (*EIGHT_BIT_MODES, mode):
+        raise CorruptImage(f"mode {image.mode}, not 8 bits a channel")
+    wanted = square.resized(*size)
+    image.draft(None, (REDUCING_GAP * wanted[0], REDUCING_GAP * wanted[1]))
+    plain = image if image.mode == mode else image.convert(mode)
+    plain = plain if plain.size == wanted else plain.resize(wanted, Image.Resampling.BILINEAR)
+    window = square.window(*wanted)
+    return plain if window == (0, 0, *wanted) else plain.crop(window)
