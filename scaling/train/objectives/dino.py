@@ -7,10 +7,14 @@ import math
 from typing import ClassVar
 
 import torch
+from timm.layers import DropPath
 from torch import nn
 from torch.nn import functional
 
+from scaling.train.gather import all_reduce_sum
+from scaling.train.network import network_features
 from scaling.train.objectives.base import VIEW_STREAM, Batch, Objective, numpy_random
+from scaling.train.objectives.spec import DINOSpec
 from scaling.train.objectives.views import View, make_view
 
 SMALLEST_CROP_PX = 4  # assumption: fewer pixels a side show nothing of an object
@@ -19,8 +23,12 @@ SMALLEST_CROP_PX = 4  # assumption: fewer pixels a side show nothing of an objec
 class DINO(Objective):
     """Caron et al. (2021): 2 global and some local crops; the teacher, an exponential average, is what is kept.
 
+    With several workers the centre is that of all images, and the teachers stay alike.
+
     Deviations: local crops are resized to the images' own size (models of a fixed size then take them, and all count
-    fully in C); temperature and weight decay stay constant; the last layer is trained from the first epoch.
+    fully in C). Constant by default, and there to be set: the teacher's temperature (published: teacher_temperature
+    0.07, temperature_warmup_epochs 30), the last layer's freezing (frozen_epochs 1) and the weight decay (training's
+    weight_decay 0.04, weight_decay_end 0.4).
     """
 
     readout: ClassVar[bool] = True
@@ -30,7 +38,7 @@ class DINO(Objective):
         self.head = ProjectionHead(
             self.n_features(model), self.options.hidden, self.options.bottleneck, self.options.prototypes
         )
-        self.teacher = copy.deepcopy(model).requires_grad_(False)
+        self.teacher = without_drops(copy.deepcopy(model)).requires_grad_(False)
         self.teacher_head = copy.deepcopy(self.head).requires_grad_(False)
         self.register_buffer("centre", torch.zeros(self.options.prototypes))
 
@@ -39,13 +47,15 @@ class DINO(Objective):
             make_view(batch, view, numpy_random(self.setting.seed, VIEW_STREAM, batch.place, index), self.setting)
             for index, view in enumerate(self.views())
         ])  # fmt: skip
-        n = len(batch.images)
-        student = self.head(self.features(network, crops)).unflatten(0, (-1, n))
+        n, (epoch, _) = len(batch.images), batch.place
+        features = network_features(network, self.setting.layer, crops)
+        student = self.head(features, frozen=epoch < self.options.frozen_epochs).unflatten(0, (-1, n))
         with torch.no_grad():
             teacher = self.teacher_head(self.features(self.teacher, crops[: 2 * n])).unflatten(0, (2, n))
-        spec = self.options
-        loss = dino_loss(student, teacher, self.centre, spec.student_temperature, spec.teacher_temperature)
-        self.centre.lerp_(teacher.mean((0, 1)), 1 - spec.centre_momentum)
+        temperature = teacher_temperature(self.options, epoch)
+        loss = dino_loss(student, teacher, self.centre, self.options.student_temperature, temperature)
+        mean = all_reduce_sum(teacher.sum((0, 1))) / (2 * batch.n_global)
+        self.centre.lerp_(mean, 1 - self.options.centre_momentum)
         return loss
 
     def views(self) -> list[View]:
@@ -72,6 +82,24 @@ class DINO(Objective):
         return self.teacher
 
 
+def teacher_temperature(options: DINOSpec, epoch: int) -> float:
+    """The teacher's temperature in an epoch (from 0): linear from warmup_temperature at epoch 0 to teacher_temperature
+    at epoch temperature_warmup_epochs - 1, and that from then on, as in the published code.
+    """
+    first, last, epochs = options.warmup_temperature, options.teacher_temperature, options.temperature_warmup_epochs
+    return last if epoch >= epochs else first + (last - first) * epoch / max(1, epochs - 1)
+
+
+def without_drops(model: nn.Module) -> nn.Module:
+    """The model with its dropout and stochastic depth at rate 0, in place: only the student's are random."""
+    for module in model.modules():
+        if isinstance(module, DropPath):
+            module.drop_prob = 0.0
+        elif isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+    return model
+
+
 class ProjectionHead(nn.Module):
     """d -> hidden -> hidden -> bottleneck (GELU between), on the unit sphere, then cosines with the prototypes."""
 
@@ -85,9 +113,11 @@ class ProjectionHead(nn.Module):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, frozen: bool = False) -> torch.Tensor:
+        """(n, d) -> (n, prototypes); the prototypes get no gradient where they are `frozen`."""
         unit = functional.normalize(self.mlp(features), dim=-1)
-        return functional.linear(unit, functional.normalize(self.prototypes.weight, dim=-1))
+        prototypes = self.prototypes.weight.detach() if frozen else self.prototypes.weight
+        return functional.linear(unit, functional.normalize(prototypes, dim=-1))
 
 
 def dino_loss(

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from scaling.train.gather import gather_rows, share_index
+from scaling.train.network import network_features
 from scaling.train.objectives.base import VIEW_STREAM, Batch, Objective, numpy_random
 from scaling.train.objectives.views import View, make_view
 
@@ -15,8 +17,8 @@ from scaling.train.objectives.views import View, make_view
 class SimCLR(Objective):
     """Chen et al. (2020): both views through model and projection (d -> hidden -> output), then NT-Xent.
 
-    Negatives are all other images of the global batch. One worker holds them all; more would have to gather each
-    other's projections (with gradients), so more than one is refused.
+    Negatives are all other images of the global batch: workers gather each other's projections, with gradients, and
+    each has the loss of its own images.
     """
 
     readout: ClassVar[bool] = True
@@ -36,23 +38,28 @@ class SimCLR(Objective):
             make_view(batch, view, numpy_random(self.setting.seed, VIEW_STREAM, batch.place, index), self.setting)
             for index in range(2)
         ]
-        return nt_xent(self.projection(self.features(network, torch.cat(views))), self.options.temperature)
+        features = network_features(network, self.setting.layer, torch.cat(views))
+        own = share_index(batch)
+        pairs = self.projection(features).unflatten(0, (2, -1)).transpose(0, 1)
+        everyone = gather_rows(pairs, own, batch.n_global).transpose(0, 1).flatten(0, 1)
+        return nt_xent(everyone, self.options.temperature, own)
 
 
-def nt_xent(projections: torch.Tensor, temperature: float) -> torch.Tensor:
+def nt_xent(projections: torch.Tensor, temperature: float, own: torch.Tensor | None = None) -> torch.Tensor:
     """Normalised temperature-scaled cross-entropy, summed over images (the mean of an image's two anchors).
 
     l(i) = -log( exp(s_ij / t) / sum_{k != i} exp(s_ik / t) ), s the cosine, j the other view of i's image.
 
     Args:
         projections: (2 n, d); rows i and i + n are views of one image.
+        own: (m,) the images of 0..n-1 whose losses are summed; by default all.
 
     Source: Chen et al. (2020), eq. 1.
     """
     unit = functional.normalize(projections, dim=1)
     n = len(unit) // 2
-    similarity = (unit @ unit.T / temperature).masked_fill(
-        torch.eye(2 * n, dtype=torch.bool, device=unit.device), float("-inf")
-    )
-    partner = torch.arange(2 * n, device=unit.device).roll(n)
-    return functional.cross_entropy(similarity, partner, reduction="sum") / 2
+    images = torch.arange(n, device=unit.device) if own is None else own
+    anchors, partners = torch.cat([images, images + n]), torch.cat([images + n, images])
+    similarity = unit[anchors] @ unit.T / temperature
+    similarity = similarity.scatter(1, anchors[:, None], float("-inf"))
+    return functional.cross_entropy(similarity, partners, reduction="sum") / 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -37,6 +39,11 @@ def _as_absolute(place: str) -> str:
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
+LABELS = ("mixup", "cutmix", "loss", "label_smoothing")
+AUGMENTATIONS = ("augmentation", "policy", "colour_jitter", "erasing", "repeated_augmentation")
+OWN_VIEWS = dict.fromkeys((*LABELS, *AUGMENTATIONS), "which makes its own views and uses no labels")
+HARD_LABELS = dict.fromkeys(("mixup", "cutmix", "loss"), "whose loss is the cross-entropy of hard labels")
+
 
 class ObjectiveSpec(BaseModel):
     """Base of all objectives' options.
@@ -48,11 +55,19 @@ class ObjectiveSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    distributed: ClassVar[bool] = True  # may more than one worker share a batch?
     own_views: ClassVar[bool] = False  # True: it augments by itself and uses no labels
+    per_image: ClassVar[bool] = True  # False: an image's loss depends on the rest of the batch
+    unused: ClassVar[Mapping[str, str]] = {}  # training's fields that mean nothing to it, and why
+    durations: ClassVar[tuple[str, ...]] = ()  # its options in epochs, of which a run must have more
+    later: ClassVar[frozenset[str]] = frozenset()  # options in a run's id only where they differ from their default
 
     name: str
     start_from: Annotated[str, AfterValidator(_as_absolute)] | None = None
+
+    @property
+    def differentiates_twice(self) -> bool:
+        """Does the loss hold a gradient, so that training needs second derivatives?"""
+        return False
 
     @property
     def views(self) -> int:
@@ -67,6 +82,14 @@ class ObjectiveSpec(BaseModel):
         """
         return FORWARD + BACKWARD
 
+    def identity(self) -> dict[str, Any]:
+        """All options, for a run's id; those that came later only where they differ from what was done before."""
+        fields = type(self).model_fields
+        options = self.model_dump(mode="json")
+        return {
+            name: value for name, value in options.items() if name not in self.later or value != fields[name].default
+        }
+
 
 class SupervisedSpec(ObjectiveSpec):
     """Cross-entropy with `training.label_smoothing`."""
@@ -77,8 +100,9 @@ class SupervisedSpec(ObjectiveSpec):
 class SimCLRSpec(ObjectiveSpec):
     """SimCLR (Chen et al. 2020): temperature, widths of the projection, smallest crop (share of the area), colours."""
 
-    distributed: ClassVar[bool] = False
     own_views: ClassVar[bool] = True
+    per_image: ClassVar[bool] = False
+    unused: ClassVar[Mapping[str, str]] = OWN_VIEWS
 
     name: Literal["simclr"] = "simclr"
     temperature: PositiveFloat = 0.5
@@ -97,10 +121,17 @@ class SimCLRSpec(ObjectiveSpec):
 
 
 class DINOSpec(ObjectiveSpec):
-    """DINO (Caron et al. 2021), its ViT-S defaults but for the widths, which are smaller (65,536 prototypes there)."""
+    """DINO (Caron et al. 2021), its code's defaults but for frozen_epochs (1) and smaller widths (65,536 prototypes).
 
-    distributed: ClassVar[bool] = False
+    warmup_temperature: the teacher's at epoch 0, whence it rises to teacher_temperature over temperature_warmup_epochs
+    (the paper: 0.04 to 0.07 over 30). frozen_epochs: the first, in which the prototypes stay as drawn.
+    """
+
     own_views: ClassVar[bool] = True
+    per_image: ClassVar[bool] = False
+    unused: ClassVar[Mapping[str, str]] = OWN_VIEWS | {"ema": "whose teacher is the average that is kept"}
+    durations: ClassVar[tuple[str, ...]] = ("temperature_warmup_epochs", "frozen_epochs")
+    later: ClassVar[frozenset[str]] = frozenset({"warmup_temperature", "temperature_warmup_epochs", "frozen_epochs"})
 
     name: Literal["dino"] = "dino"
     local_crops: NonNegativeInt = 8
@@ -108,6 +139,9 @@ class DINOSpec(ObjectiveSpec):
     local_area: tuple[Share, Share] = (0.05, 0.4)
     student_temperature: PositiveFloat = 0.1
     teacher_temperature: PositiveFloat = 0.04
+    warmup_temperature: PositiveFloat = 0.04
+    temperature_warmup_epochs: NonNegativeInt = 0
+    frozen_epochs: NonNegativeInt = 0
     teacher_momentum: Annotated[float, Field(ge=0, le=1)] = 0.996
     centre_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     hidden: PositiveInt = 512
@@ -121,6 +155,11 @@ class DINOSpec(ObjectiveSpec):
             low, high = getattr(self, field)
             if low > high:
                 raise ValueError(f"{field}=[{low}, {high}] begins above its end; swap them")
+        first, last = self.warmup_temperature, self.teacher_temperature
+        if self.temperature_warmup_epochs and first > last:
+            raise ValueError(f"warmup_temperature={first:g} exceeds teacher_temperature={last:g}; lower it")
+        if not self.temperature_warmup_epochs and first != type(self).model_fields["warmup_temperature"].default:
+            raise ValueError(f"warmup_temperature={first:g} is for a warm-up; give temperature_warmup_epochs")
         return self
 
     @property
@@ -134,6 +173,8 @@ class DINOSpec(ObjectiveSpec):
 
 class FFGSMSpec(ObjectiveSpec):
     """Fast adversarial training (Wong et al. 2020): epsilon in grey levels of 255, step in epsilons."""
+
+    unused: ClassVar[Mapping[str, str]] = HARD_LABELS
 
     name: Literal["ffgsm"] = "ffgsm"
     epsilon: Annotated[float, Field(gt=0, le=255)] = 4.0
@@ -150,9 +191,15 @@ class HarmonizerSpec(ObjectiveSpec):
     The alignment term is a mean over the whole batch: weight x the share of images with maps is what counts.
     """
 
+    unused: ClassVar[Mapping[str, str]] = HARD_LABELS | dict.fromkeys(("mixup", "cutmix"), "whose maps cannot be mixed")
+
     name: Literal["harmonizer"] = "harmonizer"
     weight: NonNegativeFloat = 1.0
     levels: PositiveInt = 5
+
+    @property
+    def differentiates_twice(self) -> bool:
+        return self.weight > 0
 
     @property
     def passes(self) -> float:
@@ -215,26 +262,41 @@ def from_scratch(value: str | ObjectiveSpec) -> ObjectiveSpec:
 
 
 def canonical_objective(value: str | ObjectiveSpec) -> Any:
-    """What a run's id is made of: every option, defaults too, but 'supervised' alone for the plain objective."""
-    return value if value == "supervised" else objective_spec(value).model_dump(mode="json")
+    """What a run's id is made of: the options, defaults too, but 'supervised' alone for the plain objective."""
+    return value if value == "supervised" else objective_spec(value).identity()
 
 
-def check_objective(value: str | ObjectiveSpec, training: TrainingSpec, workers: int, where: str) -> None:
+def check_objective(
+    value: str | ObjectiveSpec, training: TrainingSpec, workers: int, where: str, micro_batch: int | None = None
+) -> None:
     """Refuse an objective that the training or the resources contradict.
 
+    Args:
+        micro_batch: the most images that a worker holds at once; None: its whole share of a batch.
+
     Raises:
-        StudyError: more workers than it can share a batch among; augmentation or label smoothing that it does not use.
+        StudyError: a field of `training` that it does not use is set; it trains no longer than one of its own
+            durations; its loss compares the images of a batch, and micro-batches would keep them apart.
     """
     spec = objective_spec(value)
-    if workers > 1 and not spec.distributed:
+    share = math.ceil(training.batch_size / workers)
+    if not spec.per_image and micro_batch is not None and micro_batch < share:
         raise StudyError(
-            f"workers={workers} exceeds the 1 that objective '{spec.name}' trains with: its loss compares all images "
-            f"of the batch ({where}, resources.workers); lower it"
+            f"micro_batch={micro_batch} is less than the {share} images that each of {workers} workers has of "
+            f"batch_size={training.batch_size}, and objective '{spec.name}' needs a batch whole: its loss compares the "
+            f"images ({where}, resources.micro_batch); raise it to {share}, add workers, or lower batch_size"
         )
-    unused = {"augmentation": "none", "label_smoothing": 0.0} if spec.own_views else {}
-    for field, neutral in unused.items():
-        if getattr(training, field) != neutral:
+    for field, reason in spec.unused.items():
+        given, neutral = getattr(training, field), type(training).model_fields[field].default
+        if given != neutral:
             raise StudyError(
-                f"{field}={getattr(training, field)!r} has no meaning for objective '{spec.name}', which makes its own "
-                f"views and uses no labels ({where}, training.{field}); set it to {neutral!r}"
+                f"{field}={given!r} has no meaning for objective '{spec.name}', {reason} ({where}, training.{field}); "
+                f"set it to {neutral!r}"
+            )
+    for field in spec.durations:
+        epochs = getattr(spec, field)
+        if epochs and epochs >= training.epochs:
+            raise StudyError(
+                f"{field}={epochs} of objective '{spec.name}' leaves none of epochs={training.epochs} ({where}, "
+                f"objective.{field}); lower it or train longer"
             )
