@@ -68,5 +68,5 @@ def training_memory(spec: ModelSpec, image_size: int, n_classes: int, batch: int
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         model(images).sum()
     activations = sum(size for storage, size in sizes.items() if storage not in weights)
-    copies = {"sgd": 3, "adamw": 4}[optimizer]  # weights, gradients, and one momentum or two moments
+    copies = {"sgd": 3, "lars": 3, "adamw": 4}[optimizer]  # weights, gradients, and one momentum or two moments
     return copies * 4 * sum(p.numel() for p in model.parameters()) + activations

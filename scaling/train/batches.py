@@ -57,12 +57,12 @@ def steps_per_epoch(n_samples: int, batch_size: int) -> int:
 
 
 def to_input(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> torch.Tensor:
-    """(n, h, w, 3) uint8 -> normalised float32 (n, 3, h, w) on the device.
+    """(n, h, w, 3) uint8 -> normalised float32 (n, 3, h, w) on the device, channel after channel in memory.
 
     `images` must be a copy (fancy indexing makes one): a tensor would otherwise share, and could overwrite, the
     memory of the object store.
     """
-    pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)
+    pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous().float().div_(255)
     offset = torch.tensor(mean, device=device).view(1, 3, 1, 1)
     return pixels.sub_(offset).div_(torch.tensor(std, device=device).view(1, 3, 1, 1))
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from scaling.data.images import ImageData, ImageSet
-from scaling.train.batches import to_input
+from scaling.train.augment import Look, to_eval_input
 from scaling.train.objectives.base import penultimate
 from scaling.train.objectives.readout import fit_readout
 
@@ -30,13 +30,14 @@ def count_correct(
     By the model's highest logit, or by `classify`, which maps pixels (n, 3, h, w) to classes (n,).
     """
     model.eval()
+    look = Look(data.mean, data.std, torch.device(worker.device), data.image_size)
     correct = torch.zeros((), dtype=torch.float64, device=worker.device)
     for start in range(0, len(images), EVALUATION_BATCH):
         share = range(start, min(start + EVALUATION_BATCH, len(images)))[worker.rank :: worker.world]
         index = list(share)
         if not index:
             continue
-        pixels = to_input(images.images[index], data.mean, data.std, torch.device(worker.device))
+        pixels = to_eval_input(images.images[index], look)
         labels = torch.from_numpy(images.labels[index]).to(worker.device)
         classes = model(pixels).argmax(1) if classify is None else classify(pixels)
         correct += (classes == labels).sum()
@@ -47,11 +48,12 @@ def count_correct(
 def subset_readout(model: nn.Module, layer: str, data: ImageData, subset: np.ndarray, device: torch.device) -> Classify:
     """A classifier of pixels: a readout fitted to the named layer's features of the subset, without augmentation."""
     model.eval()
+    look = Look(data.mean, data.std, device, data.image_size)
 
     def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for start in range(0, len(subset), EVALUATION_BATCH):
             chosen = subset[start : start + EVALUATION_BATCH]
-            pixels = to_input(data.train.images[chosen], data.mean, data.std, device)
+            pixels = to_eval_input(data.train.images[chosen], look)
             yield penultimate(model, layer, pixels), torch.from_numpy(data.train.labels[chosen]).to(device)
 
     readout = fit_readout(batches(), data.n_classes)

@@ -1,12 +1,13 @@
-"""One run's training: a plain PyTorch loop, epoch by epoch, that resumes exactly. It knows nothing of Ray."""
+"""One run's training: a plain PyTorch loop that resumes exactly, between any two steps. It knows nothing of Ray."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,19 +18,27 @@ from scaling.compute import ModelCost, model_cost, training_flops
 from scaling.data.images import ImageData
 from scaling.data.subsets import nested_subset
 from scaling.models import build_model
+from scaling.models.drop_path import set_drop_path
 from scaling.records import EpochRecord, ResultsStore, RunStatus, run_record
 from scaling.storage import Storage
 from scaling.study import RunSpec, check_batches
 from scaling.train import checkpoint
-from scaling.train.batches import augment, epoch_batches, steps_per_epoch, to_input
+from scaling.train.average import build_average
+from scaling.train.batches import steps_per_epoch
+from scaling.train.computing import check_channels_last, check_computing, set_up_torch
 from scaling.train.evaluate import count_correct, subset_readout
-from scaling.train.objectives.base import Batch
+from scaling.train.feed import Feed
+from scaling.train.gather import average_gradients
+from scaling.train.memory import is_out_of_memory, out_of_memory_reason, step_memory
+from scaling.train.network import wrap_network
+from scaling.train.objectives.base import MODEL_STREAM, Batch
 from scaling.train.objectives.registry import build_objective
 from scaling.train.objectives.spec import check_objective, objective_spec
 from scaling.train.objectives.start import load_start
-from scaling.train.optim import build_optimizer, learning_rate
+from scaling.train.optim import build_optimizer, learning_rate, set_rates, weight_decay
+from scaling.train.resume import EPOCH_INTERVAL_S, STEP_INTERVAL_S, Progress, SaveClock, load_resume, save_resume
 
-RESUME_INTERVAL_S = 2.0  # epochs shorter than this share a resume file; a longer epoch always writes one
+STEPS_A_VOTE = 16  # several workers agree on a save that often: an exchange a step would slow them
 
 
 @dataclass(frozen=True)
@@ -42,20 +51,30 @@ class Worker:
     threads: int = 1
 
 
-@dataclass
-class TrainState:
-    """What a resume must bring back, beside weights, optimizer and random state."""
+def train_run(run: RunSpec, data: ImageData, storage: Storage, worker: Worker | None = None) -> Iterator[EpochRecord]:
+    """Train a run to its end, yielding each epoch's record; a run that is done already yields nothing.
 
-    epoch: int = 0
-    train_s: float = 0.0
-    history: list[EpochRecord] = field(default_factory=list)
+    Memory that runs out ends the run with status 'out_of_memory' and the reason in its record.
+    """
+    try:
+        yield from Training(run, data, storage, worker).epochs()
+    except Exception as error:  # out of memory comes as RuntimeError on CPUs; everything else goes on its way
+        if not is_out_of_memory(error):
+            raise
+        n_samples = len(nested_subset(data.train.labels, run.images_per_class, run.seed))
+        estimate = step_memory(run, data.image_size, data.n_classes, n_samples)
+        reason = out_of_memory_reason(run, n_samples, estimate, error)
+        ResultsStore(storage).write_run(run_record(run, "out_of_memory", reason, n_samples=n_samples))
+        if worker is not None and worker.world > 1:
+            raise  # the other workers wait for this one: Ray Train ends them all
 
 
 class Training:
     """One run on one worker; iterate `epochs()` to advance it.
 
     After the last epoch, the RunRecord and the epochs' records are in the store and the resume file is gone.
-    Killed at any moment and started again, the run ends with the same weights and records.
+    Killed at any moment and started again, on as many workers or others, the run ends with the same weights and
+    records: bit for bit on one CPU worker.
     """
 
     def __init__(self, run: RunSpec, data: ImageData, storage: Storage, worker: Worker | None = None) -> None:
@@ -63,33 +82,57 @@ class Training:
         self.worker = worker or Worker()
         self.store = ResultsStore(storage)
         self.device = torch.device(self.worker.device)
-        torch.set_num_threads(self.worker.threads)
-        torch.manual_seed(run.seed)
         self.subset = nested_subset(data.train.labels, run.images_per_class, run.seed)
         check_batches(run, len(self.subset), f"dataset '{data.name}'")
-        check_objective(run.objective, run.training, self.worker.world, f"study '{run.study}'")
+        where = f"study '{run.study}'"
+        check_objective(run.objective, run.training, self.worker.world, where, run.resources.micro_batch)
+        check_computing(run, where)
+        set_up_torch(run, self.worker.threads)
+        self.spec = run.training.for_samples(len(self.subset))
+        self.options = objective_spec(run.objective)
+        self.steps = steps_per_epoch(len(self.subset), self.spec.batch_size)
         self.cost: ModelCost = model_cost(run.model, data.image_size, data.n_classes)
-        self.model = build_model(run.model, data.image_size, data.n_classes).to(self.device)
-        self.steps = steps_per_epoch(len(self.subset), run.training.batch_size)
-        options = objective_spec(run.objective)
-        self.passes = options.passes
-        if options.start_from is not None:
-            load_start(self.model, run, options.start_from)
-        self.objective = build_objective(run, data, self.subset, self.model)
-        self.optimizer = build_optimizer(self.model, run.training, self.objective)
-        self.trained = [p for module in (self.model, self.objective) for p in module.parameters() if p.requires_grad]
-        self.network: nn.Module = DistributedDataParallel(self.model) if self.worker.world > 1 else self.model
-        self.state = TrainState()
-        self._last_save_s = time.monotonic()
+        self._build(run.model_copy(update={"training": self.spec}))
+        self.progress = Progress()
+        self._clock = SaveClock()
         self._started_at = time.time()
+
+    def _build(self, run: RunSpec) -> None:
+        """Model, objective, optimizer, average and feed; `run` has the training of its own data size."""
+        data, resources = self.data, run.resources
+        self.model = build_model(run.model, data.image_size, data.n_classes).to(self.device)
+        if resources.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)
+            check_channels_last(self.model, self.device, run.label())
+        if self.options.start_from is not None:
+            load_start(self.model, run, self.options.start_from)
+        self.objective = build_objective(run, data, self.subset, self.model)
+        set_drop_path(self.model, self.spec.drop_path)
+        self.network = wrap_network(self.model, self.objective, self.worker.world)
+        if resources.compile:
+            self.model.compile()
+        self.optimizer = build_optimizer(self.model, self.spec, self.objective)
+        self.trained = [p for module in (self.model, self.objective) for p in module.parameters() if p.requires_grad]
+        self.average = build_average(self.model, self.spec.ema) if self.spec.ema else None
+        self.feed = Feed(run, data, self.subset, self.worker, self.objective.needs_maps)
+        self.draws = any(getattr(m, "p", 0) or getattr(m, "drop_prob", 0) for m in self.model.modules())
+
+    @cached_property
+    def _kept_modules(self) -> dict[str, nn.Module]:
+        """Whose state a resume needs, by its prefix in the file."""
+        modules: dict[str, nn.Module] = {"model": self.model, "objective": self.objective}
+        return modules if self.average is None else modules | {"average": self.average}
 
     def epochs(self) -> Iterator[EpochRecord]:
         """Train to the end, yielding each epoch's record; a finished or diverged run yields nothing."""
         if self._is_done():
             return
-        if not self._resume() and 0 in self.run.keep_epochs:
+        resumed = load_resume(self.storage, self.run.run_id, self._kept_modules, self.optimizer)
+        if resumed is not None:
+            self.progress = resumed
+        elif 0 in self.run.keep_epochs:
             yield self._start()
-        while self.state.epoch < self.run.training.epochs:
+        while self.progress.epoch < self.spec.epochs:
             record = self._advance()
             yield record
             if record.loss is None:
@@ -98,83 +141,97 @@ class Training:
 
     def _is_done(self) -> bool:
         record = self.store.read_run(self.run.run_id)
-        return record is not None and record.status != "failed"
+        return record is not None and record.status in ("finished", "diverged")
 
     def _start(self) -> EpochRecord:
         began = time.monotonic()
         accuracy = self._keep(0)
-        record = self._epoch_record(0, None, None, accuracy, time.monotonic() - began)
-        self.state.history.append(record)
-        self.state.train_s += record.epoch_s
-        return record
+        return self._note(0, None, None, accuracy, time.monotonic() - began, 0.0)
 
     def _advance(self) -> EpochRecord:
-        began = time.monotonic()
-        epoch = self.state.epoch
-        loss, lr = self._train_epoch(epoch)
+        """Train to the end of the current epoch, measure and keep its weights if they are to be, and note it all."""
+        began, epoch = time.monotonic(), self.progress.epoch
+        loss = self._train_epoch(epoch)
+        lr = learning_rate(self.spec, (epoch + 1) * self.steps - 1, self.steps)
         broken = self._broken(loss)
+        accuracy = None
+        if broken is None and epoch + 1 in self.run.keep_epochs:
+            accuracy = self._keep(epoch + 1)
+        seconds, busy = self.progress.seconds + time.monotonic() - began, self.progress.busy_s
+        record = self._note(epoch + 1, None if broken else loss, lr, accuracy, seconds, busy)
         if broken is not None:
-            return self._diverge(epoch + 1, broken, lr, time.monotonic() - began)
-        self.state.epoch = epoch + 1
-        accuracy = self._keep(epoch + 1) if epoch + 1 in self.run.keep_epochs else None
-        record = self._epoch_record(epoch + 1, loss, lr, accuracy, time.monotonic() - began)
-        self.state.history.append(record)
-        self.state.train_s += record.epoch_s
-        self._save_resume()
+            self._finish("diverged", f"{broken} in epoch {epoch + 1} at lr={lr:.3g}; lower training.lr or clip_norm")
+            return record
+        self.progress.epoch, self.progress.step = epoch + 1, 0
+        self.progress.loss_sum = self.progress.seconds = self.progress.busy_s = 0.0
+        if self._save_is_due(EPOCH_INTERVAL_S) and epoch + 1 < self.spec.epochs:
+            self._save(torch.zeros((), dtype=torch.float64, device=self.device), 0.0)
         return record
 
-    def _train_epoch(self, epoch: int) -> tuple[float, float]:
-        """One pass over the subset; the mean loss over images and the last rate."""
-        spec, worker = self.run.training, self.worker
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
+    def _train_epoch(self, epoch: int) -> float:
+        """The rest of an epoch from `progress.step` on; the mean loss over its images."""
+        began, first = time.monotonic(), self.progress.step
+        mine = self.worker.rank == 0
+        total = torch.tensor(self.progress.loss_sum if mine else 0.0, dtype=torch.float64, device=self.device)
         self.network.train()
         self.objective.train()
-        lr = spec.lr
-        batches = epoch_batches(len(self.subset), spec.batch_size, self.run.seed, epoch)
-        for step, batch in enumerate(batches):
-            lr = learning_rate(spec, epoch * self.steps + step, self.steps)
-            total += self.step(self.load_batch(self.subset[batch], (epoch, step)), lr)
-        if worker.world > 1:
+        for step, batch in enumerate(self.feed.batches(epoch, first), start=first):
+            step_began = time.perf_counter()
+            total += self.step(batch, learning_rate(self.spec, epoch * self.steps + step, self.steps))
+            self.progress.busy_s += time.perf_counter() - step_began
+            self.progress.step = step + 1
+            if self.progress.step < self.steps and self._save_is_due(STEP_INTERVAL_S, step + 1):
+                self._save(total, time.monotonic() - began)
+        return self._over_workers(total) / len(self.subset)
+
+    def _over_workers(self, total: torch.Tensor) -> float:
+        """The sum over workers; `total` stays this worker's own."""
+        if self.worker.world > 1:
+            total = total.clone()
             distributed.all_reduce(total)
-        return float(total) / len(self.subset), lr
+        return float(total)
 
     def load_batch(self, index: np.ndarray, place: tuple[int, int]) -> Batch:
-        """This worker's share of the global batch `index` of training images, on the device, augmented.
-
-        An image's map is cropped and flipped with it, as a fourth channel.
-        """
-        images, data = self.data.train, self.data
-        share = slice(self.worker.rank, None, self.worker.world)
-        chosen = index[share]
-        pixels = to_input(images.images[chosen], data.mean, data.std, self.device)
-        labels = torch.from_numpy(images.labels[chosen]).to(self.device)
-        if images.maps is None:
-            pixels = augment(pixels, self.run.training, self.run.seed, place, share, len(index))
-            return Batch(pixels, labels, place, share, len(index))
-        maps = torch.from_numpy(images.maps[chosen]).to(self.device, torch.float32)
-        has_map = maps.isfinite().all(2).all(1)
-        both = torch.cat([pixels, maps.nan_to_num(0.0)[:, None]], 1)
-        both = augment(both, self.run.training, self.run.seed, place, share, len(index))
-        return Batch(both[:, :3].contiguous(), labels, place, share, len(index), both[:, 3], has_map)
+        """This worker's share of the global batch `index` of training images, on the device, augmented."""
+        return self.feed.load(index, place)
 
     def step(self, batch: Batch, lr: float) -> torch.Tensor:
-        """One optimizer step on this worker's share; the share's summed loss.
+        """One optimizer step on this worker's share, in micro-batches where they are asked for; its summed loss.
 
         Gradients are averaged over workers, so the local sum is scaled by world / n_global: the step then equals
         that of one process with the whole batch, also where the shares differ by an image.
         """
-        spec = self.run.training
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self.objective.loss(self.network, batch)
-        (loss * (self.worker.world / batch.n_global)).backward()
-        if spec.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.trained, spec.clip_norm)
-        self.optimizer.step()
         epoch, step = batch.place
-        self.objective.after_step(self.model, epoch * self.steps + step)
-        return loss.detach()
+        number = epoch * self.steps + step
+        set_rates(self.optimizer, lr, weight_decay(self.spec, number, self.steps))
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.draws:  # dropout and stochastic depth: a function of the place, so that nothing has to be saved
+            torch.manual_seed(_word(self.run.seed, MODEL_STREAM, epoch, step, self.worker.rank))
+        loss = self._backward(batch)
+        average_gradients(self.objective.parameters())
+        if self.spec.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.trained, self.spec.clip_norm)
+        self.optimizer.step()
+        self.objective.after_step(self.model, number)
+        if self.average is not None:
+            self.average.update(self.model)
+        return loss
+
+    def _backward(self, batch: Batch) -> torch.Tensor:
+        """Gradients of the share's loss, exchanged between workers with the last micro-batch; the summed loss."""
+        micro = self.run.resources.micro_batch
+        largest = math.ceil(batch.n_global / self.worker.world)  # alike in all workers, whose shares may differ by one
+        parts = batch.parts(1 if micro is None else math.ceil(largest / micro))
+        scale = self.worker.world / batch.n_global
+        total = torch.zeros((), device=self.device)
+        for number, part in enumerate(parts, start=1):
+            waits = number < len(parts) and isinstance(self.network, DistributedDataParallel)
+            with self.network.no_sync() if waits else nullcontext():  # type: ignore[operator]
+                with torch.autocast(self.device.type, torch.bfloat16, self.spec.precision == "bfloat16"):
+                    loss = self.objective.loss(self.network, part)
+                (loss * scale).backward()
+            total += loss.detach()
+        return total
 
     def _keep(self, epoch: int) -> float:
         """Measure the held-out accuracy and write this epoch's weights."""
@@ -195,14 +252,16 @@ class Training:
                 mean=self.data.mean,
                 std=self.data.std,
             )
-            checkpoint.save_weights(self.storage, self.objective.evaluated(self.model), info)
+            checkpoint.save_weights(self.storage, self._evaluated(), info)
         return accuracy
 
+    def _evaluated(self) -> nn.Module:
+        """The model that is measured and kept: the average's where there is one, else the objective's choice."""
+        return self.objective.evaluated(self.model) if self.average is None else self.average.module
+
     def _accuracy(self) -> float:
-        model = self.objective.evaluated(self.model)
-        classify = None
-        if self.objective.readout:
-            classify = subset_readout(model, self.objective.setting.layer, self.data, self.subset, self.device)
+        model, layer = self._evaluated(), self.objective.setting.layer
+        classify = subset_readout(model, layer, self.data, self.subset, self.device) if self.objective.readout else None
         correct = count_correct(model, self.data.heldout, self.data, self.worker, classify)
         if self.worker.world > 1:
             distributed.all_reduce(correct)
@@ -213,13 +272,14 @@ class Training:
         return epoch * len(self.subset)
 
     def _flops(self, samples_seen: int) -> float:
-        return training_flops(self.cost.flops_per_image, samples_seen, self.passes)
+        return training_flops(self.cost.flops_per_image, samples_seen, self.options.passes)
 
-    def _epoch_record(
-        self, epoch: int, loss: float | None, lr: float | None, accuracy: float | None, seconds: float
+    def _note(
+        self, epoch: int, loss: float | None, lr: float | None, accuracy: float | None, seconds: float, busy_s: float
     ) -> EpochRecord:
+        """An epoch's record, in the history."""
         samples = self.samples_seen(epoch)
-        return EpochRecord(
+        record = EpochRecord(
             run_id=self.run.run_id,
             epoch=epoch,
             samples_seen=samples,
@@ -228,7 +288,12 @@ class Training:
             lr=lr,
             accuracy=accuracy,
             epoch_s=seconds,
+            images_per_s=len(self.subset) / seconds if busy_s else None,
+            compute_share=busy_s / seconds if busy_s else None,
         )
+        self.progress.history.append(record)
+        self.progress.train_s += seconds
+        return record
 
     def _broken(self, loss: float) -> str | None:
         """What is not finite after an epoch; the last step's damage shows only in the weights, alike in all workers."""
@@ -238,18 +303,12 @@ class Training:
             return "a weight became infinite"
         return None
 
-    def _diverge(self, epoch: int, broken: str, lr: float, seconds: float) -> EpochRecord:
-        record = self._epoch_record(epoch, None, lr, None, seconds)
-        self.state.history.append(record)
-        self.state.train_s += seconds
-        self._finish("diverged", f"{broken} in epoch {epoch} at lr={lr:.3g}; lower training.lr or clip_norm")
-        return record
-
     def _finish(self, status: RunStatus, reason: str | None) -> None:
         if self.worker.rank != 0:
             return
-        last = self.state.history[-1]
-        self.store.write_epochs(self.state.history)
+        done, last = self.progress.epoch, self.progress.history[-1]
+        samples = self.samples_seen(done)
+        self.store.write_epochs(self.progress.history)
         self.store.write_run(
             run_record(
                 self.run,
@@ -257,47 +316,54 @@ class Training:
                 reason,
                 image_size=self.data.image_size,
                 n_samples=len(self.subset),
-                epochs_done=self.state.epoch,
-                kept=tuple(epoch for epoch in self.run.keep_epochs if epoch <= self.state.epoch),
+                epochs_done=done,
+                kept=tuple(epoch for epoch in self.run.keep_epochs if epoch <= done),
                 n_params=self.cost.n_params,
                 flops_per_image=self.cost.flops_per_image,
-                samples_seen=self.samples_seen(self.state.epoch),
-                flops=self._flops(self.samples_seen(self.state.epoch)),
+                samples_seen=samples,
+                flops=self._flops(samples),
                 loss=last.loss,
                 accuracy=last.accuracy,
-                train_s=self.state.train_s,
                 started_at=self._started_at,
                 ended_at=time.time(),
+                n_skipped=len(self.data.skipped),
+                **self._throughput(),
             )
         )
         self.storage.delete(checkpoint.resume_name(self.run.run_id))
 
-    def _save_resume(self) -> None:
-        too_soon = time.monotonic() - self._last_save_s < RESUME_INTERVAL_S
-        if too_soon or self.worker.rank != 0 or self.state.epoch == self.run.training.epochs:
-            return
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        tensors |= {f"objective.{name}": tensor for name, tensor in self.objective.state_dict().items()}
-        tensors |= checkpoint.flat_optimizer_state(self.optimizer)
-        tensors |= checkpoint.random_state(self.device)
-        header = {
-            "epoch": str(self.state.epoch),
-            "train_s": repr(self.state.train_s),
-            "history": json.dumps([record.model_dump() for record in self.state.history]),
+    def _throughput(self) -> dict[str, float]:
+        """Images and training FLOP a second of all epochs, and the share of the time that was spent in steps."""
+        trained = [record for record in self.progress.history if record.compute_share is not None]
+        seconds = sum(record.epoch_s for record in trained)
+        images = len(trained) * len(self.subset)
+        busy = sum(record.epoch_s * (record.compute_share or 0.0) for record in trained)
+        return {
+            "train_s": self.progress.train_s,
+            "images_per_s": images / seconds,
+            "flops_per_s": self._flops(images) / seconds,
+            "compute_share": busy / seconds,
         }
-        checkpoint.save_tensors(self.storage, checkpoint.resume_name(self.run.run_id), tensors, header)
-        self._last_save_s = time.monotonic()
 
-    def _resume(self) -> bool:
-        """Continue from the resume file, if there is one."""
-        name = checkpoint.resume_name(self.run.run_id)
-        if not self.storage.exists(name):
+    def _save_is_due(self, interval_s: float, step: int | None = None) -> bool:
+        """Whether to write a resume file now; several workers ask the first one, every few steps of an epoch."""
+        if self.worker.world == 1:
+            return self._clock.due(interval_s)
+        if step is not None and step % STEPS_A_VOTE:
             return False
-        tensors, header = checkpoint.load_tensors(self.storage, name)
-        self.model.load_state_dict(checkpoint.model_tensors(tensors))
-        self.objective.load_state_dict(checkpoint.objective_tensors(tensors))
-        checkpoint.restore_optimizer_state(self.optimizer, tensors)
-        checkpoint.restore_random_state(tensors, self.device)
-        history = [EpochRecord.model_validate(row) for row in json.loads(header["history"])]
-        self.state = TrainState(int(header["epoch"]), float(header["train_s"]), history)
-        return True
+        vote = torch.tensor(self.worker.rank == 0 and self._clock.due(interval_s), device=self.device, dtype=torch.int)
+        distributed.broadcast(vote, 0)
+        return bool(vote)
+
+    def _save(self, total: torch.Tensor, seconds: float) -> None:
+        """Write the resume file; all workers call it together. `seconds` of this epoch since it was begun or resumed."""
+        began = time.monotonic()
+        self.progress.loss_sum = self._over_workers(total)
+        if self.worker.rank == 0:
+            header = Progress(**{**vars(self.progress), "seconds": self.progress.seconds + seconds})
+            save_resume(self.storage, self.run.run_id, self._kept_modules, self.optimizer, header)
+        self._clock.saved(began)
+
+
+def _word(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
+
+from scaling.train.losses import classification_loss
 
 if TYPE_CHECKING:
     from scaling.study import TrainingSpec
 
-VIEW_STREAM, ATTACK_STREAM = 3, 4  # beside `batches`' ORDER_STREAM and AUGMENT_STREAM
+VIEW_STREAM, ATTACK_STREAM, MODEL_STREAM = 3, 4, 5  # beside those of `batches`
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,30 @@ class Batch:
 
     images: (n, 3, h, w) scaled and augmented as `training.augmentation` says. labels: (n,). place: (epoch, step).
     share: which of the n_global images these are. maps: (n, h, w) augmented with their images, 0 where an image has
-    none; has_map: (n,) bool; both None in a data set without maps.
+    none; has_map: (n,) bool; both None in a data set without maps. targets: (n, classes) of mixed images, else None.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     place: tuple[int, int]
-    share: slice
+    share: slice | np.ndarray
     n_global: int
     maps: torch.Tensor | None = None
     has_map: torch.Tensor | None = None
+    targets: torch.Tensor | None = None
+
+    def parts(self, n: int) -> list[Batch]:
+        """The share in n micro-batches, whose sizes differ by at most one image."""
+        if n == 1:
+            return [self]
+        places = np.arange(self.n_global)[self.share]
+        return [self._part(index, places[index]) for index in np.array_split(np.arange(len(places)), n)]
+
+    def _part(self, index: np.ndarray, places: np.ndarray) -> Batch:
+        where = slice(int(index[0]), int(index[-1]) + 1)
+        tensors = {name: getattr(self, name) for name in ("images", "labels", "maps", "has_map", "targets")}
+        cut = {name: None if tensor is None else tensor[where] for name, tensor in tensors.items()}
+        return replace(self, share=places, **cut)
 
 
 class Objective(nn.Module):
@@ -85,11 +100,11 @@ class Objective(nn.Module):
         """The model that is measured and kept."""
         return model
 
-    def cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Summed over images, with the run's label smoothing."""
-        return functional.cross_entropy(
-            logits, labels, reduction="sum", label_smoothing=self.setting.training.label_smoothing
-        )
+    def classification_loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The run's `training.loss`, summed over the share's images, with its label smoothing."""
+        training = self.setting.training
+        target = batch.labels if batch.targets is None else batch.targets
+        return classification_loss(training.loss, logits, target, training.label_smoothing)
 
     def features(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
         return penultimate(model, self.setting.layer, images)

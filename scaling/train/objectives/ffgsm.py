@@ -20,7 +20,7 @@ class FFGSM(Objective):
     """
 
     def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
-        return self.cross_entropy(network(self.attack(plain(network), batch)), batch.labels)
+        return self.classification_loss(network(self.attack(plain(network), batch)), batch)
 
     def attack(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """(n, 3, h, w) adversarial images; the noise does not depend on the number of workers."""
@@ -30,6 +30,6 @@ class FFGSM(Objective):
         random = device_random(self.setting.seed, ATTACK_STREAM, batch.place, images.device)
         noise = torch.rand((batch.n_global, *images.shape[1:]), generator=random, device=images.device)[batch.share]
         start = (images + (2 * noise - 1) * radius).clamp(low, high).requires_grad_(True)
-        (gradient,) = torch.autograd.grad(self.cross_entropy(model(start), batch.labels), start)
+        (gradient,) = torch.autograd.grad(self.classification_loss(model(start), batch), start)
         moved = start.detach() + self.options.step * radius * gradient.sign()
         return moved.clamp(images - radius, images + radius).clamp(low, high)

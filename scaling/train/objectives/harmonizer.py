@@ -35,7 +35,7 @@ class Harmonizer(Objective):
 
     def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
         if self.options.weight == 0:
-            return self.cross_entropy(network(batch.images), batch.labels)
+            return self.classification_loss(network(batch.images), batch)
         assert batch.maps is not None
         assert batch.has_map is not None
         images = batch.images.detach().requires_grad_(True)
@@ -43,7 +43,7 @@ class Harmonizer(Objective):
             logits = network(images)
         saliency = saliency_gradient(logits, batch.labels, images, create_graph=True).mean(1)
         aligned = alignment_loss(saliency, batch.maps, batch.has_map, self.options.levels)
-        return self.cross_entropy(logits, batch.labels) + self.options.weight * aligned
+        return self.classification_loss(logits, batch) + self.options.weight * aligned
 
 
 def saliency_gradient(

@@ -12,4 +12,4 @@ class Supervised(Objective):
     """Cross-entropy with label smoothing: sum over images of -sum_k q_k log softmax(z)_k."""
 
     def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
-        return self.cross_entropy(network(batch.images), batch.labels)
+        return self.classification_loss(network(batch.images), batch)

@@ -5,6 +5,7 @@ Run as a program, this file is one of the two processes: RANK FOLDER.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import subprocess
@@ -24,12 +25,14 @@ from scaling.models import build_model
 from scaling.records import ResultsStore
 from scaling.storage import Storage
 from scaling.study import DatasetSpec, RunSpec
-from scaling.train import checkpoint, loop
+from scaling.train import checkpoint, loop, resume
 from scaling.train.batches import epoch_batches, steps_per_epoch
 from scaling.train.loop import Training, Worker
 
 RESNET = {"family": "resnet", "depth": 10, "sizes": [2]}
 VIT = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12]}
+
+TIMES = {"train_s", "epoch_s", "started_at", "ended_at", "images_per_s", "flops_per_s", "compute_share"}
 
 
 def train(run: RunSpec, data, storage: Storage, stop_after: int | None = None) -> int:
@@ -50,12 +53,12 @@ def facts(storage: Storage, run: RunSpec) -> list[dict[str, object]]:
     """All records of a run but for their times."""
     store = ResultsStore(storage)
     records = [store.read_run(run.run_id), *store.read_epochs(run.run_id)]
-    return [record.model_dump(exclude={"train_s", "epoch_s", "started_at", "ended_at"}) for record in records]
+    return [record.model_dump(exclude=TIMES) for record in records]
 
 
 def normalised(images: np.ndarray, data) -> torch.Tensor:
     values = (images / 255 - np.array(data.mean)) / np.array(data.std)
-    return torch.from_numpy(values).permute(0, 3, 1, 2).float()
+    return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous().float()
 
 
 def train_by_hand(run: RunSpec, data) -> tuple[nn.Module, list[float]]:
@@ -141,7 +144,8 @@ CASES = {
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(
     make_run, digits_data, tmp_path, monkeypatch, case, interval_s
 ):
-    monkeypatch.setattr(loop, "RESUME_INTERVAL_S", interval_s)
+    monkeypatch.setattr(loop, "EPOCH_INTERVAL_S", interval_s)
+    monkeypatch.setattr(resume, "MOST_OF_TIME", math.inf)
     models, changes = CASES[case]
     checkpoints = {"keep": [0, 3], "score": ["last"]}
     run = make_run(models=models, training={"epochs": 6, "batch_size": 7} | changes, checkpoints=checkpoints)
@@ -161,7 +165,8 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bits(
 
 
 def test_a_resumed_run_trains_only_what_is_left(make_run, digits_data, storage, monkeypatch):
-    monkeypatch.setattr(loop, "RESUME_INTERVAL_S", 0.0)
+    monkeypatch.setattr(loop, "EPOCH_INTERVAL_S", 0.0)
+    monkeypatch.setattr(resume, "MOST_OF_TIME", math.inf)
     run = make_run(training={"epochs": 6, "batch_size": 10})
     train(run, digits_data, storage, stop_after=2)  # stopped inside the second epoch's report: it is saved
     assert [record.epoch for record in Training(run, digits_data, storage).epochs()] == [3, 4, 5, 6]

@@ -1,0 +1,157 @@
+"""Runs that are killed between any two steps and started again, alone or on other numbers of workers."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+
+import pytest
+import torch
+
+from scaling.data.images import ImageData
+from scaling.records import ResultsStore
+from scaling.storage import Storage
+from scaling.study import RunSpec
+from scaling.train import checkpoint, loop, resume
+from scaling.train.loop import Training
+from scaling.train.resume import Progress, SaveClock
+
+RESNET = {"family": "resnet", "depth": 10, "sizes": [2]}
+VIT = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12]}
+PLAIN = {"augmentation": "crop_flip", "ema": 0.9, "drop_path": 0.2}
+MIXED = {"augmentation": "resized_crop", "mixup": 0.8, "cutmix": 1.0, "loss": "soft_cross_entropy", "erasing": 0.25}
+CASES = {
+    "supervised": ("supervised", PLAIN),
+    "mixed": ("supervised", MIXED | {"policy": "randaugment", "repeated_augmentation": 2, "precision": "bfloat16"}),
+    "simclr": ({"name": "simclr", "hidden": 16, "output": 8}, {}),
+    "dino": ({"name": "dino", "local_crops": 2, "hidden": 16, "bottleneck": 8, "prototypes": 12}, {}),
+    "ffgsm": ({"name": "ffgsm", "epsilon": 8}, {"augmentation": "flip"}),
+    "harmonizer": ({"name": "harmonizer", "weight": 10}, {"augmentation": "crop_flip"}),
+}
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def save_always(monkeypatch):
+    """A resume file after every step."""
+    for name in ("EPOCH_INTERVAL_S", "STEP_INTERVAL_S"):
+        monkeypatch.setattr(loop, name, 0.0)
+    monkeypatch.setattr(resume, "MOST_OF_TIME", math.inf)
+
+
+def train(run: RunSpec, data: ImageData, storage: Storage, kill_at: int | None = None) -> int:
+    """Train to the end, or die in step `kill_at` of this attempt; the number of steps taken."""
+    training, steps = Training(run, data, storage), 0
+    real_step = training.step
+
+    def step(batch, lr):
+        nonlocal steps
+        if steps == kill_at:
+            raise KilledError
+        steps += 1
+        return real_step(batch, lr)
+
+    training.step = step  # type: ignore[method-assign]
+    try:
+        list(training.epochs())
+    except KilledError:
+        pass
+    return steps
+
+
+def outcome(storage: Storage, run: RunSpec) -> tuple[list[object], dict[str, torch.Tensor]]:
+    """All facts of a run but its times, and the weights of every epoch that it kept."""
+    store = ResultsStore(storage)
+    times = {"train_s", "epoch_s", "started_at", "ended_at", "images_per_s", "flops_per_s", "compute_share"}
+    records = [store.read_run(run.run_id), *store.read_epochs(run.run_id)]
+    tensors = {
+        f"{epoch} {name}": tensor
+        for epoch in run.keep_epochs
+        for name, tensor in checkpoint.load_tensors(storage, checkpoint.weights_name(run.run_id, epoch))[0].items()
+    }
+    return [record.model_dump(exclude=times) for record in records], tensors
+
+
+@pytest.mark.parametrize("family", [RESNET, VIT], ids=["resnet", "vit"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_killed_at_three_random_steps_ends_in_the_same_bits(
+    make_run, mapped_data, tmp_path, save_always, case, family
+):
+    objective, changes = CASES[case]
+    training = {"epochs": 3, "batch_size": 7, "optimizer": "adamw", "lr": 1e-3, "clip_norm": 1.0} | changes
+    run = make_run(
+        models=[family], data_sizes=[3], objective=objective, training=training, checkpoints={"keep": [0, 2]}
+    )
+    whole, broken = Storage(tmp_path / "whole"), Storage(tmp_path / "broken")
+    assert train(run, mapped_data, whole) == 3 * 5
+    moments = random.Random(case).choices(range(1, 5), k=3)
+    done = [train(run, mapped_data, broken, kill_at=moment) for moment in moments]
+    assert done == moments
+    assert train(run, mapped_data, broken) == 3 * 5 - sum(moments), "steps were trained twice"
+    (facts, tensors), (broken_facts, broken_tensors) = outcome(whole, run), outcome(broken, run)
+    assert broken_facts == facts, moments
+    assert broken_tensors.keys() == tensors.keys()
+    assert all(torch.equal(broken_tensors[name], tensor) for name, tensor in tensors.items()), moments
+    assert broken.names(f"checkpoints/{run.run_id}") == whole.names(f"checkpoints/{run.run_id}"), "a resume file is left"
+
+
+def test_nothing_saved_means_the_run_starts_again(make_run, mapped_data, tmp_path):
+    """A fresh clock saves nothing in the first seconds; the bits are the same all the same."""
+    run = make_run(data_sizes=[3], training={"epochs": 2, "batch_size": 10})
+    whole, broken = Storage(tmp_path / "whole"), Storage(tmp_path / "broken")
+    train(run, mapped_data, whole)
+    assert train(run, mapped_data, broken, kill_at=4) == 4
+    assert train(run, mapped_data, broken) == 6
+    tensors = outcome(whole, run)[1]
+    assert all(torch.equal(outcome(broken, run)[1][name], tensor) for name, tensor in tensors.items())
+
+
+def test_the_resume_file_holds_averages_and_heads(make_run, mapped_data, storage, save_always):
+    """Without them the bits above would differ: they are no function of the weights."""
+    run = make_run(objective=CASES["dino"][0], training={"epochs": 2, "batch_size": 10})
+    train(run, mapped_data, storage, kill_at=1)
+    names = set(checkpoint.load_tensors(storage, checkpoint.resume_name(run.run_id))[0])
+    assert {"objective.centre", "objective.teacher.conv1.weight", "objective.head.prototypes.weight"} <= names
+    run = make_run(training={"epochs": 2, "batch_size": 10, "ema": 0.9})
+    train(run, mapped_data, storage, kill_at=1)
+    names = set(checkpoint.load_tensors(storage, checkpoint.resume_name(run.run_id))[0])
+    assert any(name.startswith("average.") and name.endswith("conv1.weight") for name in names)
+
+
+def test_seconds_of_an_interrupted_epoch_add_up(make_run, mapped_data, storage, save_always):
+    run = make_run(data_sizes=[3], training={"epochs": 1, "batch_size": 10})
+    began = time.monotonic()
+    train(run, mapped_data, storage, kill_at=2)
+    train(run, mapped_data, storage)
+    (record,) = ResultsStore(storage).read_epochs(run.run_id)
+    assert 0 < record.compute_share <= 1
+    assert 0 < record.epoch_s < time.monotonic() - began
+    assert record.images_per_s == pytest.approx(30 / record.epoch_s)
+    total = ResultsStore(storage).read_run(run.run_id)
+    assert total.images_per_s == pytest.approx(record.images_per_s)
+    assert total.flops_per_s == pytest.approx(total.flops / record.epoch_s)
+    assert total.compute_share == pytest.approx(record.compute_share)
+
+
+def test_saving_stays_a_small_share_of_the_time(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+    clock = SaveClock()
+    assert not clock.due(2.0)
+    now[0] += 2.0
+    assert clock.due(2.0)
+    now[0] += 1.0
+    clock.saved(began=now[0] - 1.0)  # it took a second: the next is due when that is 2 % of the time
+    now[0] += 49.0
+    assert not clock.due(2.0)
+    now[0] += 1.0
+    assert clock.due(2.0)
+
+
+def test_progress_survives_its_header():
+    progress = Progress(epoch=3, step=2, loss_sum=0.1 + 0.2, seconds=1 / 3, busy_s=0.25, train_s=9.0)
+    assert Progress.from_header(progress.header()) == progress
