@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from jobs.cluster import check_capacity, local_capacity, ray_session, training_capacity, wanted_address
-from scaling.alignment import benchmark_regions, build_benchmarks, check_benchmark_data, check_benchmark_names
+from jobs.work import OpenWork, open_work, prune_scored
+from scaling.alignment import build_benchmarks, check_benchmark_data, check_benchmark_names
+from scaling.alignment.human import select_mapped
 from scaling.alignment.options import read_commitment, scoring_options, scoring_protocol, with_convention
-from scaling.data.images import ImageData, check_dataset, load_images
-from scaling.data.stimuli import Stimuli, select_stimuli
+from scaling.data.image_source import ImageSource, image_source
+from scaling.data.images import ImageData, ImageSet, check_dataset
+from scaling.data.stimuli import MAX_HELDOUT_STIMULI, Stimuli, choose_balanced, select_stimuli
 from scaling.data.subsets import nested_subset
 from scaling.errors import StudyError
 from scaling.models import check_model
-from scaling.records import ResultsStore, RunRecord, kept_epochs
+from scaling.records import ResultsStore
 from scaling.storage import Storage
 from scaling.study import ResourceSpec, RunSpec, StudySpec, check_batches, expand_study
 from scaling.tracking import Tracker, connect, tracking_uri
@@ -38,63 +40,11 @@ def study_storage(study: StudySpec) -> Storage:
     return Storage(study.storage).child(study.name)
 
 
-@dataclass(frozen=True)
-class OpenWork:
-    """What a study still lacks: runs to train, and (run_id, epoch) checkpoints to score once they exist."""
-
-    train: tuple[RunSpec, ...]
-    score: tuple[tuple[str, int], ...]
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.train and not self.score
-
-
-def open_work(study: StudySpec, store: ResultsStore) -> OpenWork:
-    """Compare the grid with the store. Failed runs and failed scores are open again; diverged runs are not.
-
-    Raises:
-        StudyError: a finished run did not keep an epoch that is now to be scored.
-    """
-    runs = expand_study(study)
-    records = store.read_runs(run.run_id for run in runs)
-    protocol = scoring_protocol(study.scoring, study.benchmarks)
-    scored = {
-        (s.run_id, s.epoch, s.benchmark)
-        for s in store.read_scores(records)
-        if s.status == "scored" and s.protocol == protocol
-    }
-    benchmarks = benchmark_regions(study.benchmarks)
-    train = tuple(run for run in runs if run.run_id not in records or records[run.run_id].status == "failed")
-    score: list[tuple[str, int]] = []
-    for run in runs:
-        score += [
-            (run.run_id, epoch)
-            for epoch in _scorable_epochs(run, records.get(run.run_id))
-            if any((run.run_id, epoch, name) not in scored for name in benchmarks)
-        ]
-    return OpenWork(train, tuple(score))
-
-
-def _scorable_epochs(run: RunSpec, record: RunRecord | None) -> tuple[int, ...]:
-    if record is None or record.status == "failed":
-        return run.score_epochs
-    kept = kept_epochs(record)
-    if record.status == "diverged":
-        return tuple(epoch for epoch in run.score_epochs if epoch in kept)
-    lost = [epoch for epoch in run.score_epochs if epoch not in kept]
-    if lost:
-        raise StudyError(
-            f"epoch {lost[0]} of finished run {run.run_id} ({run.label()}) is to be scored but was not kept "
-            f"(kept: {', '.join(map(str, kept))}; checkpoints.score); score kept epochs, or give the study a new name"
-        )
-    return run.score_epochs
-
-
 @dataclass
 class RunOptions:
     """How a study is run, beside the study file.
 
+    cache_dir: where decoded images are kept; None: each node's own, see `default_cache_dir`.
     concurrency: runs at once on a cluster that grows when asked; None takes what fits the cluster as it is.
     """
 
@@ -102,6 +52,7 @@ class RunOptions:
     address: str | None = None
     use_mlflow: bool = True
     concurrency: int | None = None
+    cache_dir: Path | None = None
     console: Console = field(default_factory=Console)
 
 
@@ -138,14 +89,14 @@ def check_same_data(storage: Storage, data: ImageData) -> None:
     Raises:
         StudyError: the decoded data are not those that the study began with.
     """
-    digest = hashlib.sha256(data.train.labels.tobytes() + data.heldout.labels.tobytes())
-    digest.update(repr((data.train.images.shape, data.heldout.images.shape, data.mean, data.std)).encode())
-    mark = {
+    mark: dict[str, Any] = {
         "dataset": data.name,
         "n_train": len(data.train),
         "n_heldout": len(data.heldout),
-        "sha256": digest.hexdigest(),
+        "sha256": data.digest(),
     }
+    if data.skipped:
+        mark["skipped"] = list(data.skipped)
     if not storage.exists(DATASET_FILE):
         storage.write_bytes(DATASET_FILE, json.dumps(mark, indent=2).encode())
     elif (before := json.loads(storage.read_bytes(DATASET_FILE))) != mark:
@@ -180,7 +131,8 @@ def run_study(study: StudySpec, options: RunOptions, train: bool = True) -> Open
         tracker = Tracker(client, study, storage)
         for run in expand_study(study):
             tracker.run_changed(run.run_id)
-        if not work.is_empty:
+        prune_scored(work, storage)
+        if work.train or work.score:
             _do(study, work, storage, tracker, options)
         left = open_work(study, store)
         answered = _answer(study, options)
@@ -212,7 +164,12 @@ def _say_where(study: StudySpec, storage: Storage, left: OpenWork, problem: str 
     say(f"MLflow: {tracking_uri(study, storage)} (open it with `scaling ui`)")
     if problem:
         say(f"{problem}; the next `scaling run` logs what is missing")
-    if not left.is_empty:
+    if left.out_of_memory:
+        say(
+            f"out of memory: {len(left.out_of_memory)} runs, named by `scaling status`; they are trained again with "
+            "other resources (a smaller resources.micro_batch, more workers)"
+        )
+    if left.train or left.score:
         say(f"unfinished: {len(left.train)} runs, {len(left.score)} checkpoints to score; run again to go on")
 
 
@@ -221,27 +178,28 @@ def _do(study: StudySpec, work: OpenWork, storage: Storage, tracker: Tracker, op
     if address is None:
         needs_gpu = any(run.resources.gpus_per_worker for run in work.train) or study.scoring.gpus > 0
         check_capacity(study, work.train, local_capacity(needs_gpu), "this machine")
-    data = load_images(study.dataset, options.data_dir)
+    source = image_source(study.dataset, options.data_dir, options.cache_dir).pinned()
+    data = source.open()
+    if data.skipped:
+        skipped = f"{len(data.skipped):,} images that cannot be decoded are left out (listed in {DATASET_FILE})"
+        options.console.print(f"dataset '{data.name}': {skipped}", highlight=False)
     n_samples = check_runs(work.train, data)
     check_same_data(storage, data)
-    heldout = select_stimuli(data.heldout.images, data.heldout.labels, name=f"{data.name} held-out")
-    benchmarks = with_convention(
-        build_benchmarks(study.benchmarks, heldout, options.data_dir, study.scoring.degrees), study.scoring
+    heldout = heldout_stimuli(data)
+    built = build_benchmarks(
+        study.benchmarks, heldout, options.data_dir, study.scoring.degrees, select_mapped(data.heldout, data.name)
     )
+    benchmarks = with_convention(built, study.scoring)
     scoring = scoring_options(study.scoring, partial(training_stimuli, data))
     dashboard = any(run.resources.workers > 1 for run in work.train)
     with ray_session(address, dashboard) as capacity:
-        import ray
-
         from scaling.train.schedule import concurrency, expected_cost
 
         if options.concurrency is None:
             check_capacity(study, work.train, capacity, "the cluster")
-        images = ray.put(data)
-        del data  # the object store holds it now
         room = training_capacity(study, capacity)
         session = Session(
-            images,
+            source,
             benchmarks,
             scoring,
             cost={run.run_id: expected_cost(run, n_samples[run.run_id]) for run in work.train},
@@ -252,17 +210,29 @@ def _do(study: StudySpec, work: OpenWork, storage: Storage, tracker: Tracker, op
 
 def training_stimuli(data: ImageData, n: int) -> Stimuli:
     """Training images as stimuli, which are not scored: at most n."""
-    return select_stimuli(data.train.images, data.train.labels, n, name=f"{data.name} training")
+    return _stimuli(data.train, n, f"{data.name} training")
+
+
+def heldout_stimuli(data: ImageData) -> Stimuli:
+    """Held-out images as stimuli: a few hundred at most."""
+    return _stimuli(data.heldout, MAX_HELDOUT_STIMULI, f"{data.name} held-out")
+
+
+def _stimuli(images: ImageSet, n: int, name: str) -> Stimuli:
+    """At most n images, balanced; no other is read."""
+    chosen = choose_balanced(images.labels, n)
+    stimuli = select_stimuli(images.images[chosen], images.labels[chosen], len(chosen), name=name)
+    return replace(stimuli, ids=tuple(f"{name}-{index}" for index in chosen))
 
 
 @dataclass(frozen=True)
 class Session:
     """What runs and scores need on the connected cluster.
 
-    images: their reference; cost: expected, by run_id; slots: runs at once of a shape.
+    source: of the images; cost: expected, by run_id; slots: runs at once of a shape.
     """
 
-    images: Any
+    source: ImageSource
     benchmarks: list[Benchmark]
     scoring: ScoringOptions
     cost: dict[str, float]
@@ -283,5 +253,5 @@ def _train_and_score(
     with StudyProgress(console, session.cost, n_done) as progress:
         listener = StudyListener(storage, work, pool, tracker, progress)
         if work.train:
-            train_runs(work.train, session.images, storage, listener, session.slots, session.cost, study.max_failures)
+            train_runs(work.train, session.source, storage, listener, session.slots, session.cost, study.max_failures)
         listener.drain()

@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 REGIONS = ("V1", "V2", "V4", "IT", "behavior")
+SALIENCY = "saliency"  # the region of benchmarks of where a model looks, which is no part of the brain
+INPUT = "input"  # stands for a layer in their scores: gradients are those of the model's input
 
 
 class AlignmentResult(BaseModel):
@@ -74,7 +76,7 @@ class Benchmark:
     """One assembly, its stimuli and its metric; call it with a model's features.
 
     Attributes:
-        name: 'suite.benchmark', e.g. 'kriegeskorte2008.monkey-IT'. region: one of REGIONS. metric: key of METRICS.
+        name: 'suite.benchmark', e.g. 'kriegeskorte2008.monkey-IT'. region: of REGIONS, or SALIENCY. metric: of METRICS.
         stimuli: shared by identity between the benchmarks of a suite.
         assembly: what the metric compares with; arrays have repetitions (or subjects) first.
         ceiling_kind: what the ceiling is taken over; 'none' leaves the score unceiled. ceiled: its convention.
@@ -108,7 +110,8 @@ class Benchmark:
 
         Args:
             features: layer → Representation or (n_stimuli, ...), rows in the order of `stimuli`; where `needs` is
-                'maps', (n_stimuli, height, width, channels). Equal layers: the first one wins.
+                'maps', (n_stimuli, height, width, channels); where it is 'saliency', INPUT → gradients
+                (n_stimuli, channels, height, width). Equal layers: the first one wins.
 
         Raises:
             StudyError: no layers, a layer of other stimuli, features that are not finite; names the layer.
@@ -121,7 +124,12 @@ class Benchmark:
         return self.commit(evaluations, commitment)
 
     def candidates(self, layers: Sequence[str], commitment: Commitment) -> list[str]:
-        """Which of a model's layers may be committed to: the fixed one, the readout layer (the last), or all."""
+        """Which of a model's layers may be committed to: the fixed one, the readout layer (the last), or all.
+
+        Saliency is of no layer: INPUT.
+        """
+        if self.needs == "saliency":
+            return [INPUT]
         if not layers:
             raise StudyError(f"benchmark {self.name}: no features; give at least one layer")
         fixed = commitment.fixed(self)
@@ -217,7 +225,7 @@ class Benchmark:
 
     @property
     def needs(self) -> Needs:
-        """What the metric compares of a layer: its 'representation', or its 'maps'."""
+        """What the metric compares: a layer's 'representation' or 'maps', or the model's 'saliency'."""
         return self._metric.needs
 
     def _needed(self, layer: str, values: Any) -> Any:
@@ -229,7 +237,7 @@ class Benchmark:
                 f"benchmark {self.name}, layer {layer!r}: features of shape {shape} for {len(self.stimuli)} stimuli of "
                 f"{self.stimuli.name!r}; give one row a stimulus"
             )
-        if self.needs == "maps":
+        if self.needs != "representation":
             return values
         try:
             return Representation.of(values)
@@ -237,7 +245,8 @@ class Benchmark:
             raise StudyError(f"benchmark {self.name}, layer {layer!r}: {error}") from error
 
     def _check_words(self) -> None:
-        for what, value, known in (("region", self.region, REGIONS), ("metric", self.metric, tuple(METRICS))):
+        regions = (*REGIONS, SALIENCY)
+        for what, value, known in (("region", self.region, regions), ("metric", self.metric, tuple(METRICS))):
             if value not in known:
                 raise StudyError(
                     f"benchmark {self.name}: {what} {value!r} is unknown; choose one of {', '.join(known)}"
@@ -266,7 +275,7 @@ def evaluate_layer(
     """One layer on benchmarks that share their stimuli; those of one metric and split share what they can.
 
     Args:
-        rep: what the benchmarks need of the layer; maps are (n_stimuli, height, width, channels).
+        rep: what the benchmarks need of the layer; see `Benchmark.needs`.
 
     Raises:
         StudyError: names the benchmarks and the layer.

@@ -22,7 +22,7 @@ from scaling.alignment.errorbars import (
 from scaling.alignment.rsa import RsaKind, rsa
 from scaling.alignment.splits import Split, split_correlations
 
-CeilingKind = Literal["split_half", "brain_score", "subjects", "neuroids", "none"]
+CeilingKind = Literal["split_half", "brain_score", "subjects", "neuroids", "published", "none"]
 Interval = tuple[float, float]
 Index = NDArray[np.intp]
 Strata = NDArray[Any] | None

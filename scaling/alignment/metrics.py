@@ -26,11 +26,12 @@ from scaling.alignment.pls import pls_predictions
 from scaling.alignment.representation import Representation
 from scaling.alignment.ridge import ridge_cv_predictions
 from scaling.alignment.rsa import RsaKind, rdm
+from scaling.alignment.saliency import HUMAN_CEILING, ChannelReduction, human_alignment, reduce_channels
 from scaling.alignment.spatial import MIN_IMAGES, N_COMPONENTS, map_ceiling, spatial_score
 from scaling.alignment.splits import Split, k_folds, shuffle_splits, stratified_shuffle_splits
 from scaling.errors import StudyError
 
-Needs = Literal["representation", "maps"]
+Needs = Literal["representation", "maps", "saliency"]
 MIN_HALF = 20  # stimuli in the smaller half: 5 folds of 4 for ridge, 190 pairs for RSA
 
 
@@ -40,7 +41,8 @@ class Metric(Protocol):
     Attributes:
         needs: what of a layer. A 'representation', and assemblies with repetitions or subjects first: the layer is
             chosen on half of the stimuli. Or 'maps' (n, height, width, channels) of few stimuli, each of which is
-            held out in turn: evaluations are `FoldEvaluation`s, and the layer is chosen stimulus by stimulus.
+            held out in turn: evaluations are `FoldEvaluation`s, and the layer is chosen stimulus by stimulus. Or the
+            model's 'saliency', gradients (n, channels, height, width) at its input, where there is no layer to choose.
         min_stimuli: the fewest that layers can be chosen and scored on.
     """
 
@@ -234,6 +236,40 @@ class SpatialMetric:
         return [FoldEvaluation(spatial_score(rep, maps, n_components).folds) for maps in assemblies]
 
 
+@dataclass(frozen=True)
+class SaliencyMetric:
+    """Assemblies (n_stimuli, height, width) of human importance maps; see `human_alignment`.
+
+    The ceiling is the published one between people, which a map averaged over them cannot give.
+    """
+
+    reduction: ChannelReduction
+    needs: ClassVar[Needs] = "saliency"
+    min_stimuli: ClassVar[int] = 2
+
+    def check(self, assembly: Any, n_stimuli: int) -> str | None:
+        if np.ndim(assembly) != 3 or 0 in assembly.shape or len(assembly) != n_stimuli:
+            return f"of shape {np.shape(assembly)}; give ({n_stimuli} stimuli, height, width)"
+        flat = ~(np.isfinite(assembly).all(axis=(1, 2)) & (np.ptp(assembly, axis=(1, 2)) > 0))
+        return f"with {int(flat.sum()):,} maps that are flat or not finite; drop those stimuli" if flat.any() else None
+
+    def n_repetitions(self, assembly: Any) -> int:
+        return 2  # the people behind the published ceiling
+
+    def n_neuroids(self, assembly: Any) -> int | None:
+        return None
+
+    def take(self, assembly: Any, index: Index) -> Any:
+        return assembly[index]
+
+    def ceiling(self, assembly: Any, kind: CeilingKind) -> float:
+        return HUMAN_CEILING
+
+    def evaluate(self, rep: Any, assemblies: Sequence[Any], strata: Strata) -> list[FoldEvaluation]:
+        saliency = reduce_channels(rep, self.reduction)
+        return [FoldEvaluation(human_alignment(saliency, maps, 1.0).correlations) for maps in assemblies]
+
+
 def mean_response(assembly: Any) -> Array:
     """Mean over the repetitions that there are: (n_stimuli, n_neuroids) float64."""
     if not np.isnan(assembly).any():
@@ -257,4 +293,5 @@ METRICS: dict[str, Metric] = {
     **{f"rsa-{kind}": RDMMetric(kind) for kind in get_args(RsaKind) if kind != "spearman"},
     **{kind: TrialMetric(kind) for kind in get_args(behavior.SignatureKind)},
     "spatial": SpatialMetric(),
+    **{f"saliency-{kind}": SaliencyMetric(kind) for kind in get_args(ChannelReduction)},
 }

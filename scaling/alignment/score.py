@@ -20,6 +20,7 @@ from scaling.alignment.benchmark import (
     group_alike,
 )
 from scaling.alignment.features import FeatureBudget, layer_representations
+from scaling.alignment.gradients import input_gradients
 from scaling.alignment.layer_maps import layer_maps
 from scaling.alignment.preprocessing import Preprocessing
 from scaling.alignment.projection import Reduction
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 class ScoringOptions:
     """How representations are made and layers chosen; see `study.ScoringSpec`.
 
-    Maps of layers are never reduced or cached, but bounded by the budget's memory.
+    Maps of layers are never reduced or cached, but bounded by the budget's memory; so are gradients of the input.
     """
 
     commitment: Commitment = field(default_factory=Commitment)
@@ -173,7 +174,8 @@ class _StimulusScoring:
         for benchmark in self._benchmarks:
             layers = benchmark.candidates(list(self._subject.layers), self._options.commitment)
             try:
-                check_layers(self._subject.model, layers)
+                if benchmark.needs != "saliency":
+                    check_layers(self._subject.model, layers)
             except StudyError as error:
                 self._failed[benchmark.name] = f"benchmark {benchmark.name}: {error}"
                 continue
@@ -181,11 +183,13 @@ class _StimulusScoring:
         return wanted
 
     def _stream(self, layers: Sequence[str]) -> Iterator[tuple[str, Any]]:
-        """What the benchmarks need of each layer, as it is computed."""
+        """What the benchmarks need of each layer, as it is computed; of saliency there is one."""
         first, o = self._benchmarks[0], self._options
         shown = (self._subject.model, layers, first.stimuli, self._subject.preprocessing, o.budget)
         if first.needs == "maps":
             return layer_maps(*shown, progress=o.progress)
+        if first.needs == "saliency":
+            return input_gradients(*shown, progress=o.progress)
         return layer_representations(*shown, reduction=o.reduction, cache=o.cache, progress=o.progress)
 
     def _evaluate(self, layer: str, values: Any, alike: Sequence[Benchmark]) -> None:

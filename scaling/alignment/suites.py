@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scaling.alignment import simulated
+from scaling.alignment import human, simulated
 from scaling.alignment.behavior import Trials
-from scaling.alignment.benchmark import REGIONS, Benchmark
+from scaling.alignment.benchmark import REGIONS, SALIENCY, Benchmark
+from scaling.alignment.human import MappedStimuli
 from scaling.alignment.own import build_recording, read_own_header
 from scaling.data import brainscore, kriegeskorte
 from scaling.data.placement import MODEL_DEGREES
@@ -24,11 +25,15 @@ FILE = "file:"  # before the path of anyone's own recording
 
 
 class Setting(NamedTuple):
-    """What a study shows: its held-out images, its data directory, the visual angle that a model's input spans."""
+    """What a study shows: its held-out images, its data directory, the visual angle that a model's input spans.
+
+    mapped: the held-out images that have importance maps, and the maps; None: no image has one.
+    """
 
     heldout: Stimuli
     data_dir: Path | None
     model_degrees: float = MODEL_DEGREES
+    mapped: MappedStimuli | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,14 @@ def _published(name: str) -> Suite:
     )
 
 
+def _human(name: str) -> Suite:
+    return Suite(
+        regions=dict.fromkeys(human.REDUCTIONS, SALIENCY),
+        build=lambda setting: human.build_human(name, setting.heldout, setting.mapped),
+        check=lambda data_dir: None,
+    )
+
+
 BENCHMARKS: dict[str, Suite] = {
     simulated.SUITE: Suite(
         regions={region: region for region in REGIONS},
@@ -129,6 +142,8 @@ BENCHMARKS: dict[str, Suite] = {
         build=build_rajalingham,
         check=lambda data_dir: brainscore.check_published(brainscore.RAJALINGHAM, data_dir),
     ),
+    human.SUITE: _human(human.SUITE),
+    human.SIMULATED_SUITE: _human(human.SIMULATED_SUITE),
 }
 
 
@@ -166,7 +181,11 @@ def check_benchmark_data(names: Sequence[str], data_dir: Path | None) -> None:
 
 
 def build_benchmarks(
-    names: Sequence[str], heldout: Stimuli, data_dir: Path | None = None, model_degrees: float = MODEL_DEGREES
+    names: Sequence[str],
+    heldout: Stimuli,
+    data_dir: Path | None = None,
+    model_degrees: float = MODEL_DEGREES,
+    mapped: MappedStimuli | None = None,
 ) -> list[Benchmark]:
     """The named benchmarks, each once, in the order of their suites.
 
@@ -175,13 +194,14 @@ def build_benchmarks(
     Args:
         names: suites, single benchmarks or files. heldout: the study's held-out images, which the simulated suite
             shows. data_dir: folder that holds the suites' folders; None where no suite needs files. model_degrees:
-            visual angle that a model's input spans, in which stimuli of a known size are placed.
+            visual angle that a model's input spans, in which stimuli of a known size are placed. mapped: held-out
+            images with importance maps, which human alignment compares saliency with.
 
     Raises:
         StudyError: unknown names, missing or damaged files, held-out images that a suite cannot use.
     """
     suites, wanted = _named(names)
-    setting = Setting(heldout, data_dir, model_degrees)
+    setting = Setting(heldout, data_dir, model_degrees, mapped)
     built = [benchmark for suite in suites for benchmark in suite.build(setting)]
     return [benchmark for benchmark in built if benchmark.name in wanted]
 

@@ -151,7 +151,7 @@ def select_stimuli(
             f"stimuli {name!r}: n={n} of {len(images)} images with labels of shape {labels.shape}; "
             "give one label an image and n of at least 1"
         )
-    chosen = np.sort(_deal_by_class(labels, seed)[:n])
+    chosen = choose_balanced(labels, n, seed)
     return Stimuli(
         images=np.ascontiguousarray(images[chosen]),
         ids=tuple(f"{name}-{index}" for index in chosen),
@@ -166,6 +166,11 @@ def _as_rgb(images: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise StudyError(f"stimuli {name!r}: images of shape {images.shape}; give (n, height, width[, 1 or 3])")
     return images if images.shape[-1] == 3 else np.repeat(images, 3, axis=-1)
+
+
+def choose_balanced(labels: NDArray[np.int64], n: int, seed: int = 0) -> NDArray[np.intp]:
+    """Positions of at most `n` labels, the same number of each class (± 1), ascending; see `select_stimuli`."""
+    return np.sort(_deal_by_class(labels, seed)[:n])
 
 
 def _deal_by_class(labels: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
