@@ -40,8 +40,8 @@ def randaugment(
     Magnitudes are normal around randaugment_magnitude with standard deviation 0.5, cut to [0, 10]; what an operation
     of place uncovers gets the data's mean colour (maps: 0).
 
-    Source: Cubuk et al. (2020), as timm's rand-m9-mstd0.5-inc1. Deviations: places are bilinear (bicubic there), and
-    grey levels are rounded only where an operation counts them.
+    Source: Cubuk et al. (2020), as timm's rand-m9-mstd0.5-inc1. Deviations: places are bilinear (bicubic there), grey
+    levels are rounded only where an operation counts them, and Posterize keeps 1 bit at least (0 at magnitude 10).
     """
     random = draw.generator(POLICY_STREAM)
     size = (draw.n_global, N_OPERATIONS)
@@ -192,7 +192,7 @@ OPERATIONS: dict[str, Argument] = {
     "Equalize": _unused,
     "Invert": _unused,
     "Rotate": _signed(MAX_TURN_DEG),
-    "Posterize": lambda level, sign: 4 - np.floor(level * 4),
+    "Posterize": lambda level, sign: np.maximum(1, 4 - np.floor(level * 4)),
     "Solarize": lambda level, sign: 256 - np.floor(level * 256),
     "SolarizeAdd": lambda level, sign: np.floor(level * MAX_SOLARISE_ADD),
     "Color": _enhance,
