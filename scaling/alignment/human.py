@@ -17,7 +17,7 @@ from scaling.data.stimuli import MAX_HELDOUT_STIMULI, Stimuli, choose_balanced, 
 from scaling.errors import StudyError
 
 if TYPE_CHECKING:
-    from scaling.data.images import ImageSet
+    from scaling.data.image_set import ImageSet
 
 SIMULATED = "simulated"  # in the name of every data set whose maps are
 SUITE, SIMULATED_SUITE = "human-alignment", f"{SIMULATED}-human-alignment"
@@ -37,18 +37,20 @@ class MappedStimuli:
 def select_mapped(heldout: ImageSet, dataset: str, n: int = MAX_HELDOUT_STIMULI) -> MappedStimuli | None:
     """At most n of the images that have a map, the same number of each class (± 1); None: no image has one.
 
-    A flat map has nothing to rank, and is none.
+    A flat map has nothing to rank: such images are left out of those chosen.
     """
     if heldout.maps is None:
         return None
-    finite = np.isfinite(heldout.maps).all(axis=(1, 2))
-    usable = np.flatnonzero(finite & (heldout.maps.max(axis=(1, 2)) > heldout.maps.min(axis=(1, 2))))
-    if not usable.size:
+    mapped = np.flatnonzero(np.isfinite(heldout.maps[np.arange(len(heldout)), 0, 0]))
+    chosen = mapped[choose_balanced(heldout.labels[mapped], n)]
+    maps = np.asarray(heldout.maps[chosen])
+    varied = np.array([np.ptp(one) > 0 for one in maps], dtype=bool)
+    chosen, maps = chosen[varied], maps[varied]
+    if not chosen.size:
         return None
-    chosen = usable[choose_balanced(heldout.labels[usable], n)]
     name = f"{dataset} held-out, with maps"
     stimuli = select_stimuli(heldout.images[chosen], heldout.labels[chosen], len(chosen), name=name)
-    return MappedStimuli(stimuli, np.asarray(heldout.maps[chosen]), SIMULATED in dataset)
+    return MappedStimuli(stimuli, maps, SIMULATED in dataset)
 
 
 def build_human(suite: str, heldout: Stimuli, mapped: MappedStimuli | None) -> list[Benchmark]:
@@ -69,8 +71,8 @@ def build_human(suite: str, heldout: Stimuli, mapped: MappedStimuli | None) -> l
     right = SIMULATED_SUITE if mapped.simulated else SUITE
     if suite != right:
         raise StudyError(
-            f"benchmark {suite}: the maps of {mapped.stimuli.name!r} are {'' if mapped.simulated else 'not '}simulated; "
-            f"name {right}"
+            f"benchmark {suite}: the maps of {mapped.stimuli.name!r} are {'' if mapped.simulated else 'not '}"
+            f"simulated; name {right}"
         )
     ceiling = "none" if mapped.simulated else "published"
     return [

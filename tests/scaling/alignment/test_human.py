@@ -17,7 +17,7 @@ from scaling.alignment.human import SIMULATED_SUITE, SUITE, MappedStimuli, build
 from scaling.alignment.preprocessing import Preprocessing
 from scaling.alignment.saliency import HUMAN_CEILING
 from scaling.alignment.score import ScoringOptions, Subject, score_model
-from scaling.data.images import ImageSet
+from scaling.data.image_set import ImageSet, SparseMaps
 from scaling.errors import StudyError
 
 N, SIDE, CLASSES = 40, 8, 4
@@ -118,8 +118,12 @@ def test_images_without_a_map_or_with_a_flat_one_are_left_out():
     np.testing.assert_array_equal(given.stimuli.images, IMAGES[kept])
     np.testing.assert_array_equal(given.stimuli.labels, LABELS[kept])
     np.testing.assert_array_equal(given.maps, MAPS[kept])
-    few = select_mapped(ImageSet(IMAGES.copy(), LABELS.copy(), maps), "clickme", 4)
-    assert sorted(few.stimuli.labels) == [1, 1, 3, 3]
+    sparse = SparseMaps(maps[1::2], np.where(np.arange(N) % 2, np.arange(N) // 2, -1))
+    few = select_mapped(ImageSet(IMAGES.copy(), LABELS.copy(), sparse), "clickme", 6)
+    assert sorted(few.stimuli.labels)[-3:] == [3, 3, 3]
+    np.testing.assert_array_equal(
+        few.maps, [maps[np.all(image == IMAGES, (1, 2, 3))][0] for image in few.stimuli.images]
+    )
 
 
 def test_no_maps_are_none():
