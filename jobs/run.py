@@ -96,7 +96,7 @@ def check_same_data(storage: Storage, data: ImageData) -> None:
         "sha256": data.digest(),
     }
     if data.skipped:
-        mark["skipped"] = list(data.skipped)
+        mark["skipped"] = [place.partition(": ")[0] for place in data.skipped]
     if not storage.exists(DATASET_FILE):
         storage.write_bytes(DATASET_FILE, json.dumps(mark, indent=2).encode())
     elif (before := json.loads(storage.read_bytes(DATASET_FILE))) != mark:

@@ -53,6 +53,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return OneRay(config, log)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of decoded images for all tests and the commands that they start, not the user's."""
+    folder = tmp_path_factory.mktemp("decoded")
+    os.environ["SCALING_CACHE_DIR"] = str(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def make_study() -> Callable[..., StudySpec]:
     """The tiny study with some of its fields replaced."""

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from scaling.data.blocks import Block, block_file, check_blocks, sizes_fit, write_whole
 from scaling.data.coded import CodedFiles, CodedImages, CodedMaps
-from scaling.data.formats.base import Split, check_classes, check_labels
+from scaling.data.formats.base import Split, check_classes
 from scaling.data.image_set import ImageData, ImageSet, SparseMaps, channel_statistics
 from scaling.data.pixels import Square
 from scaling.data.prepare import Job, prepare_split, squares
@@ -151,9 +151,7 @@ def _make(prepared: Prepared, folder: Path, source: dict[str, Any], console: Con
     for stem, split, square in zip(STEMS, prepared.splits, both, strict=True):
         job = Job(split, stem, square, spec, folder, source | {"side": square.side, "crop": square.crop})
         blocks[stem] = prepare_split(job, console)
-    labels = {stem: _mapped(folder, stem, "labels", np.int64, (-1,)) for stem in STEMS}
-    for stem in STEMS:
-        check_labels(labels[stem], f"{spec.name}, {stem}")
+    _check_kept(prepared, folder)
     counts = _mapped(folder, "train", "counts", np.int64, (-1, 3, 256)).sum(0)
     mean, std = channel_statistics(counts)
     manifest = {
@@ -170,6 +168,21 @@ def _make(prepared: Prepared, folder: Path, source: dict[str, Any], console: Con
         (folder / f"{stem}.journal").unlink()
     write_whole(folder / MANIFEST, json.dumps(manifest))
     return manifest
+
+
+def _check_kept(prepared: Prepared, folder: Path) -> None:
+    """Refuse a set of which too much was left out: a class without any image in one split."""
+    kept = [np.unique(_mapped(folder, stem, "labels", np.int64, (-1,))) for stem in STEMS]
+    names = prepared.splits[0].classes
+    for one, other, words in ((0, 1, "training images and no held-out"), (1, 0, "held-out images and no training")):
+        absent = np.setdiff1d(kept[one], kept[other])
+        if absent.size or not kept[one].size:
+            label = absent[0] if absent.size else 0
+            name = names[label] if label < len(names) else label
+            raise StudyError(
+                f"class {name} has {words} image that can be decoded (dataset '{prepared.spec.name}'); restore the "
+                "files"
+            )
 
 
 def _map_dtype(split: Split) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from scaling.data.archives import EIGHT_BIT_MODES
 from scaling.data.formats.base import Coded
@@ -103,7 +103,8 @@ def _opened(coded: Coded) -> Iterator[Image.Image]:
     except Exception as error:  # Pillow raises many kinds on damaged files, SyntaxError among them
         if isinstance(error, OSError) and error.errno is not None:
             raise StudyError(f"'{coded!s}' cannot be read ({error}); restore it") from error
-        raise CorruptImage(str(error) or type(error).__name__) from error
+        unknown = isinstance(error, UnidentifiedImageError)  # its message holds an address in memory
+        raise CorruptImage("no image file" if unknown else str(error) or type(error).__name__) from error
 
 
 def _open(coded: Coded) -> Image.Image:

@@ -120,7 +120,8 @@ def _check_room(job: Job, n_images: int) -> None:
     if need > free:
         raise StudyError(
             f"dataset '{job.spec.name}' needs {need / 1e9:,.1f} GB decoded, and '{job.folder.parent}' has "
-            f"{free / 1e9:,.1f} GB free; give another --cache-dir or SCALING_CACHE_DIR, a smaller stored_size, or decode: each_epoch"
+            f"{free / 1e9:,.1f} GB free; give another --cache-dir or SCALING_CACHE_DIR, a smaller stored_size, or "
+            "decode: each_epoch"
         )
 
 

@@ -24,9 +24,10 @@ def nested_subset(labels: np.ndarray, images_per_class: int | None, seed: int) -
     """
     if images_per_class is None:
         return np.arange(len(labels))
+    by_class = np.argsort(labels, kind="stable")  # one pass, whatever the number of classes
+    classes, counts = np.unique(labels, return_counts=True)
     chosen = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+    for label, members in zip(classes, np.split(by_class, np.cumsum(counts)[:-1]), strict=True):
         if images_per_class > len(members):
             raise StudyError(
                 f"images a class={images_per_class:,} exceeds the {len(members):,} training images of class {label} "

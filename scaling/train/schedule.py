@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from scaling.data.image_source import ImageSource
 from scaling.records import EpochRecord
 from scaling.storage import Storage
 from scaling.study import ResourceSpec, RunSpec
@@ -38,7 +39,7 @@ class Listener(Protocol):
 
 def train_runs(
     runs: Sequence[RunSpec],
-    data_ref: Any,
+    source: ImageSource,
     storage: Storage,
     listener: Listener,
     slots: Callable[[ResourceSpec], int],
@@ -51,7 +52,7 @@ def train_runs(
     equal shapes, and gangs of different sizes never wait for each other's parts.
 
     Args:
-        data_ref: object reference of the ImageData.
+        source: of the images; every process opens it for itself.
         slots: how many runs of a resource shape may go on at once.
         cost: run_id -> expected time, in any unit: the longest run starts first, so that none is left over alone.
         max_failures: how often a run is started again after its process died.
@@ -60,7 +61,7 @@ def train_runs(
     shapes = sorted({run.resources for run in runs}, key=lambda shape: shape.model_dump_json())
     for shape in shapes:
         group = sorted((run for run in runs if run.resources == shape), key=lambda run: cost[run.run_id], reverse=True)
-        _tune(group, shape, data_ref, storage, listener, slots(shape), max_failures)
+        _tune(group, shape, source, storage, listener, slots(shape), max_failures)
     storage.delete_folder(RAY_FOLDER)
 
 
@@ -80,7 +81,7 @@ def concurrency(shape: ResourceSpec, capacity: Mapping[str, float]) -> int:
 def _tune(
     runs: Sequence[RunSpec],
     shape: ResourceSpec,
-    data_ref: Any,
+    source: ImageSource,
     storage: Storage,
     listener: Listener,
     n_slots: int,
@@ -90,7 +91,7 @@ def _tune(
     in_process = shape.workers == 1
     trainable = tune.with_resources(
         tune.with_parameters(
-            RunTrainable if in_process else launch_distributed, data=[data_ref], storage_uri=storage.uri
+            RunTrainable if in_process else launch_distributed, source=source, storage_uri=storage.uri
         ),
         _placement(shape),
     )

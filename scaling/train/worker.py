@@ -11,9 +11,9 @@ import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import ray
 from ray import tune
 
+from scaling.data.image_source import ImageSource
 from scaling.records import EpochRecord, ResultsStore, run_record
 from scaling.storage import Storage
 from scaling.study import RunSpec
@@ -28,12 +28,12 @@ REPORT_INTERVAL_S = 1.0  # short epochs are reported together: the driver's shar
 class RunTrainable(tune.Trainable):
     """Trains one-worker runs one after another in the same process.
 
-    The images come from the node's object store without a copy. Imports stay warm between runs; models, optimizers
+    The images are mapped from the node's disk without a copy. Imports stay warm between runs; models, optimizers
     and random state are made anew for each.
     """
 
-    def setup(self, config: dict[str, Any], data: Any = None, storage_uri: str = "") -> None:
-        (self.data_ref,) = data
+    def setup(self, config: dict[str, Any], source: ImageSource, storage_uri: str) -> None:
+        self.source = source
         self.study_storage = Storage(storage_uri)
         self._begin(config)
 
@@ -64,7 +64,7 @@ class RunTrainable(tune.Trainable):
     def _train(self) -> Iterator[EpochRecord]:
         from scaling.train.loop import Training
 
-        training = Training(self.run_spec, ray.get(self.data_ref), self.study_storage, local_worker(self.run_spec))
+        training = Training(self.run_spec, self.source.open(), self.study_storage, local_worker(self.run_spec))
         yield from training.epochs()
 
 
@@ -82,7 +82,7 @@ def local_worker(run: RunSpec) -> Worker:
     return Worker(device=device, threads=run.resources.cpus_per_worker)
 
 
-def launch_distributed(config: dict[str, Any], data: Any = None, storage_uri: str = "") -> None:
+def launch_distributed(config: dict[str, Any], source: ImageSource, storage_uri: str) -> None:
     """A Tune function that trains one run with DistributedDataParallel on `resources.workers` Ray Train workers.
 
     It waits without holding a CPU, so that any number of launchers cannot starve the workers they wait for.
@@ -95,7 +95,7 @@ def launch_distributed(config: dict[str, Any], data: Any = None, storage_uri: st
     resources = run.resources
     TorchTrainer(
         train_distributed,
-        train_loop_config={"run": config["run"], "data": data, "storage_uri": storage_uri},
+        train_loop_config={"run": config["run"], "source": source, "storage_uri": storage_uri},
         scaling_config=ScalingConfig(
             num_workers=resources.workers,
             use_gpu=resources.gpus_per_worker > 0,
@@ -127,8 +127,7 @@ def train_distributed(config: dict[str, Any]) -> None:
         device=str(get_device()),
         threads=run.resources.cpus_per_worker,
     )
-    (data_ref,) = config["data"]
-    training = Training(run, ray.get(data_ref), Storage(config["storage_uri"]), worker)
+    training = Training(run, config["source"].open(), Storage(config["storage_uri"]), worker)
     for record in training.epochs():
         ray.train.report(report(run, [record]), checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC)
 

@@ -86,19 +86,18 @@ def cost_around(records: list[RunRecord]) -> float:
 def stock(runs: list[RunSpec], folder: Path) -> tuple[float, float]:
     """(wall seconds, training seconds) of a Tune function that launches a one-worker TorchTrainer a trial."""
     from jobs.cluster import ray_session
-    from scaling.data.images import load_images
+    from scaling.data.image_source import image_source
 
     storage = Storage(folder / "stock")
     with ray_session(None, dashboard=True):
-        import ray
         from ray import tune
 
         from scaling.train.schedule import HEAD, LAUNCHER_SHARE
         from scaling.train.worker import launch_distributed
 
-        reference = ray.put(load_images(runs[0].dataset, folder))
+        source = image_source(runs[0].dataset, folder, folder / "cache").pinned()
         began = time.monotonic()
-        function = tune.with_parameters(launch_distributed, data=[reference], storage_uri=storage.uri)
+        function = tune.with_parameters(launch_distributed, source=source, storage_uri=storage.uri)
         tune.Tuner(
             tune.with_resources(function, tune.PlacementGroupFactory([{HEAD: LAUNCHER_SHARE}])),
             param_space={"run": tune.grid_search([run.model_dump(mode="json") for run in runs]), "max_failures": 0},

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from tests_jobs import descendants, results, scaling, wait_for, write_study
 
-from scaling.data.images import ImageData, load_images
+from scaling.data.image_source import ImageSource, image_source
 from scaling.study import DatasetSpec
 
 ROOT = Path(__file__).parents[2]
@@ -82,30 +82,31 @@ def test_images_are_shared_without_a_copy_and_cannot_be_corrupted() -> None:
     with ray_session(None, dashboard=False):
         import ray
 
-        data = load_images(DatasetSpec(name="digits"), ROOT)
+        source = image_source(DatasetSpec(name="digits"), ROOT).pinned()
+        data = source.open()
         expected = data.train.images.sum(dtype=np.int64)
-        reference = ray.put(data)
 
         @ray.remote
-        def vandal(shared: ImageData) -> tuple[int, str]:
+        def vandal(shared: ImageSource) -> tuple[str, str]:
             import torch
 
             from scaling.train.batches import to_input
 
-            to_input(shared.train.images[np.arange(100)], data.mean, data.std, torch.device("cpu")).zero_()
+            mine = shared.open()
+            to_input(mine.train.images[np.arange(100)], mine.mean, mine.std, torch.device("cpu")).zero_()
             try:
-                shared.train.images[:] = 0
+                mine.train.images[:] = 0
             except ValueError as error:
-                return shared.train.images.__array_interface__["data"][0], str(error)
-            return 0, "written"
+                return Path("/proc/self/maps").read_text(), str(error)
+            return "", "written"
 
         @ray.remote
-        def checksum(shared: ImageData) -> int:
-            return int(shared.train.images.sum(dtype=np.int64))
+        def checksum(shared: ImageSource) -> int:
+            return int(shared.open().train.images.sum(dtype=np.int64))
 
-        address, refusal = ray.get(vandal.remote(reference))
-        assert address
+        mapped, refusal = ray.get(vandal.remote(source))
         assert "read-only" in refusal
-        assert ray.get(checksum.remote(reference)) == expected
-        mine = ray.get(reference).train.images
-        assert not mine.flags.owndata, "this process holds a copy"
+        assert ray.get(checksum.remote(source)) == expected
+        file = next(Path(os.environ["SCALING_CACHE_DIR"]).glob("digits-*/train.pixels"))
+        assert str(file) in mapped, "that process holds a copy"
+        assert str(file) in Path("/proc/self/maps").read_text(), "this process holds a copy"

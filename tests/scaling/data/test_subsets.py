@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.data.subsets import nested_subset
@@ -20,6 +20,7 @@ def labels_and_sizes(draw):
     return np.array(labels), *sorted((draw(sizes), draw(sizes)))
 
 
+@settings(deadline=None)
 @given(labels_and_sizes(), st.integers(0, 2**32))
 def test_subsets_nest_and_hold_the_same_number_of_every_class(case, seed):
     labels, small, large = case
@@ -32,6 +33,7 @@ def test_subsets_nest_and_hold_the_same_number_of_every_class(case, seed):
         assert set(counts) == {size}
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 50))
 def test_a_class_keeps_its_images_whatever_the_others_hold(seed, extra):
     """Each class has its own random order, so that data added to one class moves no other's subset."""
@@ -70,3 +72,12 @@ def test_every_image_is_chosen_equally_often():
 def test_more_images_than_a_class_has_are_refused():
     with pytest.raises(StudyError, match=r"images a class=4 exceeds the 3 training images of class 9 .*or write 'all'"):
         nested_subset(np.repeat([2, 9], [8, 3]), 4, seed=0)
+
+
+def test_subsets_are_those_of_the_definition_class_by_class():
+    labels = np.random.default_rng(0).integers(0, 40, 3000)
+    expected = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        expected += members[np.random.default_rng([5, label]).permutation(len(members))[:20]].tolist()
+    assert nested_subset(labels, 20, seed=5).tolist() == sorted(expected)
