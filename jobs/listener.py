@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from scaling.alignment.actors import Checkpoint, Score, ScoringPool
-from scaling.records import EpochRecord, ResultsStore, RunRecord, kept_epochs, run_record
+from scaling.records import EpochRecord, ResultsStore, RunRecord, kept_epochs, needs_training, run_record
 from scaling.storage import Storage
 from scaling.study import RunSpec
 from scaling.tracking import Tracker
+from scaling.train.files import delete_weights, weights_name
 
 if TYPE_CHECKING:
     from jobs.progress import StudyProgress
-    from jobs.run import OpenWork
+    from jobs.work import OpenWork
 
 DRAIN_WAIT_S = 0.25
 
 
 class StudyListener:
-    """Turns what the workers report into scores to compute, records of failures, tracking and progress."""
+    """Turns what the workers report into scores to compute, records of failures, tracking and progress.
+
+    Weights that are kept only until they are scored are deleted then.
+    """
 
     def __init__(
         self, storage: Storage, work: OpenWork, pool: ScoringPool, tracker: Tracker, progress: StudyProgress
     ) -> None:
         self._store = ResultsStore(storage)
         self._pool, self._tracker, self._progress = pool, tracker, progress
+        self._storage = storage
         self._to_score = set(work.score)
+        self._prune = work.prune
+        self._spent: defaultdict[str, set[int]] = defaultdict(set)  # run_id -> epochs whose weights are to be gone
+        for run_id, epoch in work.prune - self._to_score:
+            self._spent[run_id].add(epoch)
         self._submitted: set[tuple[str, int]] = set()
         progress.to_score = len(work.score)
         training = {run.run_id for run in work.train}
@@ -46,14 +56,16 @@ class StudyListener:
     def on_end(self, run: RunSpec, error: str | None) -> None:
         """`error`: why the run's process was given up; a run that raised has its record already."""
         record = self._store.read_run(run.run_id)
-        if error is not None and (record is None or record.status == "failed"):
+        if error is not None and needs_training(run, record):
             record = run_record(run, "failed", error)
             self._store.write_run(record)
         if record is not None and record.status != "finished":
-            self._progress.say(f"{record.status}: {run.label()} ({run.run_id}): {record.reason}")
+            self._progress.say(f"{record.status.replace('_', ' ')}: {run.label()} ({run.run_id}): {record.reason}")
         if record is not None:
             self._submit_kept(record)
-        self._progress.ended(run, failed=record is None or record.status == "failed")
+        # A run that went back to its resume file has written weights again that were deleted
+        delete_weights(self._storage, run.run_id, self._spent[run.run_id])
+        self._progress.ended(run, failed=record is None or record.status in ("failed", "out_of_memory"))
         self._tracker.run_changed(run.run_id)
 
     def on_tick(self) -> None:
@@ -87,4 +99,7 @@ class StudyListener:
         if score.error is not None:
             run_id, epoch = score.checkpoint
             self._progress.say(f"not scored: run {run_id}, epoch {epoch}: {score.error}")
+        elif score.checkpoint in self._prune and all(record.status == "scored" for record in score.records):
+            self._spent[score.checkpoint.run_id].add(score.checkpoint.epoch)
+            self._storage.delete(weights_name(*score.checkpoint))
         self._tracker.run_changed(score.checkpoint.run_id)

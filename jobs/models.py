@@ -45,7 +45,8 @@ def markdown_ladders(rows: Sequence[LadderRow]) -> str:
 
 def table_cells(rows: Sequence[LadderRow]) -> list[tuple[str, ...]]:
     """A row's texts under COLUMNS; a family is named at its first size."""
-    cells, shown = [], set[str]()
+    cells: list[tuple[str, ...]] = []
+    shown: set[str] = set()
     for row in rows:
         counts = (f"{row.n_params_224:,}", f"{row.gflops_224:.3g}", f"{row.n_params_32:,}", f"{row.gflops_32:.3g}")
         cells.append(("" if row.family in shown else row.family, row.size, *counts))

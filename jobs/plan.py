@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.cluster import capacity_problems, local_capacity, ray_session, training_capacity, wanted_address
-from jobs.run import check_runs, check_study, open_work, study_storage
+from jobs.run import check_runs, check_study, study_storage
+from jobs.work import open_work
 from scaling.data.images import ImageData, load_images
 from scaling.data.subsets import nested_subset
 from scaling.records import ResultsStore

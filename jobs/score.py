@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from jobs.run import OpenWork, RunOptions, run_study, training_stimuli
+from jobs.run import RunOptions, run_study, training_stimuli
+from jobs.work import OpenWork
 from scaling.alignment import benchmark_regions, build_benchmarks, check_benchmark_data
 from scaling.alignment.options import scoring_options, with_convention
 from scaling.data.images import load_images

@@ -10,9 +10,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jobs.run import open_work, study_storage
+from jobs.run import study_storage
+from jobs.work import OpenWork, open_work
 from scaling.errors import StudyError
-from scaling.records import ResultsStore
+from scaling.records import ResultsStore, RunRecord
 from scaling.study import StudySpec, expand_study
 from scaling.tracking import tracking_uri
 
@@ -23,12 +24,7 @@ def print_status(study: StudySpec, console: Console) -> None:
     runs = expand_study(study)
     records = store.read_runs(run.run_id for run in runs)
     work = open_work(study, store)
-    unscored = {run_id for run_id, _ in work.score}
-    states = {}
-    for run in runs:
-        record = records.get(run.run_id)
-        state = "open" if record is None else record.status
-        states[run.run_id] = "finished, to be scored" if state == "finished" and run.run_id in unscored else state
+    states = {run.run_id: _state(run.run_id, records.get(run.run_id), work) for run in runs}
     table = Table("run", "what", "state", "reason", box=box.SIMPLE_HEAD)
     for run in runs:
         if states[run.run_id] != "finished":
@@ -39,6 +35,15 @@ def print_status(study: StudySpec, console: Console) -> None:
     counts = {state: list(states.values()).count(state) for state in dict.fromkeys(states.values())}
     summary = ", ".join(f"{count} {state}" for state, count in counts.items())
     console.print(f"{study.name}: {len(runs)} runs: {summary}; {len(work.score)} checkpoints to score", highlight=False)
+
+
+def _state(run_id: str, record: RunRecord | None, work: OpenWork) -> str:
+    if record is None:
+        return "open"
+    if record.status == "out_of_memory":
+        return "out of memory" + ("" if run_id in work.out_of_memory else ", to be trained again")
+    to_be_scored = record.status == "finished" and any(run_id == other for other, _ in work.score)
+    return "finished, to be scored" if to_be_scored else record.status
 
 
 def serve_ui(study: StudySpec, port: int) -> int:

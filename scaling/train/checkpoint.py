@@ -17,6 +17,9 @@ from scaling import __version__
 from scaling.errors import StudyError
 from scaling.models import build_model
 from scaling.study import RunSpec
+from scaling.train.files import resume_name as resume_name
+from scaling.train.files import weights_name as weights_name
+from scaling.train.files import weights_names as weights_names
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,20 +44,6 @@ class CheckpointInfo(BaseModel):
     n_classes: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-
-
-def weights_name(run_id: str, epoch: int) -> str:
-    return f"checkpoints/{run_id}/epoch-{epoch:05d}.safetensors"
-
-
-def weights_names(storage: Storage, run_id: str) -> list[str]:
-    """Names of all weights of a run that are there, by epoch: one listing."""
-    folder = f"checkpoints/{run_id}"
-    return [f"{folder}/{name}" for name in storage.names(folder, ".safetensors") if name.startswith("epoch-")]
-
-
-def resume_name(run_id: str) -> str:
-    return f"checkpoints/{run_id}/resume.safetensors"
 
 
 def save_weights(storage: Storage, model: nn.Module, info: CheckpointInfo) -> None:

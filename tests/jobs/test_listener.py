@@ -1,0 +1,179 @@
+"""The listener on the driver: what is scored, recorded and deleted; training here, scoring in this process, no Ray."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from jobs.listener import StudyListener
+from jobs.progress import StudyProgress
+from jobs.work import open_work, prune_scored
+from scaling.alignment import build_benchmarks
+from scaling.alignment.actors import Checkpoint, Score
+from scaling.alignment.options import scoring_options, scoring_protocol
+from scaling.alignment.score import score_checkpoint
+from scaling.data.stimuli import select_stimuli
+from scaling.records import ResultsStore, run_record
+from scaling.storage import Storage
+from scaling.study import RunSpec, StudySpec, expand_study
+from scaling.tracking import Tracker
+from scaling.train.files import weights_name, weights_names
+from scaling.train.loop import Training
+
+
+class InlinePool:
+    """Scores in this process, at the listener's next look; `broken` checkpoints fail as a dead actor's do."""
+
+    def __init__(self, study: StudySpec, storage: Storage, data, broken: set[Checkpoint] | None = None) -> None:
+        self.storage, self.waiting, self.broken = storage, deque[Checkpoint](), broken or set()
+        heldout = select_stimuli(data.heldout.images, data.heldout.labels, name="held-out")
+        self.benchmarks = build_benchmarks(study.benchmarks, heldout)
+        self.options = scoring_options(study.scoring, lambda n: heldout)
+        self.protocol = scoring_protocol(study.scoring, study.benchmarks)
+        self.submitted: list[int] = []
+
+    @property
+    def n_open(self) -> int:
+        return len(self.waiting)
+
+    def submit(self, checkpoint: Checkpoint) -> None:
+        self.waiting.append(checkpoint)
+        self.submitted.append(checkpoint.epoch)
+
+    def finished(self, timeout_s: float = 0.0) -> Iterator[Score]:
+        while self.waiting:
+            checkpoint = self.waiting.popleft()
+            if checkpoint in self.broken:
+                yield Score(checkpoint, [], "the actor died")
+                continue
+            records = score_checkpoint(self.storage, *checkpoint, self.benchmarks, self.options, self.protocol)
+            yield Score(checkpoint, records, None)
+
+
+@pytest.fixture
+def study(make_study) -> StudySpec:
+    return make_study(
+        checkpoints={"keep": [2], "score": [0, 1, 2, 3, "last"], "prune": "scored"},
+        training={"epochs": 4, "batch_size": 10, "lr": 0.05},
+    )
+
+
+@pytest.fixture
+def session(storage, digits_data):
+    """A listener on a study's open work, its pool, and what it said."""
+
+    def start(study: StudySpec, broken: set[Checkpoint] | None = None) -> tuple[StudyListener, InlinePool, StringIO]:
+        work, said = open_work(study, ResultsStore(storage)), StringIO()
+        prune_scored(work, storage)
+        cost = {run.run_id: 1.0 for run in work.train}
+        progress = StudyProgress(Console(file=said, width=300), cost, 0)
+        pool = InlinePool(study, storage, digits_data, broken)
+        return StudyListener(storage, work, pool, Tracker(None, study, storage), progress), pool, said
+
+    return start
+
+
+def there(storage: Storage, run: RunSpec) -> list[int]:
+    return [epoch for epoch in range(9) if weights_name(run.run_id, epoch) in weights_names(storage, run.run_id)]
+
+
+def train(run: RunSpec, data, storage: Storage, listener: StudyListener) -> None:
+    listener.on_start(run)
+    for record in Training(run, data, storage).epochs():
+        listener.on_epochs(run, [record])
+        listener.on_tick()
+    listener.on_end(run, None)
+    listener.drain()
+
+
+def test_weights_go_once_they_are_scored(study, session, storage, digits_data):
+    (run,) = expand_study(study)
+    listener, pool, _ = session(study)
+    seen = []
+    listener.on_start(run)
+    for record in Training(run, digits_data, storage).epochs():
+        listener.on_epochs(run, [record])
+        listener.on_tick()
+        seen.append(there(storage, run))
+    assert seen == [[], [], [2], [2], [2, 4]]
+    listener.on_end(run, None)
+    listener.drain()
+    assert there(storage, run) == [2, 4]
+    assert pool.submitted == [0, 1, 2, 3, 4], "each once"
+    assert [r.epoch for r in ResultsStore(storage).read_scores()] == [0, 1, 2, 3, 4]
+    assert open_work(study, ResultsStore(storage)).is_empty
+
+
+def test_what_could_not_be_scored_stays_and_goes_later(study, session, storage, digits_data):
+    (run,) = expand_study(study)
+    listener, _, said = session(study, {Checkpoint(run.run_id, 1)})
+    train(run, digits_data, storage, listener)
+    assert there(storage, run) == [1, 2, 4]
+    assert f"not scored: run {run.run_id}, epoch 1: the actor died" in said.getvalue()
+    assert open_work(study, ResultsStore(storage)).score == ((run.run_id, 1),)
+    listener, pool, _ = session(study)  # the next `scaling run`
+    listener.drain()
+    assert pool.submitted == [1]
+    assert there(storage, run) == [2, 4]
+
+
+def test_weights_that_a_resumed_run_writes_again_go_again(study, session, storage, digits_data):
+    """A driver killed after epochs 0 and 1 were scored and deleted; the run starts over, as without a resume file."""
+    (run,) = expand_study(study)
+    listener, pool, _ = session(study)
+    epochs = Training(run, digits_data, storage).epochs()
+    for record in (next(epochs), next(epochs)):
+        listener.on_epochs(run, [record])
+        listener.on_tick()
+    assert (pool.submitted, there(storage, run)) == ([0, 1], [])
+    for name in storage.names(f"checkpoints/{run.run_id}"):
+        storage.delete(f"checkpoints/{run.run_id}/{name}")
+    listener, pool, _ = session(study)
+    train(run, digits_data, storage, listener)
+    assert pool.submitted == [2, 3, 4]
+    assert there(storage, run) == [2, 4]
+
+
+def test_a_checkpoint_with_a_failed_benchmark_stays(study, session, storage, digits_data, monkeypatch):
+    (run,) = expand_study(study)
+    listener, pool, said = session(study)
+    listener.on_start(run)
+    for record in Training(run, digits_data, storage).epochs():
+        listener.on_epochs(run, [record])
+    record = score_checkpoint(storage, run.run_id, 0, pool.benchmarks, pool.options, pool.protocol)[0]
+    failed = record.model_copy(update={"status": "failed", "score": None, "reason": "no images"})
+    pool.waiting.clear()
+    monkeypatch.setattr(pool, "finished", lambda *_: [Score(Checkpoint(run.run_id, 0), [record, failed], None)])
+    listener.on_tick()
+    assert there(storage, run) == [0, 1, 2, 3, 4]
+    assert f"not scored: {failed.benchmark}, run {run.run_id}: no images" in said.getvalue()
+
+
+def test_a_process_given_up_is_recorded_as_failed(study, session, storage):
+    (run,) = expand_study(study)
+    listener, _, said = session(study)
+    listener.on_end(run, "the worker died")
+    record = ResultsStore(storage).read_run(run.run_id)
+    assert (record.status, record.reason) == ("failed", "the worker died")
+    assert f"failed: {run.label()} ({run.run_id}): the worker died" in said.getvalue()
+
+
+@pytest.mark.parametrize("resources", [{}, {"micro_batch": 5}])
+def test_out_of_memory_is_said_and_not_overwritten_unless_it_was_an_earlier_try(
+    session, make_study, storage, resources
+):
+    before, study = make_study(), make_study(resources=resources)
+    (run,) = expand_study(study)
+    listener, _, said = session(study)
+    (tried,) = expand_study(before)
+    ResultsStore(storage).write_run(run_record(tried, "out_of_memory", "needs 9 GiB of 8"))
+    listener.on_end(run, "the worker died")
+    record = ResultsStore(storage).read_run(run.run_id)
+    expected = ("failed", "the worker died") if resources else ("out_of_memory", "needs 9 GiB of 8")
+    assert (record.status, record.reason) == expected
+    assert f"{expected[0].replace('_', ' ')}: {run.label()}" in said.getvalue()
+    assert ", 1 failed" in listener._progress.line()
