@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 FLUSH_INTERVAL_S = 3.0
 METRICS_A_BATCH = 1000  # MLflow's own limit for log_batch
-PARAMS_A_BATCH = 100
 RUNS_A_PAGE = 1000
 RUN_TAG, KIND_TAG, DONE_TAG = "scaling.run_id", "scaling.kind", "scaling.logged"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's view for training runs
@@ -79,16 +78,20 @@ class StudyLog:
         self.children = {name: child for (kind, name), child in there.items() if kind == "run"}
 
     def log_run(self, record: RunRecord) -> None:
-        """Everything about a finished, diverged or failed run: parameters, metrics by epoch, status."""
+        """Everything about a run that ended: parameters, metrics by epoch, its throughput as `run_…`, status."""
         child, tags = self._child(record)
         if tags.get(DONE_TAG) == record.status:
             return
         self._log_params(child, record)
         self._log_metrics(child, _epoch_metrics(self.store.read_epochs(record.run_id)))
         facts = {"n_params": record.n_params, "n_samples": record.n_samples, "flops": record.flops}
-        self._log_metrics(child, _metrics({**facts, "train_s": record.train_s}, step=record.epochs_done))
+        facts |= {"train_s": record.train_s, "n_skipped": record.n_skipped}
+        facts |= {f"run_{name}": getattr(record, name) for name in ("images_per_s", "flops_per_s", "compute_share")}
+        self._log_metrics(child, _metrics(facts, step=record.epochs_done))
         if record.reason:
-            self.client.set_tag(child, "reason", record.reason[:5000])
+            self._tag(child, tags, "reason", record.reason[:5000])
+        elif tags.pop("reason", None):  # of an earlier try
+            self.client.delete_tag(child, "reason")
         self.client.set_terminated(child, "FINISHED" if record.status == "finished" else "FAILED")
         self._tag(child, tags, DONE_TAG, record.status)
 
@@ -163,24 +166,21 @@ class StudyLog:
         return self.children[record.run_id]
 
     def _log_params(self, child: str, record: RunRecord) -> None:
+        """What is known and not there yet: MLflow refuses to change a parameter, and a retry knows more than a failure.
+
+        The spec of a run that was given up is not logged: the next try may have other resources.
+        """
         from mlflow.entities import Param
 
-        columns = (
-            "family",
-            "size",
-            "depth",
-            "dataset",
-            "image_size",
-            "images_per_class",
-            "seed",
-            "objective",
-            "epochs",
-        )
+        columns = ("family", "size", "depth", "variant", "dataset", "image_size", "seed", "objective", "epochs")
         values = {column: getattr(record, column) for column in columns}
-        values |= {"run_id": record.run_id, "spec": record.spec[:6000]}
-        params = [Param(key, "all" if value is None and key == "images_per_class" else str(value))
-                  for key, value in values.items()]  # fmt: skip
-        self.client.log_batch(child, params=params[:PARAMS_A_BATCH])
+        values |= {"run_id": record.run_id, "images_per_class": record.images_per_class or "all"}
+        if record.status in ("finished", "diverged"):
+            values["spec"] = record.spec[:6000]
+        there = self.client.get_run(child).data.params
+        new = [Param(key, str(value)) for key, value in values.items() if value is not None and key not in there]
+        if new:
+            self.client.log_batch(child, params=new)
 
     def _log_metrics(self, child: str, metrics: list[Any]) -> None:
         for start in range(0, len(metrics), METRICS_A_BATCH):
@@ -270,7 +270,7 @@ def _score_tag(score: AlignmentRecord) -> str:
     return f"{DONE_TAG}.{score.benchmark}.{score.epoch}"
 
 
-def _metrics(values: dict[str, float | int | None], step: int) -> list[Any]:
+def _metrics(values: Mapping[str, float | int | None], step: int) -> list[Any]:
     from mlflow.entities import Metric
 
     now_ms = int(time.time() * 1000)
@@ -288,6 +288,8 @@ def _epoch_metrics(records: Sequence[EpochRecord]) -> list[Any]:
                 "accuracy": record.accuracy,
                 "samples_seen": record.samples_seen,
                 "train_flops": record.flops,
+                "images_per_s": record.images_per_s,
+                "compute_share": record.compute_share,
             },
             record.epoch,
         )

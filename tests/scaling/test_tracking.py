@@ -104,6 +104,45 @@ def test_a_study_is_one_parent_with_a_child_a_run(client, study, storage, record
     assert history(client, finished, "raw.suite.IT") == [(3, 0.125)]
 
 
+def test_throughput_is_logged_by_epoch_and_for_the_run(client, study, storage):
+    (run, _) = expand_study(study)
+    store = ResultsStore(storage)
+    facts = {"images_per_s": 250.0, "flops_per_s": 2e9, "compute_share": 0.97, "n_skipped": 3, "epochs_done": 3}
+    record = run_record(run, "finished", None, **facts).model_copy(update={"variant": "resnet10t"})
+    store.write_run(record)
+    shares = [{"images_per_s": 100.0 * epoch, "compute_share": epoch / 4} for epoch in (1, 2, 3)]
+    epochs = [epoch_record(run.run_id, epoch) for epoch in range(4)]
+    store.write_epochs([epochs[0], *(e.model_copy(update=s) for e, s in zip(epochs[1:], shares, strict=True))])
+    mirror(client, study, storage, [run.run_id])
+    logged_run = logged(client, study)[1][run.run_id]
+    assert history(client, logged_run, "images_per_s") == [(1, 100.0), (2, 200.0), (3, 300.0)]
+    assert history(client, logged_run, "compute_share") == [(1, 0.25), (2, 0.5), (3, 0.75)]
+    of_the_run = {name: history(client, logged_run, name) for name in ("run_images_per_s", "run_flops_per_s")}
+    assert of_the_run == {"run_images_per_s": [(3, 250.0)], "run_flops_per_s": [(3, 2e9)]}
+    assert history(client, logged_run, "run_compute_share") == [(3, 0.97)]
+    assert history(client, logged_run, "n_skipped") == [(3, 3.0)]
+    assert logged_run.data.params["variant"] == "resnet10t"
+
+
+def test_a_run_out_of_memory_is_failed_with_its_reason_and_finished_after_a_retry(client, study, storage, records):
+    run_ids, store = [record.run_id for record in records], ResultsStore(storage)
+    reason = "needs 90 GiB of 80; set resources.micro_batch"
+    store.write_run(records[1].model_copy(update={"status": "out_of_memory", "reason": reason}))
+    mirror(client, study, storage, run_ids)
+    child = logged(client, study)[1][run_ids[1]]
+    tags = child.data.tags
+    assert (child.info.status, tags["reason"], tags["scaling.logged"]) == ("FAILED", reason, "out_of_memory")
+    assert "variant" not in child.data.params
+    spec = json.loads(records[1].spec)
+    spec["resources"]["micro_batch"] = 5
+    done = {"status": "finished", "reason": None, "spec": json.dumps(spec), "image_size": 8}
+    store.write_run(records[1].model_copy(update=done))
+    assert mirror(client, study, storage, run_ids) is None, "MLflow refuses to change a parameter"
+    child = logged(client, study)[1][run_ids[1]]
+    assert (child.info.status, "reason" in child.data.tags) == ("FINISHED", False)
+    assert (child.data.params["image_size"], json.loads(child.data.params["spec"])) == ("8", spec)
+
+
 def everything(client: MlflowClient, study) -> dict[str, object]:
     parent, children = logged(client, study)
     runs = {"study": parent, **children}
