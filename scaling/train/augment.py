@@ -13,13 +13,15 @@ import torch
 from torch.nn import functional
 
 from scaling.train import colour
-from scaling.train.batches import AUGMENT_STREAM, CROP_PADDING, JITTER_STREAM, Draw, to_input
+from scaling.train.batches import AUGMENT_STREAM, JITTER_STREAM, Draw, to_input
 from scaling.train.erasing import erase
 from scaling.train.policies import POLICIES
 from scaling.train.windows import centre_window, draw_windows, resize_on_cpu, resize_on_device
 
 if TYPE_CHECKING:
     from scaling.study import TrainingSpec
+
+CROP_PADDING = 1 / 8  # of the image side, as He et al. 2016 pad CIFAR's 32 pixels by 4
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,11 @@ def prepare(
         pixels, moved = resized_crop(images, maps, spec, look, draw)
     else:
         pixels, moved = shift(images, maps, spec, look, draw)
-    if spec.policy != "none":
-        pixels, moved = POLICIES[spec.policy](look.unscaled(pixels), moved, spec, look.mean, draw)
-        pixels = jitter(pixels, spec.colour_jitter, draw)
-        pixels = look.scaled(pixels)
-    elif spec.colour_jitter > 0:
-        pixels = look.scaled(jitter(look.unscaled(pixels), spec.colour_jitter, draw))
+    if spec.policy != "none" or spec.colour_jitter > 0:
+        pixels = look.unscaled(pixels)
+        if spec.policy != "none":
+            pixels, moved = POLICIES[spec.policy](pixels, moved, spec, look.mean, draw)
+        pixels = look.scaled(jitter(pixels, spec.colour_jitter, draw))
     return erase(pixels, spec.erasing, draw), moved
 
 

@@ -1,21 +1,15 @@
-"""The order of images and their augmentation, as pure functions of (seed, epoch, step): nothing to save or lose."""
+"""The order of images and where random numbers come from: functions of (seed, epoch, step), nothing to save or lose."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn import functional
-
-if TYPE_CHECKING:
-    from scaling.study import TrainingSpec
 
 # Keep the uses of one seed independent; 3 and 4 are the objectives' views and attacks.
 ORDER_STREAM, AUGMENT_STREAM, JITTER_STREAM, POLICY_STREAM, ERASE_STREAM, MIX_STREAM = 1, 2, 11, 12, 13, 14
-CROP_PADDING = 1 / 8  # of the image side, as He et al. 2016 pad CIFAR's 32 pixels by 4
 
 
 @dataclass(frozen=True)
@@ -65,30 +59,3 @@ def to_input(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous().float().div_(255)
     offset = torch.tensor(mean, device=device).view(1, 3, 1, 1)
     return pixels.sub_(offset).div_(torch.tensor(std, device=device).view(1, 3, 1, 1))
-
-
-def augment(
-    images: torch.Tensor, spec: TrainingSpec, seed: int, place: tuple[int, int], share: slice, n_global: int
-) -> torch.Tensor:
-    """Flip, and crop after padding by an eighth, with random numbers drawn for the whole global batch.
-
-    Args:
-        images: (n, 3, h, w), the share of the global batch that this worker holds.
-        place: (epoch, step).
-        share: which of the n_global images these are; the result does not depend on the number of workers.
-    """
-    if spec.augmentation == "none":
-        return images
-    random = np.random.default_rng([seed, AUGMENT_STREAM, *place])
-    flips = torch.from_numpy(random.random(n_global)[share] < 0.5).to(images.device)
-    images = torch.where(flips.view(-1, 1, 1, 1), images.flip(-1), images)
-    if spec.augmentation == "flip":
-        return images
-    side = images.shape[-1]
-    padding = max(1, round(side * CROP_PADDING))
-    offsets = random.integers(0, 2 * padding + 1, size=(n_global, 2))[share]
-    padded = functional.pad(images, [padding] * 4)
-    rows = torch.from_numpy(offsets[:, :1] + np.arange(side)).to(images.device)
-    columns = torch.from_numpy(offsets[:, 1:] + np.arange(side)).to(images.device)
-    index = torch.arange(len(images), device=images.device)
-    return padded[index[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

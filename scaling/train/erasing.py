@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
 from scaling.train.batches import ERASE_STREAM, Draw
+from scaling.train.windows import first_fitting
 
-AREAS, ASPECTS = (0.02, 1 / 3), (0.3, 1 / 0.3)
+AREAS, LOG_ASPECTS = (0.02, 1 / 3), (math.log(0.3), -math.log(0.3))
 ATTEMPTS = 10
 
 
@@ -33,16 +36,16 @@ def erase(pixels: torch.Tensor, probability: float, draw: Draw) -> torch.Tensor:
 
 
 def draw_boxes(draw: Draw, shape: tuple[int, int] | torch.Size, probability: float) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 4) top, left, height, width, all 0 where nothing is erased; (n,) seeds of the noise."""
+    """(n, 4) top, left, height, width, these 0 where nothing is erased; (n,) seeds of the noise."""
     random = draw.generator(ERASE_STREAM)
     n = draw.n_global
     seeds = random.integers(2**63 - 1, size=n)[draw.share]
     erased = random.random(n)[draw.share] < probability
     area = shape[0] * shape[1] * random.uniform(*AREAS, (n, ATTEMPTS))[draw.share]
-    aspect = np.exp(random.uniform(*np.log(ASPECTS), (n, ATTEMPTS))[draw.share])
+    aspect = np.exp(random.uniform(*LOG_ASPECTS, (n, ATTEMPTS))[draw.share])
     place = random.random((n, 2))[draw.share]
     sizes = np.rint(np.sqrt(np.stack([area * aspect, area / aspect], -1))).astype(int)
-    fits = (sizes < np.array(shape)).all(-1) & (sizes > 0).all(-1)
-    chosen = np.take_along_axis(sizes, fits.argmax(1)[:, None, None], 1)[:, 0]
+    fits = (sizes < np.array(shape)).all(-1) & (sizes > 0).all(-1) & erased[:, None]
+    chosen = first_fitting(sizes, fits, 0)
     places = np.floor(place * (np.array(shape) - chosen + 1)).astype(int)
-    return np.where((erased & fits.any(1))[:, None], np.concatenate([places, chosen], 1), 0), seeds
+    return np.concatenate([places, chosen], 1), seeds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from scaling.train.batches import AUGMENT_STREAM, Draw
 
-ASPECTS = (3 / 4, 4 / 3)
+LOG_ASPECTS = (math.log(3 / 4), math.log(4 / 3))
 ATTEMPTS = 10  # as torchvision's RandomResizedCrop, before it falls back to the whole (square) image
 
 
@@ -27,13 +28,17 @@ def draw_windows(draw: Draw, side: int, min_area: float) -> tuple[np.ndarray, np
     random = draw.generator(AUGMENT_STREAM)
     flips = random.random(draw.n_global)[draw.share] < 0.5
     area = side**2 * random.uniform(min_area, 1, (draw.n_global, ATTEMPTS))[draw.share]
-    aspect = np.exp(random.uniform(*np.log(ASPECTS), (draw.n_global, ATTEMPTS))[draw.share])
+    aspect = np.exp(random.uniform(*LOG_ASPECTS, (draw.n_global, ATTEMPTS))[draw.share])
     place = random.random((draw.n_global, 2))[draw.share]
     sizes = np.rint(np.sqrt(np.stack([area / aspect, area * aspect], -1))).astype(int).clip(min=1)
-    fits = (sizes <= side).all(-1)
-    chosen = np.take_along_axis(sizes, fits.argmax(1)[:, None, None], 1)[:, 0]
-    chosen = np.where(fits.any(1)[:, None], chosen, side)
+    chosen = first_fitting(sizes, np.all(sizes <= side, axis=-1), side)
     return np.concatenate([np.floor(place * (side - chosen + 1)).astype(int), chosen], 1), flips
+
+
+def first_fitting(sizes: np.ndarray, fits: np.ndarray, otherwise: int) -> np.ndarray:
+    """(n, attempts, 2) sizes, (n, attempts) bool -> (n, 2): the first that fits, or `otherwise` for both sides."""
+    first = np.take_along_axis(sizes, fits.argmax(1)[:, None, None], 1)[:, 0]
+    return np.where(np.any(fits, axis=1)[:, None], first, otherwise)
 
 
 def resize_on_cpu(
@@ -41,7 +46,7 @@ def resize_on_cpu(
 ) -> torch.Tensor:
     """Windows resized by Pillow, as torchvision does it, then scale . pixel + offset a channel.
 
-    As many threads as torch has; each image is scaled while it is in the cache.
+    Each image is scaled while it is in the cache.
 
     Args:
         images: (n, H, H, C) uint8, or (n, H, H) float32, one channel. scale, offset: (C,).
@@ -66,13 +71,18 @@ def resize_on_cpu(
 
 
 def _for_each(one: Callable[[int], None], n: int) -> None:
-    threads = torch.get_num_threads()
-    if threads == 1:
-        for index in range(n):
+    """On as many threads as torch has: Pillow and NumPy let go of the interpreter while they compute."""
+    threads = min(torch.get_num_threads(), n)
+
+    def some(start: int) -> None:
+        for index in range(start, n, threads):
             one(index)
+
+    if threads <= 1:
+        some(0)
         return
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda start: [one(index) for index in range(start, n, threads)], range(threads)))
+        list(pool.map(some, range(threads)))
 
 
 def resize_on_device(pixels: torch.Tensor, windows: np.ndarray, flips: np.ndarray, size: int) -> torch.Tensor:

@@ -53,7 +53,8 @@ def test_an_average_goes_on_from_its_state_bit_for_bit():
             resumed.load_state_dict(average.state_dict())
         elif resumed is not None:
             resumed.update(model)
-    assert all(torch.equal(a, b) for a, b in zip(average.state_dict().values(), resumed.state_dict().values()))
+    pairs = zip(average.state_dict().values(), resumed.state_dict().values(), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
 
 
 def test_the_average_is_not_trained_and_sees_no_batch_of_its_own():
