@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.allocation import Estimate
 from analysis.extrapolate import Extrapolation
 from analysis.forms import Array
 from analysis.law import FittedLaw
@@ -55,17 +56,23 @@ def plot_extrapolation(tests: Mapping[str, Extrapolation], simulated: bool = Fal
     return figure
 
 
-def plot_tradeoff(tradeoffs: Sequence[Tradeoff], arrows: Mapping[str, Sequence[Arrow]] | None = None) -> Figure:
-    """Score against accuracy by region: models by family, the broken line, the Pareto front, arrows to twins."""
+def plot_tradeoff(
+    tradeoffs: Sequence[Tradeoff], arrows: Mapping[str, Sequence[Arrow]] | None = None, lines: bool = True
+) -> Figure:
+    """Score against accuracy by region: models by family, the broken line, the Pareto front, arrows to twins.
+
+    lines: False leaves out the broken line and the front, and what panels say of them.
+    """
     with panels(len(tradeoffs)) as (figure, axes):
         for panel, tradeoff in zip(axes, tradeoffs, strict=True):
             _models(panel, tradeoff)
-            _front(panel, tradeoff)
-            _broken_line(panel, tradeoff)
+            if lines:
+                _front(panel, tradeoff)
+                _broken_line(panel, tradeoff)
             _arrows(panel, (arrows or {}).get(tradeoff.region, ()))
             label(panel, "accuracy", "score", log="")
-            panel.set_title(_correlations(tradeoff), loc="left")
-        legend(figure, axes, columns=6)
+            panel.set_title(_correlations(tradeoff) if lines else tradeoff.region, loc="left")
+        legend(figure, axes, columns=6 if lines else 2)
         simulated = any(t.table.names_simulated() for t in tradeoffs)
         title(figure, "Alignment against task accuracy", simulated)
     return figure
@@ -82,13 +89,35 @@ def _models(panel: Axes, tradeoff: Tradeoff) -> None:
 
 
 def _arrows(panel: Axes, arrows: Sequence[Arrow]) -> None:
-    """From each baseline to its treated twin; the view grows to hold both."""
+    """From each baseline to its treated twin, with the intervals of both ends; the view grows to hold them."""
     for i, arrow in enumerate(arrows):
         x, y = zip(arrow.baseline, arrow.treated, strict=True)
-        panel.plot(x, y, color=COLOURS[1], alpha=0.7, linewidth=0.9, label="baseline → treated" if i == 0 else None)
+        panel.plot(x, y, color=COLOURS[1], alpha=0.7, linewidth=0.9, label=_arrow_label(arrows) if i == 0 else None)
         panel.annotate(
             "", arrow.treated, arrow.baseline, arrowprops={"arrowstyle": "->", "color": COLOURS[1], "alpha": 0.7}
         )
+        for end in (arrow.baseline_interval, arrow.treated_interval):
+            if end is not None:
+                _cross(panel, *end)
+        if arrow.n > 1:
+            panel.annotate(
+                arrow.name, arrow.treated, (5, 4), textcoords="offset points", fontsize=7.5, color=COLOURS[1]
+            )
+
+
+def _cross(panel: Axes, x: Estimate, y: Estimate) -> None:
+    """A mean with its intervals along both axes."""
+    sides = [[[e.value - (e.low or 0.0)], [(e.high or 0.0) - e.value]] for e in (x, y)]
+    panel.errorbar(x.value, y.value, xerr=sides[0], yerr=sides[1], fmt="none", ecolor=COLOURS[1], elinewidth=1.1,
+                   capsize=2)  # fmt: skip
+
+
+def _arrow_label(arrows: Sequence[Arrow]) -> str:
+    """What an arrow is, and of how many pairs."""
+    counts = sorted({arrow.n for arrow in arrows})
+    if counts == [1]:
+        return "baseline → treated"
+    return f"baseline → treated: means of n = {' to '.join(map(str, counts[:: len(counts) - 1 or 1]))} seeds, 95 %"
 
 
 def _front(panel: Axes, tradeoff: Tradeoff) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from scipy import stats
 
 from analysis.allocation import Estimate, estimate
 from analysis.forms import Array
@@ -202,27 +204,62 @@ def analyze_tradeoff(
 
 @dataclass(frozen=True)
 class Arrow:
-    """A baseline and its treated twin: (accuracy, score) of each, and what they share."""
+    """A baseline and its treated twin: (accuracy, score) of each, and what they share.
+
+    n: pairs that both ends are means of; intervals: 95 % of each end's accuracy and score, where n is 2 or more.
+    """
 
     name: str
     baseline: tuple[float, float]
     treated: tuple[float, float]
+    n: int = 1
+    baseline_interval: tuple[Estimate, Estimate] | None = None
+    treated_interval: tuple[Estimate, Estimate] | None = None
+
+
+MATCH = ("family", "arch", "size", "depth", "dataset", "images_per_class", "seed")
 
 
 def treatment_arrows(
     table: ScalingTable, treated_where: dict[str, object], baseline_where: dict[str, object],
-    match: Sequence[str] = ("family", "arch", "size", "dataset", "images_per_class", "seed"),
+    match: Sequence[str] = MATCH, over: str | None = None,
 ) -> tuple[Arrow, ...]:  # fmt: skip
-    """Arrows from each baseline to the treated run that agrees with it in the columns of `match` that there are."""
+    """Arrows from each baseline to the treated run that agrees with it in the columns of `match` that there are.
+
+    over: a column of `match`, such as "seed": pairs that differ in it alone become one arrow between their means, with
+    95 % t-intervals of both ends.
+    """
     keys = [name for name in match if name in table.columns]
     base = table.select(**baseline_where).require("accuracy", "score").frame
     treated = table.select(**treated_where).require("accuracy", "score").frame
     if not keys:
         raise ValueError(f"none of {list(match)} is a column of the table; give match=[...]")
+    if over is not None and (over not in keys or keys == [over]):
+        raise ValueError(f"over={over!r} is not one of several columns that pairs agree in: {keys}; give match=[...]")
     first, second = (f.groupby(keys, dropna=False)[["accuracy", "score"]].mean().reset_index() for f in (base, treated))
     both = first.merge(second, on=keys, suffixes=("_base", "_treated"))
-    return tuple(
-        Arrow(" ".join(str(row[k]) for k in keys), (row["accuracy_base"], row["score_base"]),
-              (row["accuracy_treated"], row["score_treated"]))
-        for _, row in both.iterrows()
-    )  # fmt: skip
+    if over is None:
+        return tuple(_arrow(both.iloc[[i]], keys) for i in range(len(both)))
+    rest = [name for name in keys if name != over]
+    named = [name for name in rest if both[name].nunique(dropna=False) > 1] or rest[:1]
+    return tuple(_arrow(pairs, named) for _, pairs in both.groupby(rest, dropna=False))
+
+
+def _arrow(pairs: pd.DataFrame, named: Sequence[str]) -> Arrow:
+    """One arrow between the means of pairs, called by what `named` columns hold."""
+    (a, b), (c, d) = (
+        [t_interval(pairs[f"{quantity}_{end}"].to_numpy(dtype=np.float64)) for quantity in ("accuracy", "score")]
+        for end in ("base", "treated")
+    )
+    name, several = " ".join(str(pairs[column].iloc[0]) for column in named), len(pairs) > 1
+    return Arrow(name, (a.value, b.value), (c.value, d.value), len(pairs),
+                 (a, b) if several else None, (c, d) if several else None)  # fmt: skip
+
+
+def t_interval(values: Array) -> Estimate:
+    """Mean of n values and its 95 % interval, mean ± t(.975, n - 1) · s / √n; none for a single value."""
+    n, mean = len(values), float(values.mean())
+    if n < 2:
+        return Estimate(value=mean)
+    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    return Estimate(value=mean, low=mean - half, high=mean + half)

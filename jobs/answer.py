@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from analysis import Allocation, FittedLaw, Recipe, ScalingTable, fit_law, plot_score_against_compute
+from analysis import (
+    Allocation,
+    FittedLaw,
+    Recipe,
+    ScalingTable,
+    fit_law,
+    plot_score_against_compute,
+)
 from jobs.run import study_storage
+from jobs.twins import Twins, name_objectives, study_twins, twins_figure
 from scaling.alignment import benchmark_regions
 from scaling.errors import StudyError
 from scaling.storage import Storage
@@ -53,6 +62,8 @@ class StudyLaws:
 @dataclass(frozen=True)
 class StudyAnswer:
     """Recipes by family from L = E + A·N^-alpha + B·D^-beta, and the printed table of all laws.
+
+    In a study of several objectives each family is one family an objective.
 
     target: the region that recipes are made for unless one is named (IT where it was scored); budget: compute of the
     recipe shown at the end of a run. Several benchmarks of one region enter the fits as their mean.
@@ -91,11 +102,11 @@ def answer_study(study: StudySpec) -> StudyAnswer:
     """
     storage, table = study_storage(study), study_table(study)
     mark = fingerprint(table)
-    return _load(storage, mark) or _fit_and_save(storage, table, mark)
+    return _load(storage, mark) or _fit_and_save(storage, table, mark, study_twins(study))
 
 
 def study_table(study: StudySpec) -> ScalingTable:
-    """The final scores of the study's own runs on its own benchmarks, as a table.
+    """The final scores of the study's own runs on its own benchmarks, as a table; see `name_objectives`.
 
     Raises:
         StudyError: nothing is scored yet.
@@ -105,6 +116,7 @@ def study_table(study: StudySpec) -> ScalingTable:
         table = ScalingTable.from_study(study_storage(study).uri, run_ids=run_ids)
     except (ValueError, FileNotFoundError) as error:
         raise StudyError(f"study '{study.name}' has no scores to fit ({error}); first: scaling run STUDY") from error
+    table = name_objectives(table, study)
     scored = table.unique("benchmark") if len(table) else []
     table = table.select(benchmark=[name for name in benchmark_regions(study.benchmarks) if name in scored])
     if not len(table):
@@ -139,23 +151,35 @@ def _load(storage: Storage, mark: str) -> StudyAnswer | None:
     return StudyAnswer(index["target"], tuple(index["regions"]), index["budget"], laws, recipes)
 
 
-def _fit_and_save(storage: Storage, table: ScalingTable, mark: str) -> StudyAnswer:
+def _fit_and_save(storage: Storage, table: ScalingTable, mark: str, twins: Twins | None) -> StudyAnswer:
     laws = fit_study(table)
     recipes = study_recipes(laws, table)
     regions = tuple(by_region(table))
     budget = BEYOND * float(table.values("flops").max())
     answer = StudyAnswer(regions[-1], regions, budget, laws_text(laws, table), recipes)
-    names = {family: f"{FOLDER}/recipe-{family}.json" for family in recipes}
+    names = {family: f"{FOLDER}/recipe-{file_name(family)}.json" for family in recipes}
     for family, recipe in recipes.items():
         with storage.new_file(names[family]) as path:
             recipe.save(path)
     for family in table.unique("family"):
-        with storage.new_file(f"{FOLDER}/score-against-compute-{family}.png") as path:
-            family_figure(laws, table, family).savefig(path, dpi=150, format="png")
+        _save_figure(storage, f"score-against-compute-{file_name(family)}", family_figure(laws, table, family))
+    figure = twins_figure(by_region(table), twins) if twins else None
+    if figure is not None:
+        _save_figure(storage, "accuracy-alignment", figure)
     storage.write_bytes(f"{FOLDER}/laws.txt", answer.laws.encode())
     index = {"fingerprint": mark, "recipes": names, "target": answer.target, "regions": regions, "budget": budget}
     storage.write_bytes(INDEX, json.dumps(index, indent=2).encode())
     return answer
+
+
+def file_name(family: str) -> str:
+    """A family's name where it is part of a file's."""
+    return re.sub(r"[^\w.-]+", "-", family)
+
+
+def _save_figure(storage: Storage, name: str, figure: Figure) -> None:
+    with storage.new_file(f"{FOLDER}/{name}.png") as path:
+        figure.savefig(path, dpi=150, format="png")
 
 
 def fit_study(table: ScalingTable, seed: int = 0) -> StudyLaws:

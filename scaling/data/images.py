@@ -12,12 +12,13 @@ from scaling.data.digits import load_digit_images
 from scaling.data.formats import find_splits
 from scaling.data.formats.base import Split, check_classes, dataset_root
 from scaling.data.image_set import ImageData, ImageSet, SparseMaps
+from scaling.data.simulated_clickme import build_simulated_clickme
 from scaling.errors import StudyError, known_names
 from scaling.specs.dataset import DatasetSpec
 
 __all__ = ["BUILT_IN", "ImageData", "ImageSet", "SparseMaps", "check_dataset", "load_images", "prepared_data"]
 
-BUILT_IN: dict[str, BuiltIn] = {"digits": load_digit_images}
+BUILT_IN: dict[str, BuiltIn] = {"digits": load_digit_images, "simulated-clickme": build_simulated_clickme}
 
 
 def load_images(spec: DatasetSpec, data_dir: Path, cache_dir: Path | None = None) -> ImageData:

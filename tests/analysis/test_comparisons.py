@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from scipy.stats import spearmanr
 
 from analysis import ScalingTable, analyze_tradeoff, compare_families, compare_forms, treatment_arrows
@@ -134,3 +135,25 @@ def test_arrows_join_a_baseline_and_its_treated_twin() -> None:
                           "accuracy": [0.5, 0.6, 0.52, 0.61], "score": [0.3, 0.32, 0.36, 0.4]})  # fmt: skip
     arrows = treatment_arrows(ScalingTable.from_frame(frame), {"objective": "harmonized"}, {"objective": "plain"})
     assert {a.name: (a.baseline, a.treated) for a in arrows}["s 0"] == ((0.5, 0.3), (0.52, 0.36))
+
+
+def test_arrows_over_seeds_are_means_with_t_intervals() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame([{"size": size, "seed": seed, "objective": objective, "images_per_class": None,
+                           "accuracy": 0.5 + 0.01 * rng.normal(), "score": 0.3 + 0.1 * (objective == "b")}
+                          for size in "sm" for seed in range(4) for objective in "ab"])  # fmt: skip
+    lonely = frame[~((frame["seed"] == 3) & (frame["objective"] == "b"))]  # seed 3 has no twin
+    arrows = treatment_arrows(ScalingTable.from_frame(lonely), {"objective": "b"}, {"objective": "a"}, over="seed")
+    assert [(arrow.name, arrow.n) for arrow in arrows] == [("m", 3), ("s", 3)]
+    paired = frame[(frame["size"] == "s") & (frame["objective"] == "a") & (frame["seed"] < 3)]["accuracy"]
+    assert arrows[1].baseline_interval is not None
+    found = arrows[1].baseline_interval[0]
+    expected = stats.t.interval(0.95, 2, paired.mean(), stats.sem(paired))
+    assert (found.low, found.high) == pytest.approx(expected)
+    assert arrows[1].treated == pytest.approx((found.value, 0.4), abs=0.03)
+    one = treatment_arrows(
+        ScalingTable.from_frame(frame[frame["seed"] == 0]), {"objective": "b"}, {"objective": "a"}, over="seed"
+    )
+    assert [(arrow.n, arrow.treated_interval) for arrow in one] == [(1, None)] * 2
+    with pytest.raises(ValueError, match="over='flops' is not one of several columns"):
+        treatment_arrows(ScalingTable.from_frame(frame), {"objective": "b"}, {"objective": "a"}, over="flops")
