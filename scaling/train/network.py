@@ -30,26 +30,31 @@ def wrap_network(model: nn.Module, objective: Objective, world: int) -> nn.Modul
     On several, model and objective get synchronised batch norms (`training.sync_batch_norm`), in place, and the model
     goes into DistributedDataParallel: it, or for objectives with a readout its `Penultimate`, whose output alone
     DistributedDataParallel sees. Parameters that get no gradient, such as a classifier no loss reads, are not waited
-    for. The gradients of the objective's own parameters are not averaged here: `gather.average_gradients` does that.
+    for. Running statistics that are not synchronised are the first worker's: they are sent before each forward pass.
+    The gradients of the objective's own parameters are not averaged here: `gather.average_gradients` does that.
 
     Call it once model and objective are on their device and the process group is initialised, on all workers alike.
     """
     if world == 1:
         return model
     setting = objective.setting
-    synchronised = setting.training.sync_batch_norm
-    if synchronised:
+    if setting.training.sync_batch_norm:
         for module in (model, objective):
             sync_batch_norm(module, twice=setting.options.differentiates_twice)
     network: nn.Module = Penultimate(model, setting.layer) if objective.readout else model
     with without_idle(network, setting):
-        # Synchronised running statistics are equal already; others are the first worker's, sent before each forward.
-        return DistributedDataParallel(network, broadcast_buffers=not synchronised)
+        return DistributedDataParallel(network)
 
 
 def network_features(network: nn.Module, layer: str, images: torch.Tensor) -> torch.Tensor:
     """(n, d) penultimate activations of the model, or of what `wrap_network` made of it for several workers."""
     return network(images) if isinstance(network, DistributedDataParallel) else penultimate(network, layer, images)
+
+
+def project(head: nn.Module, features: torch.Tensor, **options: bool) -> torch.Tensor:
+    """head(features) in float32 or better, also within autocast: cosines over a small temperature need the digits."""
+    with torch.autocast(features.device.type, enabled=False):
+        return head(features.to(torch.promote_types(features.dtype, torch.float32)), **options)
 
 
 @contextmanager

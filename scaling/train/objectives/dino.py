@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from scaling.train.gather import all_reduce_sum
-from scaling.train.network import network_features
+from scaling.train.network import network_features, project
 from scaling.train.objectives.base import VIEW_STREAM, Batch, Objective, numpy_random
 from scaling.train.objectives.spec import DINOSpec
 from scaling.train.objectives.views import View, make_view
@@ -43,15 +43,17 @@ class DINO(Objective):
         self.register_buffer("centre", torch.zeros(self.options.prototypes))
 
     def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
-        crops = torch.cat([
-            make_view(batch, view, numpy_random(self.setting.seed, VIEW_STREAM, batch.place, index), self.setting)
-            for index, view in enumerate(self.views())
-        ])  # fmt: skip
+        with torch.autocast(batch.images.device.type, enabled=False):  # images keep their digits
+            crops = torch.cat([
+                make_view(batch, view, numpy_random(self.setting.seed, VIEW_STREAM, batch.place, index), self.setting)
+                for index, view in enumerate(self.views())
+            ])  # fmt: skip
         n, (epoch, _) = len(batch.images), batch.place
         features = network_features(network, self.setting.layer, crops)
-        student = self.head(features, frozen=epoch < self.options.frozen_epochs).unflatten(0, (-1, n))
+        frozen = epoch < self.options.frozen_epochs
+        student = project(self.head, features, frozen=frozen).unflatten(0, (-1, n))
         with torch.no_grad():
-            teacher = self.teacher_head(self.features(self.teacher, crops[: 2 * n])).unflatten(0, (2, n))
+            teacher = project(self.teacher_head, self.features(self.teacher, crops[: 2 * n])).unflatten(0, (2, n))
         temperature = teacher_temperature(self.options, epoch)
         loss = dino_loss(student, teacher, self.centre, self.options.student_temperature, temperature)
         mean = all_reduce_sum(teacher.sum((0, 1))) / (2 * batch.n_global)
@@ -136,8 +138,9 @@ def dino_loss(
 
     Source: Caron et al. (2021), eqs. 1-4 and algorithm 1.
     """
-    target = functional.softmax((teacher.detach() - centre) / teacher_temperature, dim=-1)
-    log_p = functional.log_softmax(student / student_temperature, dim=-1)
-    pairs = -torch.einsum("tnk,snk->ts", target, log_p)
+    with torch.autocast(student.device.type, enabled=False):
+        target = functional.softmax((teacher.detach() - centre) / teacher_temperature, dim=-1)
+        log_p = functional.log_softmax(student / student_temperature, dim=-1)
+        pairs = -torch.einsum("tnk,snk->ts", target, log_p)
     same = torch.eye(len(target), len(log_p), dtype=torch.bool, device=pairs.device)
     return pairs[~same].mean()

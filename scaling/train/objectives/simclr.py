@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from scaling.train.gather import gather_rows, share_index
-from scaling.train.network import network_features
+from scaling.train.network import network_features, project
 from scaling.train.objectives.base import VIEW_STREAM, Batch, Objective, numpy_random
 from scaling.train.objectives.views import View, make_view
 
@@ -34,13 +34,14 @@ class SimCLR(Objective):
 
     def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
         view = View(area=(self.options.min_crop, 1.0), colour=self.options.colour_strength, blur=0.5)
-        views = [
-            make_view(batch, view, numpy_random(self.setting.seed, VIEW_STREAM, batch.place, index), self.setting)
-            for index in range(2)
-        ]
+        with torch.autocast(batch.images.device.type, enabled=False):  # images keep their digits
+            views = [
+                make_view(batch, view, numpy_random(self.setting.seed, VIEW_STREAM, batch.place, index), self.setting)
+                for index in range(2)
+            ]
         features = network_features(network, self.setting.layer, torch.cat(views))
         own = share_index(batch)
-        pairs = self.projection(features).unflatten(0, (2, -1)).transpose(0, 1)
+        pairs = project(self.projection, features).unflatten(0, (2, -1)).transpose(0, 1)
         everyone = gather_rows(pairs, own, batch.n_global).transpose(0, 1).flatten(0, 1)
         return nt_xent(everyone, self.options.temperature, own)
 
@@ -56,10 +57,10 @@ def nt_xent(projections: torch.Tensor, temperature: float, own: torch.Tensor | N
 
     Source: Chen et al. (2020), eq. 1.
     """
-    unit = functional.normalize(projections, dim=1)
-    n = len(unit) // 2
-    images = torch.arange(n, device=unit.device) if own is None else own
+    n, device = len(projections) // 2, projections.device
+    images = torch.arange(n, device=device) if own is None else own
     anchors, partners = torch.cat([images, images + n]), torch.cat([images + n, images])
-    similarity = unit[anchors] @ unit.T / temperature
-    similarity = similarity.scatter(1, anchors[:, None], float("-inf"))
-    return functional.cross_entropy(similarity, partners, reduction="sum") / 2
+    with torch.autocast(device.type, enabled=False):
+        unit = functional.normalize(projections, dim=1)
+        similarity = (unit[anchors] @ unit.T / temperature).scatter(1, anchors[:, None], float("-inf"))
+        return functional.cross_entropy(similarity, partners, reduction="sum") / 2

@@ -42,7 +42,6 @@ Share = Annotated[float, Field(gt=0, le=1)]
 LABELS = ("mixup", "cutmix", "loss", "label_smoothing")
 AUGMENTATIONS = ("augmentation", "policy", "colour_jitter", "erasing", "repeated_augmentation")
 OWN_VIEWS = dict.fromkeys((*LABELS, *AUGMENTATIONS), "which makes its own views and uses no labels")
-HARD_LABELS = dict.fromkeys(("mixup", "cutmix", "loss"), "whose loss is the cross-entropy of hard labels")
 
 
 class ObjectiveSpec(BaseModel):
@@ -174,8 +173,6 @@ class DINOSpec(ObjectiveSpec):
 class FFGSMSpec(ObjectiveSpec):
     """Fast adversarial training (Wong et al. 2020): epsilon in grey levels of 255, step in epsilons."""
 
-    unused: ClassVar[Mapping[str, str]] = HARD_LABELS
-
     name: Literal["ffgsm"] = "ffgsm"
     epsilon: Annotated[float, Field(gt=0, le=255)] = 4.0
     step: PositiveFloat = 1.25
@@ -191,7 +188,7 @@ class HarmonizerSpec(ObjectiveSpec):
     The alignment term is a mean over the whole batch: weight x the share of images with maps is what counts.
     """
 
-    unused: ClassVar[Mapping[str, str]] = HARD_LABELS | dict.fromkeys(("mixup", "cutmix"), "whose maps cannot be mixed")
+    unused: ClassVar[Mapping[str, str]] = dict.fromkeys(("mixup", "cutmix"), "whose maps cannot be mixed")
 
     name: Literal["harmonizer"] = "harmonizer"
     weight: NonNegativeFloat = 1.0

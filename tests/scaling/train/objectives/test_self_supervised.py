@@ -1,4 +1,4 @@
-"""NT-Xent and DINO's loss against slow direct evaluations, and against lightly where it is installed."""
+"""NT-Xent and DINO's loss against slow direct evaluations and against lightly."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import math
 
 import pytest
 import torch
+from lightly.loss import DINOLoss, NTXentLoss
+from timm.layers import DropPath
+from torch import nn
 
-from scaling.train.objectives.dino import dino_loss
+from scaling.train.objectives.dino import dino_loss, teacher_temperature, without_drops
 from scaling.train.objectives.simclr import nt_xent
+from scaling.train.objectives.spec import DINOSpec
 
 CENTRE = torch.linspace(-0.3, 0.3, 11, dtype=torch.float64)
 
@@ -42,9 +46,15 @@ def test_nt_xents_gradient():
 
 
 def test_nt_xent_is_lightlys():
-    reference = pytest.importorskip("lightly.loss").NTXentLoss(temperature=0.3)
+    reference = NTXentLoss(temperature=0.3)
     z = random(12, 5)
-    assert float(nt_xent(z, 0.3)) == pytest.approx(6 * float(reference(z[:6], z[6:])), rel=1e-6)
+    assert float(nt_xent(z, 0.3)) == pytest.approx(6 * float(reference(z[:6], z[6:])), rel=1e-12)
+
+
+def test_the_losses_of_shares_sum_to_the_whole():
+    z = random(14, 5)
+    shares = [torch.tensor([5, 0, 2]), torch.tensor([1, 3]), torch.tensor([4, 6])]
+    assert float(sum(nt_xent(z, 0.3, share) for share in shares)) == pytest.approx(float(nt_xent(z, 0.3)), rel=1e-12)
 
 
 def slow_dino(student: torch.Tensor, teacher: torch.Tensor, centre: torch.Tensor) -> float:
@@ -75,16 +85,23 @@ def test_dinos_gradient_reaches_the_student_alone():
     assert teacher.grad is None
 
 
-def test_dinos_loss_and_centre_are_lightlys():
-    reference = pytest.importorskip("lightly.loss").DINOLoss(
-        output_dim=11, warmup_teacher_temp=0.04, teacher_temp=0.04, student_temp=0.1
-    )
-    student, teacher = random(5, 6, 11).float(), random(2, 6, 11).float()
-    theirs = reference(list(teacher), list(student), teacher_temp=0.04)
-    centre = torch.zeros(11)
-    assert float(dino_loss(student, teacher, centre, 0.1, 0.04)) == pytest.approx(6 * float(theirs), rel=1e-5)
-    moved = centre.lerp(teacher.mean((0, 1)), 0.1)
-    torch.testing.assert_close(moved, reference.center.flatten())
+def test_dinos_loss_temperatures_and_centre_are_lightlys():
+    """Over the epochs of a warm-up and one more, the centre carried along."""
+    options = DINOSpec(teacher_temperature=0.07, temperature_warmup_epochs=4)
+    reference = DINOLoss(11, warmup_teacher_temp=0.04, teacher_temp=0.07, warmup_teacher_temp_epochs=4)
+    centre, temperatures = torch.zeros(11), []
+    for epoch in range(5):
+        student, teacher = random(5, 6 + epoch, 11).float(), random(2, 6 + epoch, 11).float()
+        theirs = (6 + epoch) * float(reference(list(teacher), list(student), epoch=epoch))
+        temperatures.append(teacher_temperature(options, epoch))
+        assert float(dino_loss(student, teacher, centre, 0.1, temperatures[-1])) == pytest.approx(theirs, rel=1e-5)
+        centre.lerp_(teacher.mean((0, 1)), 0.1)
+        torch.testing.assert_close(centre, reference.center.flatten())
+    assert temperatures == pytest.approx([0.04, 0.05, 0.06, 0.07, 0.07], rel=1e-12)
+
+
+def test_the_temperature_is_constant_by_default():
+    assert [teacher_temperature(DINOSpec(teacher_temperature=0.05), epoch) for epoch in (0, 1, 9)] == [0.05] * 3
 
 
 SMALL_DINO = {"name": "dino", "local_crops": 2, "hidden": 16, "bottleneck": 8, "prototypes": 12}
@@ -127,3 +144,44 @@ def test_the_centre_follows_the_teachers_mean(dino, make_batch):
 def test_no_crop_is_smaller_than_four_pixels(dino):
     _, objective = dino
     assert [view.area for view in objective.views()] == [(0.4, 1.0), (0.4, 1.0), (0.25, 0.4), (0.25, 0.4)]
+
+
+def test_frozen_prototypes_get_no_gradient_until_their_time(make_run, build, make_batch):
+    frozen = SMALL_DINO | {"frozen_epochs": 2}
+    model, objective = build(make_run(objective=frozen, training={"epochs": 4, "batch_size": 10}))
+    for epoch in range(3):
+        objective.zero_grad()
+        objective.loss(model, make_batch(6, place=(epoch, 0))).backward()
+        assert (objective.head.prototypes.weight.grad is None) == (epoch < 2)
+        assert all(p.grad is not None for p in objective.head.mlp.parameters())
+
+
+def test_the_teacher_drops_nothing():
+    model = nn.Sequential(DropPath(0.5), nn.Dropout(0.5), nn.Dropout2d(0.5)).train()
+    images = torch.ones(16, 2, 3, 3)
+    assert not torch.equal(model(images), images)
+    assert torch.equal(without_drops(model)(images), images)
+
+
+def pattern(output: torch.Tensor) -> torch.Tensor:
+    """What a model is made to say: numbers with all their digits, no two images alike."""
+    return torch.linspace(-1, 1, output.numel()).sin().view(output.shape)
+
+
+@pytest.mark.parametrize("objective", ["simclr", SMALL_DINO], ids=["simclr", "dino"])
+def test_around_the_model_autocast_changes_nothing(make_run, build, make_batch, objective):
+    """Views, heads, loss and centre stay in float32: the same bits, for the same outputs of the model."""
+    run, found = make_run(objective=objective, training={"epochs": 4, "batch_size": 10}), []
+    for enabled in (False, True):
+        model, made = build(run)
+        views: list[torch.Tensor] = []
+        model.register_forward_pre_hook(lambda module, given, views=views: views.append(given[0]))
+        for part in {model, getattr(made, "teacher", model)}:
+            part.get_submodule(made.setting.layer).register_forward_hook(lambda *given: pattern(given[2]))
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = made.loss(model, make_batch(6)).detach()
+        heads = {name: value for name, value in made.state_dict().items() if not name.startswith("teacher.")}
+        found.append([loss, *views, *heads.values()])
+    for plain, half in zip(*found, strict=True):
+        assert plain.dtype == half.dtype
+        assert torch.equal(plain, half)
