@@ -44,17 +44,19 @@ def open_work(study: StudySpec, store: ResultsStore) -> OpenWork:
     runs = expand_study(study)
     records = store.read_runs(run.run_id for run in runs)
     protocol = scoring_protocol(study.scoring, study.benchmarks)
-    scored = {
-        (s.run_id, s.epoch, s.benchmark)
-        for s in store.read_scores(run.run_id for run in runs)
-        if s.status == "scored" and s.protocol == protocol
-    }
+    scores = [s for s in store.read_scores(run.run_id for run in runs) if s.status == "scored"]
+    scored = {(s.run_id, s.epoch, s.benchmark) for s in scores if s.protocol == protocol}
+    had_weights = {(s.run_id, s.epoch) for s in scores}
     benchmarks = benchmark_regions(study.benchmarks)
     train = tuple(run for run in runs if needs_training(run, records.get(run.run_id)))
     score: list[tuple[str, int]] = []
     for run in runs:
         lacking = [e for e in run.score_epochs if any((run.run_id, e, name) not in scored for name in benchmarks)]
-        score += [(run.run_id, e) for e in _scorable_epochs(run, records.get(run.run_id), lacking, store.storage)]
+        record = records.get(run.run_id)
+        if record is not None and not needs_training(run, record):
+            lacking = _scorable_epochs(run, record, lacking)
+            _check_not_pruned(run, record, [e for e in lacking if (run.run_id, e) in had_weights], store.storage)
+        score += [(run.run_id, e) for e in lacking]
     stuck = {run_id for run_id, record in records.items() if record.status == "out_of_memory"}
     prunable = ((run.run_id, e) for run in runs for e in study.checkpoints.prunable(run.training.epochs))
     return OpenWork(
@@ -62,29 +64,29 @@ def open_work(study: StudySpec, store: ResultsStore) -> OpenWork:
     )
 
 
-def _scorable_epochs(run: RunSpec, record: RunRecord | None, lacking: Sequence[int], storage: Storage) -> Sequence[int]:
-    """Which of the epochs that lack a score have weights, or will have."""
-    if not lacking or record is None or needs_training(run, record):
-        return lacking
+def _scorable_epochs(run: RunSpec, record: RunRecord, lacking: Sequence[int]) -> list[int]:
+    """Which epochs that lack a score an ended run has kept."""
     kept = kept_epochs(record)
-    if record.status != "finished":
-        lacking = [epoch for epoch in lacking if epoch in kept]
     lost = [epoch for epoch in lacking if epoch not in kept]
-    if lost:
+    if lost and record.status == "finished":
         raise StudyError(
             f"epoch {lost[0]} of finished run {run.run_id} ({run.label()}) is to be scored but was not kept "
             f"(kept: {', '.join(map(str, kept))}; checkpoints.score); score kept epochs, or give the study a new name"
         )
-    there = weights_names(storage, run.run_id)
-    gone = [epoch for epoch in lacking if weights_name(run.run_id, epoch) not in there]
+    return [epoch for epoch in lacking if epoch in kept]
+
+
+def _check_not_pruned(run: RunSpec, record: RunRecord, epochs: Sequence[int], storage: Storage) -> None:
+    """Refuse epochs that were scored once and whose weights are gone; one listing a run."""
+    there = weights_names(storage, run.run_id) if epochs else []
+    gone = [epoch for epoch in epochs if weights_name(run.run_id, epoch) not in there]
     if gone:
-        left = [epoch for epoch in kept if weights_name(run.run_id, epoch) in there]
+        left = [epoch for epoch in kept_epochs(record) if weights_name(run.run_id, epoch) in there]
         raise StudyError(
             f"epoch {gone[0]} of {record.status} run {run.run_id} ({run.label()}) lacks a score, but its weights were "
             f"pruned when it had all that were asked for (still there: {', '.join(map(str, left)) or 'none'}; "
             "checkpoints.prune); score epochs that are there, or give the study a new name"
         )
-    return lacking
 
 
 def prune_scored(work: OpenWork, storage: Storage) -> None:

@@ -36,12 +36,12 @@ def there(storage: Storage, run: RunSpec) -> list[int]:
 
 
 def write_score(store: ResultsStore, study: StudySpec, run: RunSpec, epoch: int, status: str = "scored") -> None:
+    """Scores of all the study's benchmarks."""
     facts = {"samples_seen": 9, "flops": 9.0, "accuracy": 0.5, "region": "IT", "metric": "rsa", "layer": "l"}
     facts |= {"raw": 0.5, "ceiling": 1.0, "ceiling_kind": "x", "score": 0.5, "n_stimuli": 9, "n_neuroids": None}
     facts |= {"selection_raw": None, "status": status, "reason": None, "score_s": 0.0, "epoch": epoch}
-    protocol = scoring_protocol(study.scoring, study.benchmarks)
-    record = AlignmentRecord(run_id=run.run_id, benchmark=study.benchmarks[0], protocol=protocol, **facts)
-    store.write_scores([record])
+    facts |= {"protocol": scoring_protocol(study.scoring, study.benchmarks), "run_id": run.run_id}
+    store.write_scores([AlignmentRecord(benchmark=name, **facts) for name in study.benchmarks])
 
 
 def test_runs_that_ended_are_not_trained_again_but_failed_ones_are(make_study, store):
@@ -153,16 +153,27 @@ def test_an_epoch_that_was_not_kept_is_refused(make_study, store):
     assert open_work(study, store).score == ()
 
 
-def test_one_listing_a_run_and_only_of_runs_that_lack_scores(make_study, store, monkeypatch):
-    study = make_study(seeds=[0, 1, 2], checkpoints={"score": [0, 1, 2]})
+def test_weights_that_were_never_scored_and_are_gone_do_not_stop_a_study(make_study, store):
+    """Deleted by hand: scoring this checkpoint fails, with a reason, and the others go on."""
+    study = make_study()
+    (run,) = expand_study(study)
+    store.write_run(run_record(run, "finished", None, kept=(2,)))
+    assert open_work(study, store).score == ((run.run_id, 2),)
+
+
+def test_one_listing_a_run_and_only_of_runs_that_lack_scores_of_scored_epochs(make_study, store, monkeypatch):
+    study = make_study(seeds=[0, 1, 2, 3], checkpoints={"score": [0, 1, 2]})
+    wider = study.model_copy(update={"benchmarks": (*study.benchmarks, f"{SUITE}.V1")})
     runs = expand_study(study)
-    for run in runs[:2]:
+    for run in runs[:3]:
         store.write_run(run_record(run, "finished", None, kept=(0, 1, 2)))
         keep(store.storage, run, 0, 1, 2)
     for epoch in (0, 1, 2):
-        write_score(store, study, runs[0], epoch)
+        write_score(store, wider, runs[0], epoch)
+        write_score(store, study, runs[1], epoch)
     listed, names, exists = [], Storage.names, Storage.exists
     monkeypatch.setattr(Storage, "names", lambda self, *place: listed.append(place[0]) or names(self, *place))
     monkeypatch.setattr(Storage, "exists", lambda self, name: listed.append(name) or exists(self, name))
-    open_work(study, store)
+    work = open_work(wider, store)
+    assert work.score == tuple((run.run_id, epoch) for run in runs[1:] for epoch in (0, 1, 2))
     assert listed == ["runs", "scores", f"checkpoints/{runs[1].run_id}"]
