@@ -28,20 +28,21 @@ class BlockWriter:
         names: of the files. source: plain data; a journal of another source is not continued.
 
     Attributes:
-        blocks: what is whole, in order.
+        blocks: what is whole, in order. n_bytes: of each file.
     """
 
     def __init__(self, folder: Path, stem: str, names: tuple[str, ...], source: Any) -> None:
         self.folder, self.stem, self.names = folder, stem, names
         self._journal = folder / f"{stem}.journal"
         self.blocks = whole_blocks(folder, stem, self._read_journal(source))
+        self.n_bytes = {name: sum(block["bytes"][name] for block in self.blocks) for name in names}
         self._stack = ExitStack()
         self._files: dict[str, BinaryIO] = {}
 
     def __enter__(self) -> BlockWriter:
         for name in self.names:
             file = self._stack.enter_context(block_file(self.folder, self.stem, name).open("ab"))
-            file.truncate(sum(block["bytes"][name] for block in self.blocks))
+            file.truncate(self.n_bytes[name])
             self._files[name] = file
         lines = [json.dumps(line) for line in (self._source, *self.blocks)]
         write_whole(self._journal, "".join(f"{line}\n" for line in lines))
@@ -61,6 +62,7 @@ class BlockWriter:
         for name, view in views.items():
             self._files[name].write(view)
             self._files[name].flush()
+            self.n_bytes[name] += len(view)
         self._log.write(json.dumps(block) + "\n")
         self._log.flush()
         self.blocks.append(block)

@@ -40,6 +40,11 @@ class CodedFiles:
         """(crop, crop, 3), as it would be in the decoded array."""
         return self._decode(row, lambda coded, place: decode_square(coded, self.square, place))
 
+    def has_map(self, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Which of some images have a map."""
+        ends = self._maps.ends
+        return ends[rows] > np.where(rows > 0, ends[rows - 1], 0)
+
     def map(self, row: int) -> NDArray[np.float32]:
         """(crop, crop), NaN for an image without a map."""
         coded_map = self._maps[row]
@@ -92,6 +97,10 @@ class CodedMaps:
 
     def __len__(self) -> int:
         return self.files.n
+
+    def there(self, index: Any) -> NDArray[np.bool_]:
+        """Which of some images have a map."""
+        return self.files.has_map(np.arange(len(self))[index])
 
     def __getitem__(self, index: Any) -> NDArray[np.float32]:
         images, *pixels = index if isinstance(index, tuple) else (index,)

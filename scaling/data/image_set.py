@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from scaling.errors import StudyError
-
-
-class Array(Protocol):
-    """An array, or what behaves as one: `len`, `shape` and an index of images along the first axis."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -104,6 +94,10 @@ class SparseMaps:
     def __len__(self) -> int:
         return len(self.place)
 
+    def there(self, index: Any) -> NDArray[np.bool_]:
+        """Which of some images have a map."""
+        return self.place[index] >= 0
+
     def __getitem__(self, index: Any) -> NDArray[np.float32]:
         """The maps of some images; further indices choose their pixels, as in `maps[images, 0, 0]`."""
         images, *pixels = index if isinstance(index, tuple) else (index,)
@@ -144,5 +138,13 @@ def channel_statistics(counts: NDArray[np.int64]) -> tuple[tuple[float, float, f
 
 
 def level_counts(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(3, 256) how often each level comes in each channel."""
-    return np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(3)]).astype(np.int64)
+    """(3, 256) how often each level comes in each channel of (n, size, size, 3) images."""
+    if not images.size:
+        return np.zeros((3, 256), np.int64)
+    tall = Image.fromarray(images.reshape(-1, *images.shape[2:]))  # whose histogram takes a fifth of NumPy's time
+    return np.array(tall.histogram(), np.int64).reshape(3, 256)
+
+
+def has_map(maps: Any, index: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Which of some images have a map; nothing is decoded. maps: as in ImageSet, and not None."""
+    return np.isfinite(maps[index, 0, 0]) if isinstance(maps, np.ndarray) else maps.there(index)

@@ -23,6 +23,7 @@ from scaling.errors import StudyError
 from scaling.specs.dataset import DatasetSpec
 
 BLOCK_ROWS = 256  # images that are lost by a kill at most; assumption
+MANY_IMAGES = 10_000  # more take long enough to be announced where no bar is shown; assumption
 # Files of a prepared split, by decode; the last two of each only where there are maps.
 FILES = {
     "once": ("labels", "counts", "pixels", "maps", "map_rows"),
@@ -99,6 +100,8 @@ def prepare_split(job: Job, console: Console) -> list[dict[str, Any]]:
     with BlockWriter(job.folder, job.stem, job.files, job.source) as writer:
         done = sum(block["rows"] for block in writer.blocks)
         _check_room(job, n_images - done)
+        if n_images - done > MANY_IMAGES and not console.is_terminal:
+            console.print(f"decoding {n_images - done:,} images of dataset '{job.spec.name}' ({job.stem}), once")
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             bar = progress.add_task(f"{job.spec.name}, {job.stem}", total=n_images, completed=done)
@@ -189,18 +192,16 @@ def _write(job: Job, decoded: Decoded, writer: BlockWriter) -> None:
     if job.spec.decode == "once":
         parts["pixels"] = pixels
         there = np.array([one is not None for one in decoded.maps], bool)
-        first = sum(block["maps"] for block in writer.blocks)
+        first = writer.n_bytes.get("maps", 0) // (job.split.map_dtype.itemsize * job.square.crop**2)
         parts["map_rows"] = np.where(there, first + np.cumsum(there) - 1, -1).astype(np.int64)
         maps = [one for one in decoded.maps if one is not None]
         parts["maps"] = np.stack(maps).astype(job.split.map_dtype) if maps else b""
-        n_maps = len(maps)
     else:
         coded = [_as_bytes(decoded.rows.images[row], job.split.folder) for row in kept]
         maps_coded = [_as_bytes(decoded.rows.maps[row], None) if decoded.rows.maps else b"" for row in kept]
         parts |= {"coded": b"".join(coded), "ends": _ends(coded, writer, "coded")}
         parts |= {"coded_maps": b"".join(maps_coded), "map_ends": _ends(maps_coded, writer, "coded_maps")}
-        n_maps = sum(map(bool, maps_coded))
-    writer.append(parts, rows=len(decoded.rows), kept=len(kept), maps=n_maps, skipped=decoded.skipped)
+    writer.append(parts, rows=len(decoded.rows), skipped=decoded.skipped)
 
 
 def _as_bytes(coded: Coded, folder: Path | None) -> bytes:
@@ -212,8 +213,7 @@ def _as_bytes(coded: Coded, folder: Path | None) -> bytes:
 
 def _ends(coded: Sequence[bytes], writer: BlockWriter, name: str) -> NDArray[np.int64]:
     """Where each image ends in the flat file."""
-    first = sum(block["bytes"].get(name, 0) for block in writer.blocks)
-    return first + np.cumsum([len(one) for one in coded], dtype=np.int64)
+    return writer.n_bytes.get(name, 0) + np.cumsum([len(one) for one in coded], dtype=np.int64)
 
 
 def n_threads() -> int:

@@ -21,7 +21,7 @@ import pytest
 from scaling.data import decoded, prepare
 from scaling.data.blocks import BlockWriter, check_blocks, whole_blocks
 from scaling.data.coded import CodedImages, CodedMaps
-from scaling.data.image_set import SparseMaps
+from scaling.data.image_set import SparseMaps, channel_statistics, has_map, level_counts
 from scaling.data.image_source import ImageSource, default_cache_dir, image_source
 from scaling.data.images import BUILT_IN, load_images
 from scaling.errors import StudyError
@@ -97,6 +97,9 @@ def test_coded_images_take_the_indices_that_an_array_takes(mapped):
         for maps in (coded.maps, sparse.maps):
             np.testing.assert_array_equal(maps[index], plain.maps[index])
             np.testing.assert_array_equal(maps[index, 0, 0], plain.maps[index][..., 0, 0])
+    some = np.array([0, 19, 3, 3, 8])
+    for maps in (plain.maps, coded.maps, sparse.maps):
+        assert has_map(maps, some).tolist() == np.isfinite(plain.maps[some, 0, 0]).tolist()
     assert coded.images.shape == plain.images.shape
     assert coded.maps.shape == sparse.maps.shape == plain.maps.shape
 
@@ -312,3 +315,13 @@ def test_another_version_of_the_pixels_is_made_anew(picture_folder, monkeypatch)
         image_source(PICTURES, picture_folder, picture_folder / "cache").verify()
     load_images(PICTURES, picture_folder, picture_folder / "cache")
     image_source(PICTURES, picture_folder, picture_folder / "cache").verify()
+
+
+def test_levels_are_counted_as_numpy_does(photo):
+    images = np.stack([photo(9, 9, seed) for seed in range(5)])
+    counts = level_counts(images)
+    assert counts.tolist() == [np.bincount(images[..., c].ravel(), minlength=256).tolist() for c in range(3)]
+    mean, std = channel_statistics(counts)
+    assert mean == pytest.approx(images.mean((0, 1, 2)) / 255, rel=1e-12)
+    assert std == pytest.approx(images.std((0, 1, 2)) / 255, rel=1e-12)
+    assert level_counts(images[:0]).sum() == 0
