@@ -36,6 +36,12 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", envvar="SCALING_DATA_DIR", help="Where data sets lie [default: the user's cache]."),
 ]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir", envvar="SCALING_CACHE_DIR", help="Where decoded images lie [default: the user's cache]."
+    ),
+]
 Where = Annotated[list[str] | None, typer.Option("--where", help="COLUMN=VALUE[,VALUE]; may be repeated.")]
 Column = Annotated[
     list[str] | None, typer.Option("--column", help="OURS=THEIRS, a column of the table by another name; repeatable.")
@@ -178,6 +184,7 @@ def run(
     study: StudyFile,
     address: Address = None,
     data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
     storage: StorageOption = None,
     mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Track in MLflow.")] = True,
     concurrency: Annotated[
@@ -188,7 +195,7 @@ def run(
     from jobs.run import RunOptions, run_study
 
     spec = read_study(study, storage)
-    options = RunOptions(data_folder(data_dir), address, mlflow, concurrency, terminal())
+    options = RunOptions(data_folder(data_dir), address, mlflow, concurrency, cache_dir, terminal())
     left = run_study(spec, options)
     if not left.is_empty:
         raise typer.Exit(INCOMPLETE)
@@ -200,6 +207,7 @@ def plan(
     study: StudyFile,
     address: Address = None,
     data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
     storage: StorageOption = None,
     throughput: Annotated[
         float | None, typer.Option(min=1.0, help="Training FLOP/s of one worker [default: time each model here].")
@@ -208,7 +216,7 @@ def plan(
     """What every run would cost (N, images, samples seen, C, memory, time) and what would be refused."""
     from jobs.plan import plan_study, print_plan
 
-    planned = plan_study(read_study(study, storage), data_folder(data_dir), address, throughput)
+    planned = plan_study(read_study(study, storage), data_folder(data_dir), address, throughput, cache_dir)
     print_plan(planned, terminal())
     if planned.refused:
         raise typer.Exit(BAD_INPUT)
@@ -268,6 +276,7 @@ def score(
     ] = None,
     address: Address = None,
     data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
     storage: StorageOption = None,
     mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Track a study in MLflow.")] = True,
     as_json: AsJson = False,
@@ -281,13 +290,16 @@ def score(
         from jobs.run import RunOptions
 
         spec = override_scoring(read_study(study, storage), setting)
-        left = score_study(spec, benchmark or [], RunOptions(data_folder(data_dir), address, mlflow, None, terminal()))
+        options = RunOptions(data_folder(data_dir), address, mlflow, None, cache_dir, terminal())
+        left = score_study(spec, benchmark or [], options)
         raise typer.Exit(0 if left.is_empty else INCOMPLETE)
     request = ModelRequest(
         str(model), tuple(benchmark or ()), pretrained, weights, tuple(layer or ()), image_size, images
     )
     errors = Console(stderr=True)
-    scores = score_one_model(request, scoring_settings(ScoringSpec(), setting), data_folder(data_dir), errors)
+    scores = score_one_model(
+        request, scoring_settings(ScoringSpec(), setting), data_folder(data_dir), errors, cache_dir
+    )
     if as_json:
         print(scores_json(request.model, scores))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,7 +15,8 @@ from rich.table import Table
 from jobs.cluster import capacity_problems, local_capacity, ray_session, training_capacity, wanted_address
 from jobs.run import check_runs, check_study, study_storage
 from jobs.work import open_work
-from scaling.data.images import ImageData, load_images
+from scaling.data.image_source import image_source
+from scaling.data.images import ImageData
 from scaling.data.subsets import nested_subset
 from scaling.records import ResultsStore
 from scaling.storage import Storage
@@ -56,18 +56,21 @@ class StudyPlan:
         return sum(plan.train_s for plan in self.runs if plan.run.run_id not in self.done) / self.slots
 
 
-def plan_study(study: StudySpec, data_dir: Path, address: str | None, throughput: float | None) -> StudyPlan:
+def plan_study(
+    study: StudySpec, data_dir: Path, address: str | None, throughput: float | None, cache_dir: Path | None = None
+) -> StudyPlan:
     """Count, calibrate and check every run of a study.
 
     Args:
         throughput: training FLOP/s of one worker; None times a few steps of every model on this machine.
+        cache_dir: where decoded images are kept; None: the user's cache.
 
     Raises:
         StudyError: the study is impossible whatever the cluster.
     """
     check_study(study, data_dir)
     runs = expand_study(study)
-    data = load_images(study.dataset, data_dir)
+    data = image_source(study.dataset, data_dir, cache_dir).open()
     check_runs(runs, data)
     capacity, where = _capacity(study, runs, address)
     store = ResultsStore(study_storage(study))
@@ -87,23 +90,19 @@ def plan_study(study: StudySpec, data_dir: Path, address: str | None, throughput
 
 
 def plan_run(run: RunSpec, data: ImageData, throughput: float | None) -> RunPlan:
-    from scaling.compute import model_cost, training_flops, training_memory
-    from scaling.train.batches import steps_per_epoch
+    from scaling.compute import model_cost, training_flops
+    from scaling.train.memory import largest_batch, step_memory
 
     cost = model_cost(run.model, data.image_size, data.n_classes)
     n_samples = len(nested_subset(data.train.labels, run.images_per_class, run.seed))
     samples = n_samples * run.training.epochs
-    objective = objective_spec(run.objective)
-    flops = training_flops(cost.flops_per_image, samples, objective.passes)
+    flops = training_flops(cost.flops_per_image, samples, objective_spec(run.objective).passes)
     workers = run.resources.workers
-    largest = math.ceil(n_samples / steps_per_epoch(n_samples, run.training.batch_size))
-    batch = math.ceil(largest / workers)
-    at_once = batch * objective.views
-    memory = training_memory(run.model, data.image_size, data.n_classes, at_once, run.training.optimizer)
+    memory = step_memory(run, data.image_size, data.n_classes, n_samples)
     if throughput is not None:
         train_s = flops / (throughput * workers)
     else:
-        train_s = samples * _seconds_an_image(run, data, largest) / workers
+        train_s = samples * _seconds_an_image(run, data, largest_batch(run, n_samples)) / workers
     return RunPlan(run, cost.n_params, n_samples, samples, flops, memory, train_s)
 
 

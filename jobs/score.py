@@ -13,12 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from jobs.run import RunOptions, run_study, training_stimuli
+from jobs.run import RunOptions, heldout_stimuli, run_study, training_stimuli
 from jobs.work import OpenWork
 from scaling.alignment import benchmark_regions, build_benchmarks, check_benchmark_data
 from scaling.alignment.options import scoring_options, with_convention
-from scaling.data.images import load_images
-from scaling.data.stimuli import select_stimuli
+from scaling.data.image_source import image_source
 from scaling.errors import StudyError
 from scaling.models.any_timm import PREFIX, block_layers, load_timm, running_layers
 from scaling.study import DatasetSpec, ScoringSpec, StudySpec
@@ -60,7 +59,9 @@ class ModelRequest:
     images: str = "digits"
 
 
-def score_one_model(request: ModelRequest, spec: ScoringSpec, data_dir: Path, console: Console) -> list[ModelScore]:
+def score_one_model(
+    request: ModelRequest, spec: ScoringSpec, data_dir: Path, console: Console, cache_dir: Path | None = None
+) -> list[ModelScore]:
     """One model on benchmarks, in this process, with a bar a pass over the images.
 
     Raises:
@@ -80,8 +81,8 @@ def score_one_model(request: ModelRequest, spec: ScoringSpec, data_dir: Path, co
     preprocessing = Preprocessing.of_timm(model, request.image_size)
     running = running_layers(model, layers, preprocessing.image_size)
     layers = list(request.layers) or running
-    data = load_images(DatasetSpec(name=request.images), data_dir)
-    heldout = select_stimuli(data.heldout.images, data.heldout.labels, name=f"{data.name} held-out")
+    data = image_source(DatasetSpec(name=request.images), data_dir, cache_dir).open()
+    heldout = heldout_stimuli(data)
     benchmarks = with_convention(build_benchmarks(request.benchmarks, heldout, data_dir, spec.degrees), spec)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
