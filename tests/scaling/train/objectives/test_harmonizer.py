@@ -44,11 +44,14 @@ def slow_reduce(u: np.ndarray) -> np.ndarray:
     return result
 
 
-def slow_alignment(s: np.ndarray, h: np.ndarray, t: np.ndarray, n_levels: int) -> float:
+def slow_alignment(
+    s: np.ndarray, h: np.ndarray, t: np.ndarray, n_levels: int, peaks: list[float] | None = None
+) -> float:
+    """peaks: max of S(s) of each image, where it is not to follow s."""
     total = 0.0
     for image in range(len(s)):
         ours, theirs = slow_standardize(s[image]), slow_standardize(h[image])
-        theirs = theirs / (theirs.max() + 1e-6) * (ours.max() + 1e-6)
+        theirs = theirs / (theirs.max() + 1e-6) * ((ours.max() if peaks is None else peaks[image]) + 1e-6)
         levels = []
         for _ in range(n_levels):
             levels.append(float(t[image]) * np.mean((ours - theirs) ** 2))
@@ -133,6 +136,33 @@ def test_double_backward_is_right_in_float64():
         return sum((a - b).square().mean() for a, b in pairs) + functional.cross_entropy(logits, labels)
 
     assert torch.autograd.gradcheck(loss, net[0].weight.detach().clone().requires_grad_(), atol=1e-6)
+
+
+def test_the_whole_chain_is_the_slow_loss_differentiated_numerically():
+    """Weights -> logits -> saliency -> loss, in float64, with the peak that carries no gradient held where it is."""
+    net, images, labels = smooth_net(), random(2, 3, 8, 8), torch.tensor([2, 0])
+    h, has_map = random(2, 8, 8).exp(), torch.ones(2, dtype=torch.bool)
+    weight = net[0].weight.detach().clone().requires_grad_()
+
+    def saliency(weight: torch.Tensor) -> torch.Tensor:
+        x = images.clone().requires_grad_(True)
+        logits = torch.func.functional_call(net, {"0.weight": weight}, (x,))
+        return saliency_gradient(logits, labels, x, create_graph=True).mean(1)
+
+    (found,) = torch.autograd.grad(alignment_loss(saliency(weight), h, has_map), weight)
+    peaks = [slow_standardize(s).max() for s in saliency(weight).detach().numpy()]
+
+    def slow(weight: torch.Tensor) -> float:
+        return slow_alignment(saliency(weight).detach().numpy(), h.numpy(), has_map.numpy(), 2, peaks)
+
+    step, numeric = 1e-5, torch.zeros_like(found)
+    for place in np.ndindex(*weight.shape):
+        sides = [weight.detach().clone() for _ in range(2)]
+        sides[0][place] += step
+        sides[1][place] -= step
+        numeric[place] = (slow(sides[0]) - slow(sides[1])) / (2 * step)
+    torch.testing.assert_close(found, numeric, rtol=1e-5, atol=1e-7)
+    assert float(found.abs().max()) > 0.01
 
 
 def test_the_gradient_of_the_alignment_loss_in_float64():
