@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from scaling.alignment.benchmark import SALIENCY, Benchmark
 from scaling.alignment.saliency import REDUCTIONS
+from scaling.data.image_set import has_map
 from scaling.data.stimuli import MAX_HELDOUT_STIMULI, Stimuli, choose_balanced, select_stimuli
 from scaling.errors import StudyError
 
@@ -41,7 +42,7 @@ def select_mapped(heldout: ImageSet, dataset: str, n: int = MAX_HELDOUT_STIMULI)
     """
     if heldout.maps is None:
         return None
-    mapped = np.flatnonzero(np.isfinite(heldout.maps[np.arange(len(heldout)), 0, 0]))
+    mapped = np.flatnonzero(has_map(heldout.maps, np.arange(len(heldout))))
     chosen = mapped[choose_balanced(heldout.labels[mapped], n)]
     maps = np.asarray(heldout.maps[chosen])
     varied = np.array([np.ptp(one) > 0 for one in maps], dtype=bool)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from scaling.data.image_set import has_map
 from scaling.data.images import ImageData
 from scaling.errors import StudyError
 from scaling.models import candidate_layers
@@ -39,7 +40,7 @@ def build_objective(run: RunSpec, data: ImageData, subset: np.ndarray, model: nn
     """
     options = objective_spec(run.objective)
     kind = OBJECTIVES[options.name]
-    if kind.needs_maps and (data.train.maps is None or np.isnan(data.train.maps[subset, 0, 0]).all()):
+    if kind.needs_maps and (data.train.maps is None or not has_map(data.train.maps, subset).any()):
         raise StudyError(
             f"objective '{options.name}' needs importance maps and dataset '{data.name}' has none for the "
             f"{len(subset):,} images of {run.label()} (study, objective); pick a dataset with maps, or more images"
