@@ -5,7 +5,7 @@ Every random number is a pure function of (seed, epoch, step, position in the gl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from scaling.study import TrainingSpec
 
 CROP_PADDING = 1 / 8  # of the image side, as He et al. 2016 pad CIFAR's 32 pixels by 4
+
+LARGE_PX = 64  # assumption; at 28 px a call costs more than the work
+CACHED_PIXELS = 2**18  # of images whose colours change together on a CPU, so that they stay in its cache
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,21 @@ def prepare(
     else:
         pixels, moved = shift(images, maps, spec, look, draw)
     if spec.policy != "none" or spec.colour_jitter > 0:
-        pixels = look.unscaled(pixels)
-        if spec.policy != "none":
-            pixels, moved = POLICIES[spec.policy](pixels, moved, spec, look.mean, draw)
-        pixels = look.scaled(jitter(pixels, spec.colour_jitter, draw))
+        n = len(images)
+        at_once = max(1, CACHED_PIXELS // look.image_size**2) if look.device.type == "cpu" else n
+        positions = np.arange(draw.n_global)[draw.share]
+        for some in (slice(start, start + at_once) for start in range(0, n, at_once)):
+            part = None if moved is None else moved[some]
+            recolour(pixels[some], part, spec, look, replace(draw, share=positions[some]))
     return erase(pixels, spec.erasing, draw), moved
+
+
+def recolour(pixels: torch.Tensor, maps: torch.Tensor | None, spec: TrainingSpec, look: Look, draw: Draw) -> None:
+    """Policy and jitter of scaled images, in place; the policy's operations of place move the maps too."""
+    unscaled = look.unscaled(pixels)
+    if spec.policy != "none":
+        unscaled = POLICIES[spec.policy](unscaled, maps, spec, look.mean, draw)
+    pixels.copy_(look.scaled(jitter(unscaled, spec.colour_jitter, draw)))
 
 
 def shift(
@@ -105,18 +118,40 @@ def flip_and_crop(images: torch.Tensor, augmentation: str, image_size: int, draw
     if augmentation == "none":
         return images
     random = draw.generator(AUGMENT_STREAM)
-    flips = torch.from_numpy(random.random(draw.n_global)[draw.share] < 0.5).to(images.device)
-    images = torch.where(flips.view(-1, 1, 1, 1), images.flip(-1), images)
-    if augmentation == "flip":
-        return images
-    padding = max(1, round(image_size * CROP_PADDING))
+    flips = random.random(draw.n_global)[draw.share] < 0.5
+    padding = max(1, round(image_size * CROP_PADDING)) if augmentation == "crop_flip" else 0
     n_places = images.shape[-1] + 2 * padding - image_size + 1
-    offsets = random.integers(0, n_places, size=(draw.n_global, 2))[draw.share]
-    padded = functional.pad(images, [padding] * 4)
-    rows = torch.from_numpy(offsets[:, :1] + np.arange(image_size)).to(images.device)
-    columns = torch.from_numpy(offsets[:, 1:] + np.arange(image_size)).to(images.device)
-    index = torch.arange(len(images), device=images.device)
-    return padded[index[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    corners = random.integers(0, n_places, size=(draw.n_global, 2))[draw.share] - padding
+    cut = cut_one_by_one if one_by_one(images.device, image_size) else cut_at_once
+    return cut(images, flips, corners, image_size)
+
+
+def one_by_one(device: torch.device, image_size: int) -> bool:
+    """Whether images are better moved one by one: on a CPU, where each is large beside what a call costs."""
+    return device.type == "cpu" and image_size >= LARGE_PX
+
+
+def cut_one_by_one(images: torch.Tensor, flips: np.ndarray, corners: np.ndarray, size: int) -> torch.Tensor:
+    """Windows of `size` at corners (top, left) of the images, flipped first; 0 beyond the images."""
+    side = images.shape[-1]
+    found = images.new_zeros(len(images), images.shape[1], size, size)
+    for image, flipped, (top, left), window in zip(images, flips, corners.tolist(), found, strict=True):
+        rows, columns = (slice(max(0, start), min(side, start + size)) for start in (top, left))
+        seen = (image.flip(-1) if flipped else image)[:, rows, columns]
+        window[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = seen
+    return found
+
+
+def cut_at_once(images: torch.Tensor, flips: np.ndarray, corners: np.ndarray, size: int) -> torch.Tensor:
+    """The same in a few operations on the whole batch."""
+    device, side = images.device, images.shape[-1]
+    images = torch.where(torch.from_numpy(flips).to(device)[:, None, None, None], images.flip(-1), images)
+    before = max(0, -int(corners.min(initial=0)))
+    after = max(0, int(corners.max(initial=0)) + size - side)
+    padded = functional.pad(images, (before, after, before, after))
+    rows, columns = (torch.from_numpy(corners[:, [axis]] + before + np.arange(size)).to(device) for axis in (0, 1))
+    index = torch.arange(len(images), device=device)[:, None, None]
+    return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def resized_crop(
@@ -124,16 +159,16 @@ def resized_crop(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Windows of random area and aspect, resized (bilinear, antialiased), half of them flipped; scaled.
 
-    On the CPU by Pillow, grey levels rounded as there; elsewhere by matrix products, not rounded.
+    Image by image in grey levels, rounded; all at once by matrix products, not rounded.
     """
     windows, flips = draw_windows(draw, images.shape[1], spec.min_crop)
     size = look.image_size
-    if look.device.type == "cpu":
+    if one_by_one(look.device, size):
         mean, std = np.array(look.mean), np.array(look.std)
         pixels = resize_on_cpu(images, windows, flips, size, 1 / (255 * std), -mean / std)
         if maps is None:
             return pixels, None
-        return pixels, resize_on_cpu(maps, windows, flips, size, np.ones(1), np.zeros(1))[:, 0]
+        return pixels, resize_on_cpu(maps[..., None], windows, flips, size, np.ones(1), np.zeros(1))[:, 0]
     pixels = resize_on_device(to_input(images, look.mean, look.std, look.device), windows, flips, size)
     if maps is None:
         return pixels, None

@@ -1,7 +1,7 @@
 """Augmentation policies: RandAugment and DeiT-III's 3-Augment, images grouped by the operation that they drew.
 
-Pixels are (n, 3, h, w) in [0, 1]. An operation takes some images and one number for each, its argument; operations of
-place move an image's importance map with it.
+They change pixels, (n, 3, h, w) in [0, 1], and maps in place, and return the pixels. An operation takes some images
+and one number for each, its argument; operations of place move an image's importance map with it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Argument = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (level in [0, 1], s
 
 def randaugment(
     pixels: torch.Tensor, maps: Maps, spec: TrainingSpec, fill: tuple[float, ...], draw: Draw
-) -> tuple[torch.Tensor, Maps]:
+) -> torch.Tensor:
     """Two operations an image, drawn with replacement from timm's 15 'increasing' ones, each applied to half.
 
     Magnitudes are normal around randaugment_magnitude with standard deviation 0.5, cut to [0, 10]; what an operation
@@ -51,14 +51,14 @@ def randaugment(
     sign = np.where(random.random(size) < 0.5, -1, 1)[draw.share]
     for layer in range(N_OPERATIONS):
         chosen = np.where(applied[:, layer], which[:, layer], -1)
-        pixels, maps = apply_operations(pixels, maps, chosen, level[:, layer], sign[:, layer], fill)
-    return pixels, maps
+        apply_operations(pixels, maps, chosen, level[:, layer], sign[:, layer], fill)
+    return pixels
 
 
 def apply_operations(
     pixels: torch.Tensor, maps: Maps, chosen: np.ndarray, level: np.ndarray, sign: np.ndarray, fill: tuple[float, ...]
-) -> tuple[torch.Tensor, Maps]:
-    """One operation an image: chosen (n,) indexes OPERATIONS, -1 leaves an image; changes `pixels` and `maps`."""
+) -> None:
+    """One operation an image, in place: chosen (n,) indexes OPERATIONS, -1 leaves an image."""
     names = list(OPERATIONS)
     places = {name: np.flatnonzero(chosen == index) for index, name in enumerate(names)}
     moves = np.concatenate([places[name] for name in MOVES])
@@ -76,12 +76,11 @@ def apply_operations(
             at = torch.from_numpy(places[name]).to(pixels.device)
             argument = torch.from_numpy(OPERATIONS[name](level[places[name]], sign[places[name]])).to(pixels)
             pixels[at] = operation(pixels[at], argument)
-    return pixels, maps
 
 
 def three_augment(
     pixels: torch.Tensor, maps: Maps, spec: TrainingSpec, fill: tuple[float, ...], draw: Draw
-) -> tuple[torch.Tensor, Maps]:
+) -> torch.Tensor:
     """One of grey, solarised above the middle, and blurred by a sigma uniform in [0.1, 2] . side / 224 pixels.
 
     Source: Touvron et al. (2022), facebookresearch/deit augment.py. Deviations: the blur is a truncated Gaussian
@@ -95,7 +94,7 @@ def three_augment(
     pixels[solarised] = colour.solarise(pixels[solarised])
     if len(blurred):
         pixels[blurred] = colour.gaussian_blur(pixels[blurred], u[blurred])
-    return pixels, maps
+    return pixels
 
 
 POLICIES = {"randaugment": randaugment, "three_augment": three_augment}

@@ -43,6 +43,13 @@ def first_version(images: torch.Tensor, augmentation: str, draw: Draw) -> torch.
     return torch.stack(crops)
 
 
+@pytest.fixture(params=[1, 1000], ids=["one-by-one", "at-once"])
+def way(request, monkeypatch) -> None:
+    """Large images and small ones are moved in two ways."""
+    monkeypatch.setattr(augment, "LARGE_PX", request.param)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("augmentation", ["none", "flip", "crop_flip"])
 def test_what_the_first_runs_saw_stays_bit_for_bit(augmentation):
     spec = TrainingSpec(augmentation=augmentation)
@@ -65,6 +72,7 @@ SPECS = [
 ]
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("fields", SPECS, ids=lambda fields: "-".join(map(str, fields.values())))
 def test_an_images_view_does_not_depend_on_its_share(fields):
     """By ranks, and by an index in any order and with repetitions, as partners and micro-batches ask."""
@@ -85,6 +93,7 @@ def test_views_change_with_seed_epoch_and_step(fields):
     assert len(seen) == 8
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("augmentation", ["none", "flip", "crop_flip", "resized_crop"])
 @pytest.mark.parametrize("policy", ["none", "randaugment", "three_augment"])
 def test_maps_move_with_their_images_and_keep_their_values(augmentation, policy):
@@ -101,6 +110,15 @@ def test_maps_move_with_their_images_and_keep_their_values(augmentation, policy)
     else:
         changed = (under_policy != moved).flatten(1).any(1)
         assert 0 < changed.sum() < N, "operations of place move some"
+
+
+def test_colours_change_alike_in_parts_that_fit_a_cache(monkeypatch):
+    spec = TrainingSpec(policy="randaugment", colour_jitter=0.3, erasing=0.3)
+    whole, maps = prepare(IMAGES.copy(), MAPS, spec, look(), WHOLE)
+    monkeypatch.setattr(augment, "CACHED_PIXELS", 5 * SIDE**2)
+    parts, part_maps = prepare(IMAGES.copy(), MAPS, spec, look(), WHOLE)
+    torch.testing.assert_close(parts, whole, atol=2e-6, rtol=0)
+    torch.testing.assert_close(part_maps, maps, atol=2e-6, rtol=0)
 
 
 def test_an_image_without_a_map_gets_zeros():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from scaling.train.augment import flip_and_crop
+from scaling.train.augment import cut_at_once, cut_one_by_one, flip_and_crop
 from scaling.train.batches import Draw
 
 N = 400
@@ -65,3 +65,11 @@ def test_the_padding_is_an_eighth_of_the_side(side, padding):
     seen = moved(torch.ones(800, 1, side, side), "crop_flip", Draw(0, (0, 0), WHOLE, 800))
     assert int((seen[:, 0].sum(2) == 0).sum(1).max()) == padding
     assert int((seen[:, 0].sum(1) == 0).sum(1).max()) == padding
+
+
+@pytest.mark.parametrize(("size", "low", "high"), [(16, -2, 2), (16, 0, 0), (12, 0, 4), (12, -1, 5), (16, 2, 2)])
+def test_both_ways_of_cutting_are_one(images, size, low, high):
+    random = np.random.default_rng(0)
+    flips, corners = random.random(40) < 0.5, random.integers(low, high + 1, (40, 2))
+    one_by_one = cut_one_by_one(images[:40], flips, corners, size)
+    assert torch.equal(one_by_one, cut_at_once(images[:40], flips, corners, size))
