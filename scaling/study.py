@@ -20,7 +20,13 @@ from scaling.specs.model import AskedSize, FamilySpec, ModelSpec
 from scaling.specs.resources import ResourceSpec
 from scaling.specs.scoring import ScoringSpec
 from scaling.specs.training import TrainingSpec, resolve_training
-from scaling.train.objectives.spec import ObjectiveField, ObjectiveSpec, canonical_objective, check_objective, objective_spec
+from scaling.train.objectives.spec import (
+    ObjectiveField,
+    ObjectiveSpec,
+    canonical_objective,
+    check_objective,
+    objective_spec,
+)
 
 __all__ = [
     "AskedSize", "CheckpointSpec", "DatasetSpec", "FamilySpec", "ModelSpec", "ResourceSpec", "RunSpec", "ScoringSpec",
@@ -145,7 +151,7 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
         training = resolve_training(study.training, family.training, f"{place}.training")
         resources = override(study.resources, family.resources, f"{place}.resources")
         for objective in study.all_objectives:
-            check_objective(objective, training, resources.workers, place)
+            check_objective(objective, training, resources.workers, place, resources.micro_batch)
         for size in family.sizes:
             model = resolve_model(family, size, study.dataset.image_size, place)
             runs += [

@@ -110,7 +110,7 @@ class Preprocessing:
         return pixels.contiguous().float().div_(255.0).sub_(shift).div_(scale)
 
     def _resized(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        from torchvision.transforms import InterpolationMode, functional  # type: ignore[import-untyped]
+        from torchvision.transforms import InterpolationMode, functional
 
         size = [self.resize] if self.keep_aspect else [self.resize, self.resize]
         resized = functional.resize(Image.fromarray(image), size, InterpolationMode(self.interpolation))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import NonNegativeFloat, PositiveInt
+from typing import Annotated
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from scaling.specs.base import Spec
 
@@ -14,7 +16,7 @@ class ResourceSpec(Spec):
     resumed with another number of workers. A worker without a GPU computes on `cpus_per_worker` threads.
 
     micro_batch: the most images that a worker holds at once; larger shares accumulate gradients over several passes.
-    Batch-norm statistics are then those of a micro-batch.
+    Batch-norm statistics are then those of a micro-batch, of at least 2 images (hence the limit of 4: 5 are 3 and 2).
     channels_last: memory format of images and convolutions. compile: the model by torch.compile.
     deterministic: refuse operations whose result depends on scheduling (on CUDA; CPU steps repeat bit for bit anyway).
     """
@@ -22,7 +24,7 @@ class ResourceSpec(Spec):
     workers: PositiveInt = 1
     cpus_per_worker: PositiveInt = 1
     gpus_per_worker: NonNegativeFloat = 0.0
-    micro_batch: PositiveInt | None = None
+    micro_batch: Annotated[int, Field(ge=4)] | None = None
     channels_last: bool = False
     compile: bool = False
     deterministic: bool = False

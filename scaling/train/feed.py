@@ -12,8 +12,8 @@ import torch
 
 from scaling.data.images import ImageData
 from scaling.study import RunSpec
-from scaling.train.augment import Draw, Look, prepare
-from scaling.train.batches import epoch_batches
+from scaling.train.augment import Look, prepare
+from scaling.train.batches import Draw, epoch_batches
 from scaling.train.losses import soft_targets
 from scaling.train.mixing import Mixing, apply_mixing, draw_mixing
 from scaling.train.objectives.base import Batch

@@ -19,7 +19,7 @@ from scaling.data.images import ImageData
 from scaling.data.subsets import nested_subset
 from scaling.models import build_model
 from scaling.models.drop_path import set_drop_path
-from scaling.records import EpochRecord, ResultsStore, RunStatus, run_record
+from scaling.records import EpochRecord, ResultsStore, RunStatus, needs_training, run_record
 from scaling.storage import Storage
 from scaling.study import RunSpec, check_batches
 from scaling.train import checkpoint
@@ -141,7 +141,7 @@ class Training:
 
     def _is_done(self) -> bool:
         record = self.store.read_run(self.run.run_id)
-        return record is not None and record.status in ("finished", "diverged")
+        return record is not None and not needs_training(self.run, record)
 
     def _start(self) -> EpochRecord:
         began = time.monotonic()
@@ -236,7 +236,7 @@ class Training:
     def _keep(self, epoch: int) -> float:
         """Measure the held-out accuracy and write this epoch's weights."""
         if self.worker.world > 1:
-            for buffer in self.model.buffers():
+            for buffer in self._evaluated().buffers():
                 distributed.broadcast(buffer, 0)
         accuracy = self._accuracy()
         if self.worker.rank == 0:
@@ -356,7 +356,7 @@ class Training:
         return bool(vote)
 
     def _save(self, total: torch.Tensor, seconds: float) -> None:
-        """Write the resume file; all workers call it together. `seconds` of this epoch since it was begun or resumed."""
+        """Write the resume file; all workers call it together. seconds: of this epoch, since it began here."""
         began = time.monotonic()
         self.progress.loss_sum = self._over_workers(total)
         if self.worker.rank == 0:

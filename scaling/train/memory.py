@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from scaling.compute import training_memory
+from scaling.train.batches import steps_per_epoch
 from scaling.train.objectives.spec import objective_spec
 
 if TYPE_CHECKING:
     from scaling.study import RunSpec
 
 GIB = 2**30
-CPU_MESSAGES = ("can't allocate memory", "not enough memory", "cannot allocate memory")  # torch raises RuntimeError there
+CPU_MESSAGES = ("can't allocate memory", "not enough memory", "cannot allocate memory")  # in RuntimeErrors
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -24,10 +25,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in CPU_MESSAGES)
 
 
+def largest_batch(run: RunSpec, n_samples: int) -> int:
+    """Images of the largest global batch; those of an epoch differ by one at most."""
+    return math.ceil(n_samples / steps_per_epoch(n_samples, run.training.for_samples(n_samples).batch_size))
+
+
 def images_at_once(run: RunSpec, n_samples: int) -> int:
     """Images, views counted, of a worker's largest pass: its share of a batch, or a micro-batch of it."""
-    batch = min(run.training.for_samples(n_samples).batch_size, n_samples)
-    share = math.ceil(batch / run.resources.workers)
+    share = math.ceil(largest_batch(run, n_samples) / run.resources.workers)
     if run.resources.micro_batch is not None:
         share = math.ceil(share / math.ceil(share / run.resources.micro_batch))
     return share * objective_spec(run.objective).views

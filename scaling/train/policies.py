@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch.nn import functional
-from torchvision.transforms.v2 import functional as vision  # type: ignore[import-untyped]
+from torchvision.transforms.v2 import functional as vision
 
 from scaling.train import colour
 from scaling.train.batches import POLICY_STREAM, Draw

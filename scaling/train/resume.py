@@ -62,7 +62,11 @@ class SaveClock:
 
 
 def save_resume(
-    storage: Storage, run_id: str, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, progress: Progress
+    storage: Storage,
+    run_id: str,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
 ) -> None:
     """Write the modules' and the optimizer's state and the progress, whole or not at all."""
     tensors = {

@@ -62,10 +62,9 @@ class RunTrainable(tune.Trainable):
         self.run_epochs = self._train()
 
     def _train(self) -> Iterator[EpochRecord]:
-        from scaling.train.loop import Training
+        from scaling.train.loop import train_run
 
-        training = Training(self.run_spec, self.source.open(), self.study_storage, local_worker(self.run_spec))
-        yield from training.epochs()
+        yield from train_run(self.run_spec, self.source.open(), self.study_storage, local_worker(self.run_spec))
 
 
 def describe(error: BaseException) -> str:
@@ -117,7 +116,7 @@ def train_distributed(config: dict[str, Any]) -> None:
     import ray.train
     from ray.train.torch import get_device
 
-    from scaling.train.loop import Training, Worker
+    from scaling.train.loop import Worker, train_run
 
     run = RunSpec.model_validate(config["run"])
     context = ray.train.get_context()
@@ -127,8 +126,7 @@ def train_distributed(config: dict[str, Any]) -> None:
         device=str(get_device()),
         threads=run.resources.cpus_per_worker,
     )
-    training = Training(run, config["source"].open(), Storage(config["storage_uri"]), worker)
-    for record in training.epochs():
+    for record in train_run(run, config["source"].open(), Storage(config["storage_uri"]), worker):
         ray.train.report(report(run, [record]), checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC)
 
 

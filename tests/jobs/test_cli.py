@@ -24,7 +24,19 @@ def output(*words: str) -> str:
 
 
 def test_the_commands_are_listed():
-    assert COMMANDS == ["fetch", "fit", "models", "plan", "recipe", "report", "run", "score", "status", "ui"]
+    assert COMMANDS == [
+        "fetch",
+        "fit",
+        "models",
+        "plan",
+        "recipe",
+        "report",
+        "run",
+        "score",
+        "status",
+        "training",
+        "ui",
+    ]
     listed = output("--help")
     assert [name for name in COMMANDS if not re.search(rf"^\s+{name}\s", listed, re.MULTILINE)] == []
 

@@ -67,7 +67,7 @@ class Batch:
     def _part(self, index: np.ndarray, places: np.ndarray) -> Batch:
         where = slice(int(index[0]), int(index[-1]) + 1)
         tensors = {name: getattr(self, name) for name in ("images", "labels", "maps", "has_map", "targets")}
-        cut = {name: None if tensor is None else tensor[where] for name, tensor in tensors.items()}
+        cut: dict[str, Any] = {name: None if tensor is None else tensor[where] for name, tensor in tensors.items()}
         return replace(self, share=places, **cut)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,8 @@ def train(run: RunSpec, data: ImageData, storage: Storage, worker: Worker, kill_
         return real_step(batch, lr)
 
     training.step = step  # type: ignore[method-assign]
-    try:
+    with suppress(KilledError):
         list(training.epochs())
-    except KilledError:
-        pass
 
 
 def save_always() -> None:
