@@ -70,6 +70,8 @@ def plot_tradeoff(
                 _front(panel, tradeoff)
                 _broken_line(panel, tradeoff)
             _arrows(panel, (arrows or {}).get(tradeoff.region, ()))
+            if not lines:
+                _widen(panel)
             label(panel, "accuracy", "score", log="")
             panel.set_title(_correlations(tradeoff) if lines else tradeoff.region, loc="left")
         legend(figure, axes, columns=6 if lines else 2)
@@ -88,28 +90,26 @@ def _models(panel: Axes, tradeoff: Tradeoff) -> None:
                    label=str(name))  # fmt: skip
 
 
+ARROW = "0.25"  # darker than any family's marks
+
+
 def _arrows(panel: Axes, arrows: Sequence[Arrow]) -> None:
     """From each baseline to its treated twin, with the intervals of both ends; the view grows to hold them."""
     for i, arrow in enumerate(arrows):
         x, y = zip(arrow.baseline, arrow.treated, strict=True)
-        panel.plot(x, y, color=COLOURS[1], alpha=0.7, linewidth=0.9, label=_arrow_label(arrows) if i == 0 else None)
-        panel.annotate(
-            "", arrow.treated, arrow.baseline, arrowprops={"arrowstyle": "->", "color": COLOURS[1], "alpha": 0.7}
-        )
+        panel.plot(x, y, color=ARROW, alpha=0.7, linewidth=0.9, label=_arrow_label(arrows) if i == 0 else None)
+        panel.annotate("", arrow.treated, arrow.baseline, arrowprops={"arrowstyle": "->", "color": ARROW, "alpha": 0.7})
         for end in (arrow.baseline_interval, arrow.treated_interval):
             if end is not None:
                 _cross(panel, *end)
         if arrow.n > 1:
-            panel.annotate(
-                arrow.name, arrow.treated, (5, 4), textcoords="offset points", fontsize=7.5, color=COLOURS[1]
-            )
+            panel.annotate(arrow.name, arrow.treated, (5, 4), textcoords="offset points", fontsize=7.5, color=ARROW)
 
 
 def _cross(panel: Axes, x: Estimate, y: Estimate) -> None:
     """A mean with its intervals along both axes."""
     sides = [[[e.value - (e.low or 0.0)], [(e.high or 0.0) - e.value]] for e in (x, y)]
-    panel.errorbar(x.value, y.value, xerr=sides[0], yerr=sides[1], fmt="none", ecolor=COLOURS[1], elinewidth=1.1,
-                   capsize=2)  # fmt: skip
+    panel.errorbar(x.value, y.value, xerr=sides[0], yerr=sides[1], fmt="none", ecolor=ARROW, elinewidth=1.1, capsize=2)
 
 
 def _arrow_label(arrows: Sequence[Arrow]) -> str:
@@ -118,6 +118,13 @@ def _arrow_label(arrows: Sequence[Arrow]) -> str:
     if counts == [1]:
         return "baseline → treated"
     return f"baseline → treated: means of n = {' to '.join(map(str, counts[:: len(counts) - 1 or 1]))} seeds, 95 %"
+
+
+def _widen(panel: Axes) -> None:
+    """Accuracy over at least half the span of the score, so that what a treatment costs is seen beside its gain."""
+    (left, right), (low, high) = panel.get_xlim(), panel.get_ylim()
+    missing = max(0.0, (high - low) / 2 - (right - left))
+    panel.set_xlim(left - missing / 2, right + missing / 2)
 
 
 def _front(panel: Axes, tradeoff: Tradeoff) -> None:

@@ -242,6 +242,8 @@ def treatment_arrows(
         return tuple(_arrow(both.iloc[[i]], keys) for i in range(len(both)))
     rest = [name for name in keys if name != over]
     named = [name for name in rest if both[name].nunique(dropna=False) > 1] or rest[:1]
+    both = both.assign(**{name: name.replace("_", " ") + " " + both[name].astype(str) for name in named
+                          if pd.api.types.is_numeric_dtype(both[name])})  # fmt: skip
     return tuple(_arrow(pairs, named) for _, pairs in both.groupby(rest, dropna=False))
 
 

@@ -23,9 +23,9 @@ PLACEMENTS = 4  # images of each digit, each with its own place, colours and clu
 MAP_SHARE = 0.6  # of the training images; every held-out image has its map
 DIGIT_SIDE, PATCH_SIDE = 5 / 8, 1 / 8  # of the image's side
 MAP_SIGMA = 1 / 16  # of the image's side: the blur of the map
-PATCH_VALIDITY = 0.8  # the patch shows the image's own class, otherwise that of a class drawn evenly
-DIGIT_BRIGHTNESS, DIGIT_OPACITY = (0.7, 1.0), (0.6, 1.0)  # channel by channel; image by image
-CLUTTER_MEAN, CLUTTER_STD = np.float32(0.4), np.float32(0.08)  # of grey levels in [0, 1]
+PATCH_VALIDITY = 0.7  # the patch shows the image's own class, otherwise that of a class drawn evenly
+DIGIT_BRIGHTNESS, DIGIT_OPACITY = (0.7, 1.0), (0.8, 1.0)  # channel by channel; image by image
+CLUTTER_MEAN, CLUTTER_STD = np.float32(0.4), np.float32(0.05)  # of grey levels in [0, 1]
 COARSE_CELLS = 8  # a side, of the coarse part of the clutter
 
 
