@@ -3,7 +3,7 @@
 Nobody has looked at these images: the map is where the digit is, as ClickMe's maps lie on what people recognise an
 object by (Linsley et al. 2019). It tests the harmonizer and says nothing about people. scikit-learn's digits are the
 only data; every constant below is an assumption. A model can read the class off the digit, off the patch (a shortcut),
-or off both; alike in training and held-out images.
+or off both; in held-out images the patch says nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PLACEMENTS = 4  # images of each digit, each with its own place, colours and clu
 MAP_SHARE = 0.6  # of the training images; every held-out image has its map
 DIGIT_SIDE, PATCH_SIDE = 5 / 8, 1 / 8  # of the image's side
 MAP_SIGMA = 1 / 16  # of the image's side: the blur of the map
-PATCH_VALIDITY = 0.7  # the patch shows the image's own class, otherwise that of a class drawn evenly
+PATCH_VALIDITY = (0.7, 0.0)  # the patch shows the image's own class so often, else one drawn evenly: training, held-out
 DIGIT_BRIGHTNESS, DIGIT_OPACITY = (0.7, 1.0), (0.8, 1.0)  # channel by channel; image by image
 CLUTTER_MEAN, CLUTTER_STD = np.float32(0.4), np.float32(0.05)  # of grey levels in [0, 1]
 COARSE_CELLS = 8  # a side, of the coarse part of the clutter
@@ -47,7 +47,7 @@ def build_simulated_clickme(image_size: int | None = None) -> tuple[ImageSet, Im
     for stream, part in enumerate(parts):
         rng = np.random.default_rng((SEED, stream))
         chosen = np.repeat(part, PLACEMENTS)
-        images, maps = _draw(bunch.images[chosen] / 16, bunch.target[chosen], side, rng)
+        images, maps = _draw(bunch.images[chosen] / 16, bunch.target[chosen], side, PATCH_VALIDITY[stream], rng)
         if stream == 0:
             maps[rng.random(len(maps)) >= MAP_SHARE] = np.nan
         sets.append(ImageSet(images, bunch.target[chosen].astype(np.int64), maps))
@@ -55,7 +55,7 @@ def build_simulated_clickme(image_size: int | None = None) -> tuple[ImageSet, Im
 
 
 def _draw(
-    digits: NDArray[np.float64], labels: NDArray[np.int64], side: int, rng: np.random.Generator
+    digits: NDArray[np.float64], labels: NDArray[np.int64], side: int, validity: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Images (n, side, side, 3) of digits (n, 8, 8) in [0, 1], and their maps (n, side, side)."""
     n, wide, patch = len(digits), round(side * DIGIT_SIDE), max(2, round(side * PATCH_SIDE))
@@ -67,7 +67,7 @@ def _draw(
     cover = np.zeros_like(ink)
     _put(cover, np.ones((n, patch, patch)), patch_rows, rng.integers(0, side - patch + 1, n))
     hues = _hues(int(labels.max()) + 1)
-    shown = np.where(rng.random(n) < PATCH_VALIDITY, labels, rng.integers(0, len(hues), n))
+    shown = np.where(rng.random(n) < validity, labels, rng.integers(0, len(hues), n))
     opacity = ink * rng.uniform(*DIGIT_OPACITY, (n, 1, 1)).astype(np.float32)
     pixels = _clutter(n, side, rng)
     pixels += opacity[:, None] * (rng.uniform(*DIGIT_BRIGHTNESS, (n, 3, 1, 1)).astype(np.float32) - pixels)

@@ -53,11 +53,10 @@ def patch_classes(images: np.ndarray) -> np.ndarray:
 
 
 def test_the_patch_shows_the_class_as_often_as_it_is_said_to(sets):
-    expected = simulated.PATCH_VALIDITY + (1 - simulated.PATCH_VALIDITY) / 10
-    for images in sets:
+    for images, validity in zip(sets, simulated.PATCH_VALIDITY, strict=True):
         shown = patch_classes(images.images)
         assert (shown >= 0).all()
-        assert (shown == images.labels).mean() == pytest.approx(expected, abs=0.03)
+        assert (shown == images.labels).mean() == pytest.approx(validity + (1 - validity) / 10, abs=0.03)
 
 
 def test_the_map_lies_on_the_digit_and_not_on_the_patch(sets):
