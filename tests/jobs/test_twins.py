@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import ray
 from scipy import stats
 
 from analysis import ScalingTable
 from jobs.answer import by_region, file_name, fit_study, study_recipes
+from jobs.run import RunOptions, run_study
 from jobs.twins import Twins, name_objectives, objective_names, study_twins, twins_figure
+from scaling.errors import StudyError
 from scaling.study import expand_study
 
 BASELINE, TREATED = {"name": "harmonizer", "weight": 0}, {"name": "harmonizer", "weight": 3}
@@ -87,3 +90,21 @@ def test_there_is_no_figure_without_twins(study, table):
     alone = table.select(objective=twins.treated[0])
     assert twins_figure(by_region(alone), twins) is None
     assert twins_figure(by_region(table.where(np.arange(len(table)) < 2)), twins) is None
+
+
+@pytest.mark.parametrize(
+    ("dataset", "benchmark", "message"),
+    [
+        ("digits", "human-alignment", r"human-alignment needs importance maps .* there are none \(digits held-out\)"),
+        ("simulated-clickme", "human-alignment.max_abs", r"are simulated; name simulated-human-alignment"),
+    ],
+)
+def test_maps_that_are_missing_or_simulated_are_refused_before_ray_starts(
+    make_study, tmp_path, dataset, benchmark, message
+):
+    study = make_study(dataset=dataset, benchmarks=[benchmark], storage=str(tmp_path / "results"))
+    options = RunOptions(tmp_path, use_mlflow=False, cache_dir=tmp_path / "cache")
+    with pytest.raises(StudyError, match=message):
+        run_study(study, options)
+    assert not ray.is_initialized()
+    assert not list((tmp_path / "results").rglob("*.parquet"))

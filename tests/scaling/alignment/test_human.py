@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +17,13 @@ from scaling.alignment.features import FeatureBudget
 from scaling.alignment.human import SIMULATED_SUITE, SUITE, MappedStimuli, build_human, select_mapped
 from scaling.alignment.preprocessing import Preprocessing
 from scaling.alignment.saliency import HUMAN_CEILING
-from scaling.alignment.score import ScoringOptions, Subject, score_model
+from scaling.alignment.score import ScoringOptions, Subject, score_checkpoint, score_model
 from scaling.data.image_set import ImageSet, SparseMaps
+from scaling.data.images import load_images
 from scaling.errors import StudyError
+from scaling.records import ResultsStore
+from scaling.train.checkpoint import load_weights
+from scaling.train.loop import Training
 
 N, SIDE, CLASSES = 40, 8, 4
 RANDOM = np.random.default_rng(0)
@@ -183,3 +188,26 @@ def test_maps_that_do_not_fit_are_refused():
     for maps, message in ((MAPS[:3], r"of shape \(3, 8, 8\); give \(40 stimuli"), (MAPS * 0, r"40 maps that are flat")):
         with pytest.raises(StudyError, match=message):
             build_human(SUITE, given.stimuli, replace(given, maps=maps))
+
+
+def test_a_harmonized_checkpoint_is_scored_and_stored(make_run, storage):
+    run = make_run(
+        dataset="simulated-clickme",
+        objective={"name": "harmonizer", "weight": 3},
+        benchmarks=[SIMULATED_SUITE],
+        training={"epochs": 1, "batch_size": 20},
+    )
+    data = load_images(run.dataset, Path("no such folder"))
+    for _ in Training(run, data, storage).epochs():
+        pass
+    given = select_mapped(data.heldout, data.name, 40)
+    benchmarks = build_benchmarks([f"{SIMULATED_SUITE}.max_abs"], given.stimuli, mapped=given)
+    (record,) = score_checkpoint(storage, run.run_id, 1, benchmarks, ScoringOptions())
+    model, info = load_weights(storage, run.run_id, 1)
+    x = Preprocessing.square(info.image_size, info.mean, info.std).apply(given.stimuli.images).requires_grad_()
+    model(x).gather(1, torch.from_numpy(given.stimuli.labels)[:, None]).sum().backward()
+    saliency = x.grad.abs().amax(1).numpy()
+    rho = [spearmanr(s.ravel(), h.ravel()).statistic for s, h in zip(saliency, given.maps, strict=True)]
+    assert (record.status, record.region, record.n_stimuli) == ("scored", "saliency", 40)
+    assert record.raw == record.score == pytest.approx(np.mean(rho), abs=1e-4)
+    assert ResultsStore(storage).read_checkpoint_scores(run.run_id, 1) == [record]
