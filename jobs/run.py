@@ -27,6 +27,7 @@ from scaling.records import ResultsStore
 from scaling.storage import Storage
 from scaling.study import ResourceSpec, RunSpec, StudySpec, check_batches, expand_study
 from scaling.tracking import Tracker, connect, tracking_uri
+from scaling.train.objectives.needs import check_maps
 
 if TYPE_CHECKING:
     from scaling.alignment.benchmark import Benchmark
@@ -72,15 +73,18 @@ def check_runs(runs: Sequence[RunSpec], data: ImageData) -> dict[str, int]:
     """The number of unique training images of every run, by run_id.
 
     Raises:
-        StudyError: the decoded data cannot give a run: too few images a class, an image size no model takes.
+        StudyError: the decoded data cannot give a run: too few images a class, an image size no model takes, no
+            maps where an objective needs them.
     """
     for model in dict.fromkeys(run.model for run in runs):
         check_model(model, data.image_size, f"dataset '{data.name}' of {data.image_size} pixels")
     subsets = dict.fromkeys((run.images_per_class, run.seed) for run in runs)
-    sizes = {subset: len(nested_subset(data.train.labels, *subset)) for subset in subsets}
+    found = {subset: nested_subset(data.train.labels, *subset) for subset in subsets}
     for run in runs:
-        check_batches(run, sizes[run.images_per_class, run.seed], f"dataset '{data.name}'")
-    return {run.run_id: sizes[run.images_per_class, run.seed] for run in runs}
+        subset = found[run.images_per_class, run.seed]
+        check_batches(run, len(subset), f"dataset '{data.name}'")
+        check_maps(run, data, subset)
+    return {run.run_id: len(found[run.images_per_class, run.seed]) for run in runs}
 
 
 def check_same_data(storage: Storage, data: ImageData) -> None:

@@ -114,7 +114,7 @@ class Training:
         self.optimizer = build_optimizer(self.model, self.spec, self.objective)
         self.trained = [p for module in (self.model, self.objective) for p in module.parameters() if p.requires_grad]
         self.average = build_average(self.model, self.spec.ema) if self.spec.ema else None
-        self.feed = Feed(run, data, self.subset, self.worker, self.objective.needs_maps)
+        self.feed = Feed(run, data, self.subset, self.worker, self.options.needs_maps)
         self.draws = any(getattr(m, "p", 0) or getattr(m, "drop_prob", 0) for m in self.model.modules())
 
     @cached_property

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import ray
+from PIL import Image
 from scipy.io import savemat
 from typer.testing import CliRunner, Result
 
@@ -58,6 +62,31 @@ def truncate_images(folder: Path, study: Path) -> None:
         (folder / "cut" / f"{split}.parquet").write_bytes(b"PAR1 and no footer")
 
 
+def write_images(labels: dict[str, list[int]], broken: int | None = None, heatmap: bytes | None = None, lost: int = -1):
+    """Parquet splits of 8 x 8 images with these labels: one that is no image, one that is not there beside its map."""
+
+    def write(folder: Path, study: Path) -> None:
+        (folder / "set").mkdir()
+        for split, classes in labels.items():
+            coded: list[dict[str, object] | None] = [{"bytes": PNG, "path": None} for _ in classes]
+            if split == "train" and broken is not None:
+                coded[broken] = {"bytes": b"no image", "path": None}
+            if split == "train" and lost >= 0:
+                coded[lost] = None
+            columns: dict[str, object] = {"image": coded, "label": classes}
+            if heatmap is not None:
+                columns["heatmap"] = [{"bytes": heatmap, "path": None} for _ in classes]
+            pq.write_table(pa.table(columns), folder / "set" / f"{split}.parquet")
+
+    return write
+
+
+def png() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((8, 8, 3), 90, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def write_small_rdm(folder: Path, study: Path) -> None:
     """Kriegeskorte's stimuli file with a monkey IT RDM of 10 objects."""
     stimuli = np.zeros(N_STIMULI, [("image", object), ("category", object)])
@@ -87,6 +116,9 @@ def write_results(folder: Path, study: Path) -> None:
         store.write_scores([AlignmentRecord(run_id=run.run_id, epoch=2, **facts)])
 
 
+PNG = png()
+SET = {"dataset": {"name": "mine", "path": "set"}}
+TWO = {"train": [0, 0, 1, 1], "test": [0, 1]}
 RAN = {"models": LADDER, "data_sizes": [2, 5, 10, 20]}
 CASES = [
     Case("unknown field", ["unknown field 'epochs'", "study.yaml", "known: benchmarks"], {"epochs": 3}),
@@ -144,6 +176,32 @@ CASES = [
     Case("scoring takes all CPUs", ["needs 1 CPUs", "beside the scoring pool"], {"scoring": {"cpus": 1000}}),
     Case("batch of 1", ["batch_size=1 on 1 images leaves 1 workers", "resnet-10 w2", "raise training.batch_size"],
          {"training": {"batch_size": 1}}),
+    Case("batch above the subset", ["batch_size=64 exceeds the 20 images of resnet-10 w2, 2 images/class", "lower",
+                                    "training.cap_batch"], {"training": {"batch_size": 64}}),
+    Case("mixup of hard labels", ["mixup=0.8", "soft labels", "loss='cross_entropy' takes hard", "'soft_cross_entropy'"],
+         {"training": {"mixup": 0.8}}),
+    Case("unknown recipe", ["unknown recipe 'convnex'", "did you mean 'convnext'?", "training"],
+         {"training": {"recipe": "convnex"}}),
+    Case("micro-batch of 2", ["resources.micro_batch=2", "greater than or equal to 4"],
+         {"resources": {"micro_batch": 2}}),
+    Case("micro-batch of a contrast", ["micro_batch=4", "'simclr'"],
+         {"resources": {"micro_batch": 4}, "objective": "simclr"}),
+    Case("augmentation of own views", ["augmentation='flip' has no meaning for objective 'dino'"],
+         {"training": {"augmentation": "flip"}, "objective": "dino"}),
+    Case("two ways to say it", ["objective and objectives are both given", "keep one"],
+         {"objective": "simclr", "objectives": ["supervised"]}),
+    Case("stored below seen", ["stored_size=16", "image_size=32", "set both"],
+         {"dataset": {"name": "digits", "image_size": 32, "stored_size": 16}}),
+    Case("unknown schedule", ["evry", "did you mean 'every'?", "checkpoints.score"], {"checkpoints": {"score": [{"evry": 5}]}}),
+    Case("a broken image", ["cannot be decoded", "train.parquet, row 2", "dataset.corrupt"], SET,
+         prepare=write_images(TWO, broken=2)),
+    Case("a class held out alone", ["class", "2", "no training image", "mine"], SET,
+         prepare=write_images({**TWO, "test": [0, 1, 2]})),
+    Case("a class trained alone", ["class", "2", "mine"], SET,
+         prepare=write_images({**TWO, "train": [0, 0, 1, 1, 2, 2]})),
+    Case("a map without its image", ["map", "row 1"], SET, prepare=write_images(TWO, heatmap=PNG, lost=1)),
+    Case("maps that are not there", ["objective 'harmonizer' needs importance maps", "digits"],
+         {"objective": "harmonizer"}),
     Case("not YAML", ["study.yaml' is not YAML", "line 2"], prepare=write_text("name: x\nmodels: [")),
     Case("a list", ["study.yaml' holds no fields", "quickstart.yaml"], prepare=write_text("- name\n- dataset\n")),
     Case("empty file", ["study.yaml' holds no fields"], prepare=write_text("")),

@@ -79,7 +79,6 @@ class Objective(nn.Module):
     """
 
     readout: ClassVar[bool] = False  # True: accuracy is a linear readout's, for a classifier that is not trained
-    needs_maps: ClassVar[bool] = False
 
     def __init__(self, setting: Setting, model: nn.Module) -> None:
         super().__init__()

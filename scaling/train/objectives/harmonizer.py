@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import nn
 from torch.nn import functional
@@ -25,8 +23,6 @@ class Harmonizer(Objective):
 
     Source: Fel et al. (2022), arXiv 2211.04533, and its code. Weight decay is the optimizer's.
     """
-
-    needs_maps: ClassVar[bool] = True
 
     def build(self, model: nn.Module) -> None:
         side = self.setting.image_size

@@ -6,9 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from scaling.data.image_set import has_map
 from scaling.data.images import ImageData
-from scaling.errors import StudyError
 from scaling.models import candidate_layers
 from scaling.study import RunSpec
 from scaling.train.batches import steps_per_epoch
@@ -16,6 +14,7 @@ from scaling.train.objectives.base import Objective, Setting
 from scaling.train.objectives.dino import DINO
 from scaling.train.objectives.ffgsm import FFGSM
 from scaling.train.objectives.harmonizer import Harmonizer
+from scaling.train.objectives.needs import check_maps
 from scaling.train.objectives.simclr import SimCLR
 from scaling.train.objectives.spec import objective_spec
 from scaling.train.objectives.supervised import Supervised
@@ -40,11 +39,7 @@ def build_objective(run: RunSpec, data: ImageData, subset: np.ndarray, model: nn
     """
     options = objective_spec(run.objective)
     kind = OBJECTIVES[options.name]
-    if kind.needs_maps and (data.train.maps is None or not has_map(data.train.maps, subset).any()):
-        raise StudyError(
-            f"objective '{options.name}' needs importance maps and dataset '{data.name}' has none for the "
-            f"{len(subset):,} images of {run.label()} (study, objective); pick a dataset with maps, or more images"
-        )
+    check_maps(run, data, subset)
     device = next(model.parameters()).device
     setting = Setting(
         options=options,

@@ -55,6 +55,7 @@ class ObjectiveSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     own_views: ClassVar[bool] = False  # True: it augments by itself and uses no labels
+    needs_maps: ClassVar[bool] = False
     per_image: ClassVar[bool] = True  # False: an image's loss depends on the rest of the batch
     unused: ClassVar[Mapping[str, str]] = {}  # training's fields that mean nothing to it, and why
     durations: ClassVar[tuple[str, ...]] = ()  # its options in epochs, of which a run must have more
@@ -188,6 +189,7 @@ class HarmonizerSpec(ObjectiveSpec):
     The alignment term is a mean over the whole batch: weight x the share of images with maps is what counts.
     """
 
+    needs_maps: ClassVar[bool] = True
     unused: ClassVar[Mapping[str, str]] = dict.fromkeys(("mixup", "cutmix"), "whose maps cannot be mixed")
 
     name: Literal["harmonizer"] = "harmonizer"
