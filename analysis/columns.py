@@ -64,7 +64,7 @@ REGION_ALIASES = {"Behavioral": "behavior", "behavioral": "behavior", "Behavior"
 def rename(frame: pd.DataFrame, columns: Mapping[str, str] | None) -> pd.DataFrame:
     """Columns in our words: by the map given (theirs -> ours), or the published table's, if it is that table."""
     if columns is None and set(frame.columns) >= PUBLISHED_SIGNATURE:
-        frame = frame.rename(columns=PUBLISHED)
+        frame = training_compute(frame.rename(columns=PUBLISHED))
         everything = frame["images_per_class"] == 0
         return frame.assign(images_per_class=frame["images_per_class"].astype("Int64").mask(everything))
     columns = columns or {}
@@ -76,6 +76,27 @@ def rename(frame: pd.DataFrame, columns: Mapping[str, str] | None) -> pd.DataFra
     if doubled:
         raise ValueError(f"two columns are called {doubled} once the column map is applied; map each to one name")
     return renamed
+
+
+def training_compute(frame: pd.DataFrame) -> pd.DataFrame:
+    """C = 3 . flops_per_image . samples_seen in every row, also where a table counts forward passes alone.
+
+    Gokce & Schrimpf's table of final models holds the 3x, their table of intermediate checkpoints does not.
+    Raises ValueError where the rows follow neither convention.
+    """
+    once = pd.to_numeric(frame["flops_per_image"], errors="coerce") * pd.to_numeric(
+        frame["samples_seen"], errors="coerce"
+    )
+    ratio = pd.to_numeric(frame["flops"], errors="coerce") / once.where(once > 0)
+    known = ratio.dropna()
+    for passes, factor in ((3.0, 1.0), (1.0, 3.0)):
+        if np.isclose(known, passes, rtol=1e-2).all():
+            return frame.assign(flops=frame["flops"] * factor) if factor != 1 else frame
+    row = int(np.argmax(~np.isclose(ratio.fillna(3.0), 3.0, rtol=1e-2)))
+    raise ValueError(
+        f"total_flops / (flops x n_samples_seen) is {ratio.iloc[row]:.3g} in row {row}; the published tables count 3 "
+        "passes an image seen (training), or 1 (forward alone), in all rows; correct total_flops"
+    )
 
 
 def check(frame: pd.DataFrame, where: str) -> pd.DataFrame:

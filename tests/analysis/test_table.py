@@ -170,3 +170,25 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text("{}")
     with pytest.raises(ValueError, match="no recipe of version 1"):
         Recipe.load(tmp_path / "r.json")
+
+
+def _published(flops: list[float]) -> pd.DataFrame:
+    """Three rows in the published table's columns: 1e9 FLOP an image, 1e6 images seen."""
+    return pd.DataFrame({
+        "model_id": ["a", "b", "c"], "arch_family": "ResNet", "flops": 1e9, "n_samples_seen": 1e6,
+        "total_flops": flops, "samples_per_class": [10, 100, 0], "score": 0.3, "benchmark_name": "x",
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("passes", [3, 1])
+def test_both_conventions_of_the_published_tables_give_training_compute(tmp_path: Path, passes: int) -> None:
+    path = tmp_path / "scores.csv"
+    _published([passes * 1e15] * 3).to_csv(path, index=False)
+    assert ScalingTable.from_csv(path).values("flops").tolist() == [3e15] * 3
+
+
+def test_a_table_that_mixes_the_conventions_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    _published([3e15, 1e15, 3e15]).to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"is 1 in row 1; the published tables count 3 passes"):
+        ScalingTable.from_csv(path)
