@@ -84,10 +84,11 @@ def training_compute(frame: pd.DataFrame) -> pd.DataFrame:
     Gokce & Schrimpf's table of final models holds the 3x, their table of intermediate checkpoints does not.
     Raises ValueError where the rows follow neither convention.
     """
-    once = pd.to_numeric(frame["flops_per_image"], errors="coerce") * pd.to_numeric(
-        frame["samples_seen"], errors="coerce"
+    total, image, seen = (
+        pd.to_numeric(frame[c], errors="coerce") for c in ("flops", "flops_per_image", "samples_seen")
     )
-    ratio = pd.to_numeric(frame["flops"], errors="coerce") / once.where(once > 0)
+    once = image * seen
+    ratio = total / once.where(once > 0)
     known = ratio.dropna()
     for passes, factor in ((3.0, 1.0), (1.0, 3.0)):
         if np.isclose(known, passes, rtol=1e-2).all():
