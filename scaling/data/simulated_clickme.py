@@ -1,4 +1,4 @@
-"""Data set simulated-clickme: digits in clutter beside a coloured patch that betrays the class, and importance maps.
+"""Data set simulated-clickme: digits in clutter beside a coloured patch that hints at the class, and importance maps.
 
 Nobody has looked at these images: the map is where the digit is, as ClickMe's maps lie on what people recognise an
 object by (Linsley et al. 2019). It tests the harmonizer and says nothing about people. scikit-learn's digits are the
@@ -23,7 +23,7 @@ PLACEMENTS = 4  # images of each digit, each with its own place, colours and clu
 MAP_SHARE = 0.6  # of the training images; every held-out image has its map
 DIGIT_SIDE, PATCH_SIDE = 5 / 8, 1 / 8  # of the image's side
 MAP_SIGMA = 1 / 16  # of the image's side: the blur of the map
-PATCH_VALIDITY = (0.7, 0.0)  # the patch shows the image's own class so often, else one drawn evenly: training, held-out
+PATCH_VALIDITY = (0.3, 0.0)  # the patch shows the image's own class so often, else one drawn evenly: training, held-out
 DIGIT_BRIGHTNESS, DIGIT_OPACITY = (0.7, 1.0), (0.8, 1.0)  # channel by channel; image by image
 CLUTTER_MEAN, CLUTTER_STD = np.float32(0.4), np.float32(0.05)  # of grey levels in [0, 1]
 COARSE_CELLS = 8  # a side, of the coarse part of the clutter
