@@ -74,7 +74,7 @@ def plot_tradeoff(
                 _widen(panel)
             label(panel, "accuracy", "score", log="")
             panel.set_title(_correlations(tradeoff) if lines else tradeoff.region, loc="left")
-        legend(figure, axes, columns=6 if lines else 2)
+        legend(figure, axes, columns=6 if lines else 1)
         simulated = any(t.table.names_simulated() for t in tradeoffs)
         title(figure, "Alignment against task accuracy", simulated)
     return figure
@@ -117,14 +117,16 @@ def _arrow_label(arrows: Sequence[Arrow]) -> str:
     counts = sorted({arrow.n for arrow in arrows})
     if counts == [1]:
         return "baseline → treated"
-    return f"baseline → treated: means of n = {' to '.join(map(str, counts[:: len(counts) - 1 or 1]))} seeds, 95 %"
+    n = " to ".join(map(str, counts[:: len(counts) - 1 or 1]))
+    return f"baseline → treated: means of n = {n} seeds, 95 % t-intervals"
 
 
 def _widen(panel: Axes) -> None:
     """Accuracy over at least half the span of the score, so that what a treatment costs is seen beside its gain."""
     (left, right), (low, high) = panel.get_xlim(), panel.get_ylim()
-    missing = max(0.0, (high - low) / 2 - (right - left))
-    panel.set_xlim(left - missing / 2, right + missing / 2)
+    span = max(right - left, (high - low) / 2)
+    right = min((left + right + span) / 2, max(right, 1.0))
+    panel.set_xlim(right - span, right)
 
 
 def _front(panel: Axes, tradeoff: Tradeoff) -> None:
