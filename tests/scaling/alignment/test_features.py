@@ -214,7 +214,8 @@ def test_principal_components_are_sklearns(model, preprocessing, case):
     joint.images = np.concatenate([joint.images, others.images])
     for layer, features in whole(model, joint, preprocessing).items():
         if features.shape[1] <= 30:
-            assert_equal(found[layer], Representation.of(features[:N]), rtol=1e-12, atol=1e-12)
+            # float32 features of other batches: the last digits depend on how the processor adds
+            assert_equal(found[layer], Representation.of(features[:N]), rtol=1e-5, atol=1e-6)
             continue
         x = features.astype(np.float64)
         scores = PCA(30, svd_solver="full").fit(x[N:]).transform(x[:N])
