@@ -189,33 +189,12 @@ def flat_optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, torch.Te
 def restore_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
     """Put back what `flat_optimizer_state` gave; groups and rates stay the optimizer's own."""
     state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, tensor in _under("optimizer.", tensors):
+    for key, tensor in tensors_under("optimizer.", tensors).items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def model_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return dict(_under("model.", tensors))
-
-
-def objective_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return dict(_under("objective.", tensors))
-
-
-def random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """The states of torch's global generators, as tensors."""
-    states = {"random.cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["random.cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def restore_random_state(tensors: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    torch.set_rng_state(tensors["random.cpu"])
-    if device.type == "cuda" and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"], device)
-
-
-def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
-    return ((key.removeprefix(prefix), tensor) for key, tensor in tensors.items() if key.startswith(prefix))
+def tensors_under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin with a prefix, without it."""
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -89,10 +89,6 @@ def load_resume(
         return None
     tensors, header = checkpoint.load_tensors(storage, name)
     for prefix, module in modules.items():
-        module.load_state_dict(dict(_under(f"{prefix}.", tensors)))
+        module.load_state_dict(checkpoint.tensors_under(f"{prefix}.", tensors))
     checkpoint.restore_optimizer_state(optimizer, tensors)
     return Progress.from_header(header)
-
-
-def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Iterable[tuple[str, torch.Tensor]]:
-    return ((key.removeprefix(prefix), tensor) for key, tensor in tensors.items() if key.startswith(prefix))
