@@ -16,7 +16,9 @@ import pytest
 import yaml
 
 STUDIES = Path(__file__).parents[2] / "jobs" / "studies"
-TIMES = {"train_s", "score_s", "epoch_s", "started_at", "ended_at"}
+TIMES = {
+    "train_s", "score_s", "epoch_s", "started_at", "ended_at", "images_per_s", "flops_per_s", "compute_share",
+}  # fmt: skip
 QUICK_EPOCHS = 5  # the quickstart as shipped, but for the epochs of a run
 
 
