@@ -49,6 +49,7 @@ PUBLISHED = {
 PUBLISHED_SIGNATURE = {"total_flops", "n_samples_seen", "arch_family", "samples_per_class"}
 
 MISALIGNMENT = "misalignment"  # 1 - score: what laws are fitted to, unless another column is named
+ACCURACY = "accuracy"  # a region of its own in tables that treat held-out accuracy as a score
 
 # What differs between the rows of one checkpoint: the benchmark and what was measured on it.
 MEASURED = ("benchmark", "benchmark_id", "region", "metric", "layer", "raw", "ceiling", "score", "score_status",
@@ -63,7 +64,7 @@ REGION_ALIASES = {"Behavioral": "behavior", "behavioral": "behavior", "Behavior"
 
 def rename(frame: pd.DataFrame, columns: Mapping[str, str] | None) -> pd.DataFrame:
     """Columns in our words: by the map given (theirs -> ours), or the published table's, if it is that table."""
-    if columns is None and set(frame.columns) >= PUBLISHED_SIGNATURE:
+    if not columns and set(frame.columns) >= PUBLISHED_SIGNATURE:
         frame = training_compute(frame.rename(columns=PUBLISHED))
         everything = frame["images_per_class"] == 0
         return frame.assign(images_per_class=frame["images_per_class"].astype("Int64").mask(everything))

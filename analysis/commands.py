@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from analysis.allocation import Allocation, Reach
-from analysis.columns import MISALIGNMENT, measured_name
+from analysis.columns import ACCURACY, MISALIGNMENT, measured_name
 from analysis.extrapolate import Extrapolation, compare_forms
 from analysis.fit import FitSpec, fit_law, fit_spec
 from analysis.law import FittedLaw, finite
@@ -45,10 +45,15 @@ def read_rows(
 
 
 def targets(rows: ScalingTable, region: str | None, mean: bool, target: str = MISALIGNMENT) -> dict[str, ScalingTable]:
-    """Rows by target: one region, the mean over all of them, or each region; one of its name without regions."""
+    """Rows by target: one region, the mean over all of them, or each region; one of its name without regions.
+
+    Region 'accuracy' is the held-out accuracy of the rows' models, see `ScalingTable.with_accuracy`.
+    """
     name = measured_name(target)
     if "region" not in rows.columns:
         return {name: rows}
+    if region == ACCURACY:
+        rows = rows.with_accuracy()
     if region is not None:
         return {region: rows.select(region=region)}
     return {name: rows.mean_over("region", of=name)} if mean else {str(r): part for r, part in rows.group("region")}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis import sources
-from analysis.columns import CONFIGURATION, MEASURED, REGION_ALIASES, check, listed, rename
+from analysis.columns import ACCURACY, CONFIGURATION, MEASURED, REGION_ALIASES, check, listed, rename
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,22 @@ class ScalingTable:
     def with_columns(self, **columns: Any) -> ScalingTable:
         """The table with columns added or replaced: one value for all rows, or one a row."""
         return ScalingTable(self.frame.assign(**columns), self.left_out)
+
+    def with_accuracy(self) -> ScalingTable:
+        """These rows, and one more a model whose score is its held-out accuracy: benchmark and region 'accuracy'.
+
+        Its law is then that of the error, 1 - accuracy, beside the laws of misalignment. A table that has such rows
+        stays as it is.
+        """
+        if ACCURACY in self.unique("region"):
+            return self
+        self.column("accuracy")
+        models = self.frame.drop_duplicates(self._identity("benchmark"))
+        models = models[models["accuracy"].notna()]
+        measured: dict[str, Any] = {name: np.nan for name in MEASURED if name in models}
+        measured |= {"benchmark": ACCURACY, "region": ACCURACY, "score": models["accuracy"]}
+        rows = models.assign(**measured)
+        return ScalingTable(pd.concat([self.frame, rows], ignore_index=True), self.left_out)
 
     def group(self, *names: str) -> Iterator[tuple[Any, ScalingTable]]:
         """(value, table) for each value of a column, or (values, table) of several, in sorted order."""

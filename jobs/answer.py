@@ -1,4 +1,4 @@
-"""What a study answers: laws of every region, a recipe a family, figures; fitted once, saved beside the results."""
+"""What a study answers: laws of accuracy and every region, a recipe a family, figures; fitted once, then saved."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from scaling.study import StudySpec, expand_study
 BOOTSTRAP = 300
 BEYOND = 10.0  # the recipe printed at the end of a run is for this many times the largest run's compute
 LAWS_WIDTH = 100
-REGION_ORDER = ("V1", "V2", "V4", "behavior", "IT")
+REGION_ORDER = ("accuracy", "V1", "V2", "V4", "behavior", "IT")
 FOLDER = "answer"
 SIMULATED = "simulated"  # in the name of every benchmark that is
-ANSWER_VERSION = 2  # raise it when fits or their table change: saved answers are then made anew
+ANSWER_VERSION = 3  # raise it when fits or their table change: saved answers are then made anew
 LEGEND = (
     "L = E + A·C^-alpha a family; L = E + A·N^-alpha + B·D^-beta with exponents shared by the families;\n"
     "[95 % bootstrap interval]; ~ weakly identified"
@@ -65,8 +65,9 @@ class StudyAnswer:
 
     In a study of several objectives each family is one family an objective.
 
-    target: the region that recipes are made for unless one is named (IT where it was scored); budget: compute of the
-    recipe shown at the end of a run. Several benchmarks of one region enter the fits as their mean.
+    target: the region that recipes are made for unless one is named (IT where it was scored); 'accuracy' is asked for
+    like a region. budget: compute of the recipe shown at the end of a run. Several benchmarks of one region enter the
+    fits as their mean.
     """
 
     target: str
@@ -151,7 +152,8 @@ def _load(storage: Storage, mark: str) -> StudyAnswer | None:
     return StudyAnswer(index["target"], tuple(index["regions"]), index["budget"], laws, recipes)
 
 
-def _fit_and_save(storage: Storage, table: ScalingTable, mark: str, twins: Twins | None) -> StudyAnswer:
+def _fit_and_save(storage: Storage, scores: ScalingTable, mark: str, twins: Twins | None) -> StudyAnswer:
+    table = scores.with_accuracy()
     laws = fit_study(table)
     recipes = study_recipes(laws, table)
     regions = tuple(by_region(table))
@@ -163,7 +165,7 @@ def _fit_and_save(storage: Storage, table: ScalingTable, mark: str, twins: Twins
             recipe.save(path)
     for family in table.unique("family"):
         _save_figure(storage, f"score-against-compute-{file_name(family)}", family_figure(laws, table, family))
-    figure = twins_figure(by_region(table), twins) if twins else None
+    figure = twins_figure(by_region(scores), twins) if twins else None
     if figure is not None:
         _save_figure(storage, "accuracy-alignment", figure)
     storage.write_bytes(f"{FOLDER}/laws.txt", answer.laws.encode())
@@ -239,7 +241,9 @@ def laws_text(laws: StudyLaws, table: ScalingTable) -> str:
     """The table of laws, why some have no numbers, and what was left out of the fits."""
     console = Console(file=io.StringIO(), width=LAWS_WIDTH)
     simulated = " (simulated recordings)" if table.names_simulated() else ""
-    grid = Table(title=f"Laws of misalignment L = 1 - score{simulated}", title_justify="left", box=box.SIMPLE_HEAD)
+    grid = Table(
+        title=f"Laws of error and misalignment, L = 1 - score{simulated}", title_justify="left", box=box.SIMPLE_HEAD
+    )
     for column in ("region", "family", "runs", "alpha of C", "alpha of N", "beta of D"):
         grid.add_column(column, no_wrap=True)
     shown: set[str] = set()

@@ -315,7 +315,9 @@ def recipe(
         Path, typer.Argument(metavar="STUDY|TABLE|RECIPE", help="Study (YAML), table (CSV, Parquet) or recipe (JSON).")
     ],
     flops: Annotated[float, typer.Option(help="The budget: total training FLOP.")],
-    region: Annotated[str | None, typer.Option(help="Make the most of this region [default: IT].")] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Make the most of this region, or of accuracy [default: IT].")
+    ] = None,
     family: Annotated[str | None, typer.Option(help="Only this model family.")] = None,
     score: Annotated[
         float | None, typer.Option(help="Tables and recipes: also the compute to reach this score.")
@@ -351,7 +353,7 @@ def fit(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="A table (CSV, Parquet) or a study's results folder.")],
     form: Annotated[str, typer.Option(help="The law's form; an unknown one lists the known.")] = "power_law",
     axes: Annotated[str, typer.Option(help="Comma-separated columns [default: the form's own].")] = "",
-    region: Annotated[str | None, typer.Option(help="One region [default: each].")] = None,
+    region: Annotated[str | None, typer.Option(help="One region, or accuracy [default: each].")] = None,
     mean: Annotated[bool, typer.Option("--mean", help="The mean over regions instead of each.")] = False,
     where: Where = None,
     column: Column = None,

@@ -30,12 +30,8 @@ def objective_names(study: StudySpec) -> dict[ObjectiveSpec, str]:
     for spec in specs:
         alike = [other for other in specs if other.name == spec.name]
         told = [field for field in type(spec).model_fields if len({getattr(other, field) for other in alike}) > 1]
-        names[spec] = " ".join([spec.name, *(f"{field}={_text(getattr(spec, field))}" for field in told)])
+        names[spec] = spec.label(told)
     return names
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def name_objectives(table: ScalingTable, study: StudySpec) -> ScalingTable:

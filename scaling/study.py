@@ -66,7 +66,7 @@ class RunSpec(Spec):
 
     def label(self) -> str:
         images = "all" if self.images_per_class is None else self.images_per_class
-        objective = "" if self.objective == "supervised" else f", {objective_spec(self.objective).name}"
+        objective = "" if self.objective == "supervised" else f", {objective_spec(self.objective).label()}"
         return f"{self.model.label()}, {images} images/class, seed {self.seed}{objective}"
 
 

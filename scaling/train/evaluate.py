@@ -15,15 +15,28 @@ from scaling.train.objectives.base import penultimate
 from scaling.train.objectives.readout import fit_readout
 
 if TYPE_CHECKING:
+    from scaling.specs.resources import ResourceSpec
     from scaling.train.loop import Worker
 
-EVALUATION_BATCH = 512
+EVALUATION_BATCH = 512  # images of all workers at once, unless micro_batch says that memory holds fewer
 Classify = Callable[[torch.Tensor], torch.Tensor]
 
 
-@torch.inference_mode()
+def evaluation_batch(resources: ResourceSpec) -> int:
+    """Images that all workers evaluate at once; none more than a micro-batch."""
+    if resources.micro_batch is None:
+        return EVALUATION_BATCH
+    return min(EVALUATION_BATCH, resources.micro_batch * resources.workers)
+
+
+@torch.no_grad()
 def count_correct(
-    model: nn.Module, images: ImageSet, data: ImageData, worker: Worker, classify: Classify | None = None
+    model: nn.Module,
+    images: ImageSet,
+    data: ImageData,
+    worker: Worker,
+    classify: Classify | None = None,
+    batch: int = EVALUATION_BATCH,
 ) -> torch.Tensor:
     """How many of this worker's share of `images` are classified correctly (a float64 tensor of one number).
 
@@ -32,8 +45,8 @@ def count_correct(
     model.eval()
     look = Look(data.mean, data.std, torch.device(worker.device), data.image_size)
     correct = torch.zeros((), dtype=torch.float64, device=worker.device)
-    for start in range(0, len(images), EVALUATION_BATCH):
-        share = range(start, min(start + EVALUATION_BATCH, len(images)))[worker.rank :: worker.world]
+    for start in range(0, len(images), batch):
+        share = range(start, min(start + batch, len(images)))[worker.rank :: worker.world]
         index = list(share)
         if not index:
             continue
@@ -45,14 +58,21 @@ def count_correct(
 
 
 @torch.no_grad()
-def subset_readout(model: nn.Module, layer: str, data: ImageData, subset: np.ndarray, device: torch.device) -> Classify:
+def subset_readout(
+    model: nn.Module,
+    layer: str,
+    data: ImageData,
+    subset: np.ndarray,
+    device: torch.device,
+    batch: int = EVALUATION_BATCH,
+) -> Classify:
     """A classifier of pixels: a readout fitted to the named layer's features of the subset, without augmentation."""
     model.eval()
     look = Look(data.mean, data.std, device, data.image_size)
 
     def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for start in range(0, len(subset), EVALUATION_BATCH):
-            chosen = subset[start : start + EVALUATION_BATCH]
+        for start in range(0, len(subset), batch):
+            chosen = subset[start : start + batch]
             pixels = to_eval_input(data.train.images[chosen], look)
             yield penultimate(model, layer, pixels), torch.from_numpy(data.train.labels[chosen]).to(device)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +24,20 @@ if TYPE_CHECKING:
     from scaling.train.loop import Worker
 
 AHEAD = 2  # batches that are read while the device computes
+
+T = TypeVar("T")
+Place = tuple[int, int]  # epoch, step
+
+
+def run_ahead(fetch: Callable[[np.ndarray, Place], T], places: list[tuple[np.ndarray, Place]]) -> Iterator[T]:
+    """fetch(index, place) of every place in order, in a thread that is AHEAD of the caller."""
+    with ThreadPoolExecutor(1) as pool:
+        upcoming = iter(places)
+        waiting = deque(pool.submit(fetch, *place) for place in islice(upcoming, AHEAD))
+        while waiting:
+            fetched = waiting.popleft().result()
+            waiting.extend(pool.submit(fetch, *place) for place in islice(upcoming, 1))
+            yield fetched
 
 
 @dataclass(frozen=True)
@@ -48,8 +64,9 @@ class Feed:
         self.device = torch.device(worker.device)
         self.look = Look(data.mean, data.std, self.device, data.image_size)
         self.share, self.alone = slice(worker.rank, None, worker.world), worker.world == 1
+        self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         # Memory that is mapped or held is read faster than a thread could be asked for it.
-        self.read_ahead = self.device.type != "cpu" or not isinstance(data.train.images, np.ndarray)
+        self.in_memory = isinstance(data.train.images, np.ndarray)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on."""
@@ -58,22 +75,35 @@ class Feed:
             len(self.subset), spec.batch_size, self.run.seed, epoch, repeats=spec.repeated_augmentation
         )
         places = [(self.subset[order[step]], (epoch, step)) for step in range(start, len(order))]
-        if not self.read_ahead:
+        if self.stream is not None:
+            yield from (self._arrive(*queued) for queued in run_ahead(self._queue, places))
+        elif self.in_memory:
             yield from (self.load(index, place) for index, place in places)
-            return
-        with ThreadPoolExecutor(1) as pool:
-            waiting = [pool.submit(self._read, *place) for place in places[:AHEAD]]
-            for number, (index, place) in enumerate(places):
-                raw = waiting.pop(0).result()
-                if number + AHEAD < len(places):
-                    waiting.append(pool.submit(self._read, *places[number + AHEAD]))
+        else:
+            for raw, (index, place) in zip(run_ahead(self._read, places), places, strict=True):
                 yield self._finish(raw, len(index), place)
 
-    def load(self, index: np.ndarray, place: tuple[int, int]) -> Batch:
+    def _queue(self, index: np.ndarray, place: Place) -> tuple[Batch, torch.cuda.Event]:
+        """A batch that the GPU makes beside the steps, and the event after which it is there."""
+        with torch.cuda.stream(self.stream):
+            batch, ready = self.load(index, place), torch.cuda.Event()
+            ready.record()
+        return batch, ready
+
+    def _arrive(self, batch: Batch, ready: torch.cuda.Event) -> Batch:
+        """The batch, for the steps' stream: it waits for it, and its memory is not used anew before the step."""
+        steps = torch.cuda.current_stream(self.device)
+        steps.wait_event(ready)
+        for value in vars(batch).values():
+            if isinstance(value, torch.Tensor):
+                value.record_stream(steps)
+        return batch
+
+    def load(self, index: np.ndarray, place: Place) -> Batch:
         """This worker's share of the global batch of training images `index`."""
         return self._finish(self._read(index, place), len(index), place)
 
-    def _read(self, index: np.ndarray, place: tuple[int, int]) -> Raw:
+    def _read(self, index: np.ndarray, place: Place) -> Raw:
         mixing = self._mixing(place, len(index))
         own = self._pick(index[self.share])
         if mixing is None or self.alone:
@@ -85,10 +115,10 @@ class Feed:
         maps = images.maps[index] if self.with_maps else None
         return Raw(images.images[index], images.labels[index], maps)
 
-    def _mixing(self, place: tuple[int, int], n_global: int) -> Mixing | None:
+    def _mixing(self, place: Place, n_global: int) -> Mixing | None:
         return draw_mixing(self.run.training, self.run.seed, place, n_global, self.data.image_size)
 
-    def _finish(self, raw: Raw, n_global: int, place: tuple[int, int]) -> Batch:
+    def _finish(self, raw: Raw, n_global: int, place: Place) -> Batch:
         draw = Draw(self.run.seed, place, self.share, n_global)
         pixels, maps = prepare(raw.images, raw.maps, self.run.training, self.look, draw)
         labels = torch.from_numpy(raw.labels).to(self.device)

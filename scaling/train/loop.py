@@ -26,7 +26,7 @@ from scaling.train import checkpoint
 from scaling.train.average import build_average
 from scaling.train.batches import steps_per_epoch
 from scaling.train.computing import check_channels_last, check_computing, set_up_torch
-from scaling.train.evaluate import count_correct, subset_readout
+from scaling.train.evaluate import count_correct, evaluation_batch, subset_readout
 from scaling.train.feed import Feed
 from scaling.train.gather import average_gradients
 from scaling.train.memory import is_out_of_memory, out_of_memory_reason, step_memory
@@ -37,6 +37,7 @@ from scaling.train.objectives.spec import check_objective, objective_spec
 from scaling.train.objectives.start import load_start
 from scaling.train.optim import build_optimizer, learning_rate, set_rates, weight_decay
 from scaling.train.resume import EPOCH_INTERVAL_S, STEP_INTERVAL_S, Progress, SaveClock, load_resume, save_resume
+from scaling.train.step_timer import StepTimer
 
 STEPS_A_VOTE = 16  # several workers agree on a save that often: an exchange a step would slow them
 
@@ -94,6 +95,7 @@ class Training:
         self.cost: ModelCost = model_cost(run.model, data.image_size, data.n_classes)
         self._build(run.model_copy(update={"training": self.spec}))
         self.progress = Progress()
+        self.timer = StepTimer(self.device)
         self._clock = SaveClock()
         self._started_at = time.time()
 
@@ -176,12 +178,12 @@ class Training:
         self.network.train()
         self.objective.train()
         for step, batch in enumerate(self.feed.batches(epoch, first), start=first):
-            step_began = time.perf_counter()
-            total += self.step(batch, learning_rate(self.spec, epoch * self.steps + step, self.steps))
-            self.progress.busy_s += time.perf_counter() - step_began
+            with self.timer:
+                total += self.step(batch, learning_rate(self.spec, epoch * self.steps + step, self.steps))
             self.progress.step = step + 1
             if self.progress.step < self.steps and self._save_is_due(STEP_INTERVAL_S, step + 1):
                 self._save(total, time.monotonic() - began)
+        self.progress.busy_s += self.timer.take()
         return self._over_workers(total) / len(self.subset)
 
     def _over_workers(self, total: torch.Tensor) -> float:
@@ -261,8 +263,10 @@ class Training:
 
     def _accuracy(self) -> float:
         model, layer = self._evaluated(), self.objective.setting.layer
-        classify = subset_readout(model, layer, self.data, self.subset, self.device) if self.objective.readout else None
-        correct = count_correct(model, self.data.heldout, self.data, self.worker, classify)
+        batch, classify = evaluation_batch(self.run.resources), None
+        if self.objective.readout:
+            classify = subset_readout(model, layer, self.data, self.subset, self.device, batch)
+        correct = count_correct(model, self.data.heldout, self.data, self.worker, classify, batch)
         if self.worker.world > 1:
             distributed.all_reduce(correct)
         return float(correct) / len(self.data.heldout)
@@ -358,6 +362,7 @@ class Training:
     def _save(self, total: torch.Tensor, seconds: float) -> None:
         """Write the resume file; all workers call it together. seconds: of this epoch, since it began here."""
         began = time.monotonic()
+        self.progress.busy_s += self.timer.take()
         self.progress.loss_sum = self._over_workers(total)
         if self.worker.rank == 0:
             header = Progress(**{**vars(self.progress), "seconds": self.progress.seconds + seconds})

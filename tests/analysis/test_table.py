@@ -49,6 +49,29 @@ def test_study_joins_runs_and_scores_and_counts_the_rest(tmp_path: Path) -> None
     assert table.names_simulated()
 
 
+def test_an_empty_column_map_is_none(tmp_path: Path) -> None:
+    """As `scaling fit` gives it without --column: the published table keeps its names otherwise."""
+    path = tmp_path / "published.csv"
+    _published([3e15] * 3).to_csv(path, index=False)
+    assert ScalingTable.from_csv(path, {}).columns == ScalingTable.from_csv(path).columns
+    assert "samples_seen" in ScalingTable.from_csv(path, {}).columns
+
+
+def test_accuracy_is_a_region_of_one_row_a_model() -> None:
+    frame = _frame(accuracy=np.linspace(0.3, 0.8, 12), benchmark="simulated-IT", ceiling=0.9)
+    frame.loc[2, "accuracy"] = np.nan
+    both = pd.concat([frame, frame.assign(region="V4", benchmark="simulated-V4", score=0.2)])
+    table = ScalingTable.from_frame(both).with_accuracy()
+    assert len(table) == 24 + 11
+    rows = table.select(region="accuracy")
+    models = frame.dropna(subset="accuracy")
+    assert rows.frame["run_id"].tolist() == models["run_id"].tolist()
+    assert rows.values("score").tolist() == rows.values("accuracy").tolist() == models["accuracy"].tolist()
+    assert rows.column("ceiling").isna().all()
+    assert not rows.names_simulated()
+    pd.testing.assert_frame_equal(table.select(region="IT").frame, ScalingTable.from_frame(frame).frame)
+
+
 def test_study_by_uri_run_ids_and_epochs(tmp_path: Path) -> None:
     store = _study(tmp_path / "store")
     assert len(ScalingTable.from_study(f"file://{store}", run_ids=["r0"])) == 1

@@ -1,11 +1,12 @@
 """The training loop against the loop that one would write by hand, on the same images in memory, in one process.
 
-    python tests/benchmarks/bench_training.py [--seconds 8] [--rounds 5] [--threads 1]
+    python tests/benchmarks/bench_training.py [--device cuda] [--seconds 8] [--rounds 5] [--threads 1]
 
-By hand: images normalised once and held as float32, batches by index, forward, cross-entropy, backward, SGD with
-momentum, a cosine schedule by the step, the loss summed. Ours: a whole run's epochs from uint8 images, with everything
-that a study needs: order by seed, normalisation a batch, loss, throughput and divergence recorded, resume files when
-they are due. Both take turns; the table holds the median of the rounds' ratios.
+By hand: images normalised once and held as float32 on the device, batches by index, forward, cross-entropy, backward,
+SGD with momentum, a cosine schedule by the step, the loss summed. Ours: a whole run's epochs from uint8 images in the
+host's memory, with everything that a study needs: order by seed, transfer and normalisation a batch, loss, throughput
+and divergence recorded, resume files when they are due. Both take turns; the table holds the median of the rounds'
+ratios, of processor time on a CPU and of wall-clock time on a GPU.
 """
 
 from __future__ import annotations
@@ -26,14 +27,26 @@ from scaling.models import build_model
 from scaling.storage import Storage
 from scaling.study import RunSpec, expand_study, parse_study
 from scaling.train.batches import epoch_batches, to_input
-from scaling.train.loop import Training
+from scaling.train.loop import Training, Worker
 
-CASES: dict[str, dict[str, Any]] = {
-    "ResNet-10 w8, 28 px, batch 64": {"family": "resnet", "depth": 10, "size": 8, "side": 28, "batch": 64},
-    "ResNet-18 w32, 32 px, batch 128": {"family": "resnet", "depth": 18, "size": 32, "side": 32, "batch": 128},
-    "ViT-6 w96, 32 px, batch 128": {"family": "vit", "depth": 6, "size": 96, "side": 32, "batch": 128, "heads": 3},
-    "ConvNeXt-4 w16, 32 px, batch 64": {"family": "convnext", "depth": 4, "size": 16, "side": 32, "batch": 64},
-}
+CASES: dict[str, dict[str, dict[str, Any]]] = {
+    "cpu": {
+        "ResNet-10 w8, 28 px, batch 64": {"family": "resnet", "depth": 10, "size": 8, "side": 28, "batch": 64},
+        "ResNet-18 w32, 32 px, batch 128": {"family": "resnet", "depth": 18, "size": 32, "side": 32, "batch": 128},
+        "ViT-6 w96, 32 px, batch 128": {"family": "vit", "depth": 6, "size": 96, "side": 32, "batch": 128, "heads": 3},
+        "ConvNeXt-4 w16, 32 px, batch 64": {"family": "convnext", "depth": 4, "size": 16, "side": 32, "batch": 64},
+    },
+    "cuda": {
+        "ResNet-18, 224 px, batch 256": {"family": "resnet", "size": "18", "side": 224, "batch": 256},
+        "ResNet-50, 224 px, batch 256, bf16, channels last": {
+            "family": "resnet", "size": "50", "side": 224, "batch": 256, "precision": "bfloat16", "channels_last": True
+        },
+        "ViT-S/16, 224 px, batch 256, bf16": {
+            "family": "vit", "size": "small", "side": 224, "batch": 256, "precision": "bfloat16"
+        },
+        "ResNet-18, 32 px, batch 128": {"family": "resnet", "size": "18", "side": 32, "batch": 128},
+    },
+}  # fmt: skip
 LR = 0.01
 
 
@@ -47,12 +60,18 @@ def random_images(n: int, side: int) -> ImageData:
 
 
 def make_run(case: dict[str, Any]) -> RunSpec:
-    family = {"family": case["family"], "depth": case["depth"], "sizes": [case["size"]], "heads": case.get("heads")}
+    family = {"family": case["family"], "sizes": [case["size"]]} | {k: case[k] for k in ("depth", "heads") if k in case}
     study = {
         "name": "bench",
         "dataset": "digits",
         "models": [family],
-        "training": {"epochs": 10**6, "batch_size": case["batch"], "lr": LR},
+        "training": {
+            "epochs": 10**6,
+            "batch_size": case["batch"],
+            "lr": LR,
+            "precision": case.get("precision", "float32"),
+        },
+        "resources": {"channels_last": case.get("channels_last", False)},
         "checkpoints": {"keep": ["last"]},
         "benchmarks": ["simulated-ventral-stream"],
     }
@@ -62,39 +81,44 @@ def make_run(case: dict[str, Any]) -> RunSpec:
 class ByHand:
     """The plain loop."""
 
-    def __init__(self, run: RunSpec, data: ImageData) -> None:
+    def __init__(self, run: RunSpec, data: ImageData, device: torch.device) -> None:
         torch.manual_seed(0)
-        self.run, self.epoch = run, 0
-        self.images = to_input(data.train.images.copy(), data.mean, data.std, torch.device("cpu"))
-        self.labels = torch.from_numpy(data.train.labels.copy())
-        self.model = build_model(run.model, data.image_size, 10).train()
+        self.run, self.device, self.epoch = run, device, 0
+        layout = torch.channels_last if run.resources.channels_last else torch.contiguous_format
+        self.images = to_input(data.train.images.copy(), data.mean, data.std, device).contiguous(memory_format=layout)
+        self.labels = torch.from_numpy(data.train.labels.copy()).to(device)
+        self.model = build_model(run.model, data.image_size, 10).train().to(device, memory_format=layout)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=LR, momentum=0.9, weight_decay=1e-4)
         self.criterion = nn.CrossEntropyLoss()
 
     def train_epoch(self) -> float:
-        total = 0.0
+        total = torch.zeros((), device=self.device)
         batches = epoch_batches(len(self.labels), self.run.training.batch_size, 0, self.epoch)
         for step, index in enumerate(batches):
             rate = LR * (1 + math.cos(math.pi * step / len(batches) / 1e6)) / 2
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            chosen = torch.from_numpy(index)
-            loss = self.criterion(self.model(self.images[chosen]), self.labels[chosen])
+            chosen = torch.from_numpy(index).to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, self.run.training.precision == "bfloat16"):
+                loss = self.criterion(self.model(self.images[chosen]), self.labels[chosen])
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
-            total += loss.item() * len(index)
+            total += loss.detach() * len(index)
         self.epoch += 1
-        return total / len(self.labels)
+        return float(total) / len(self.labels)
 
 
-def measure(case: dict[str, Any], seconds: float, rounds: int, threads: int) -> tuple[float, float, list[float]]:
+def measure(
+    case: dict[str, Any], device: str, seconds: float, rounds: int, threads: int
+) -> tuple[float, float, list[float]]:
     """Images a second by hand and ours (medians), and the ratio ours / by hand of every round."""
+    clock = time.process_time if device == "cpu" else time.perf_counter  # both loops end an epoch with the loss in hand
     data, run = random_images(20 * case["batch"], case["side"]), make_run(case)
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
-        hand, epochs = ByHand(run, data), Training(run, data, Storage(folder)).epochs()
-        torch.set_num_threads(threads)
+        worker = Worker(device=device, threads=threads)
+        hand, epochs = ByHand(run, data, torch.device(device)), Training(run, data, Storage(folder), worker).epochs()
         loops = [hand.train_epoch, lambda: next(epochs)]
         began = time.perf_counter()
         for loop in loops:  # warm-up, and how many epochs a round takes
@@ -103,26 +127,28 @@ def measure(case: dict[str, Any], seconds: float, rounds: int, threads: int) -> 
         rates: list[list[float]] = [[], []]
         for number in range(rounds):
             for which in (0, 1) if number % 2 else (1, 0):
-                began = time.process_time()
+                began = clock()
                 for _ in range(each):
                     loops[which]()
-                rates[which].append(each * len(data.train) / (time.process_time() - began))
+                rates[which].append(each * len(data.train) / (clock() - began))
     ratios = [ours / theirs for theirs, ours in zip(*rates, strict=True)]
     return statistics.median(rates[0]), statistics.median(rates[1]), ratios
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=list(CASES), default="cpu")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each case")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    print(f"torch {torch.__version__}, {args.threads} threads; images a second of processor time")
-    print(f"{'':<34}{'by hand':>10}{'ours':>10}{'ratio':>8}  of rounds")
-    for name, case in CASES.items():
-        hand, ours, ratios = measure(case, args.seconds, args.rounds, args.threads)
+    device = torch.cuda.get_device_name() if args.device == "cuda" else f"{args.threads} threads of processor time"
+    print(f"torch {torch.__version__}; images a second, {device}")
+    print(f"{'':<52}{'by hand':>10}{'ours':>10}{'ratio':>8}  of rounds")
+    for name, case in CASES[args.device].items():
+        hand, ours, ratios = measure(case, args.device, args.seconds, args.rounds, args.threads)
         spread = f"{min(ratios):.3f}-{max(ratios):.3f}"
-        print(f"{name:<34}{hand:>10.0f}{ours:>10.0f}{statistics.median(ratios):>8.3f}  {spread}", flush=True)
+        print(f"{name:<52}{hand:>10.0f}{ours:>10.0f}{statistics.median(ratios):>8.3f}  {spread}", flush=True)
 
 
 if __name__ == "__main__":

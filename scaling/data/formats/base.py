@@ -71,6 +71,26 @@ class Split(ABC):
         """
 
 
+class LabelledFiles(Split):
+    """A split of a few files that are all there is, its labels read at once.
+
+    Attributes:
+        files: all that its rows come from. labels: (n,) integers.
+    """
+
+    files: Sequence[Path]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def present(self) -> NDArray[np.int64]:
+        return np.unique(self.labels)
+
+    def fingerprint(self) -> list[Any]:
+        return [file_stamp(file) for file in self.files]
+
+
 class PlainSplit(Split):
     """Images that are arrays already.
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.data.formats.base import Rows, Split, check_labels, file_stamp
+from scaling.data.formats.base import LabelledFiles, Rows, Split, check_labels
 from scaling.errors import StudyError
 from scaling.storage import Storage
 
@@ -56,7 +55,7 @@ def _names(file: Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in file.read_text().splitlines() if line.strip()) if file.is_file() else ()
 
 
-class CifarSplit(Split):
+class CifarSplit(LabelledFiles):
     """Files of records, mapped.
 
     Raises:
@@ -73,15 +72,6 @@ class CifarSplit(Split):
                 f"'{files[0]}' has label {self.labels.max()}, beyond the {len(classes)} class names beside it; "
                 "fetch it again"
             )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def present(self) -> NDArray[np.int64]:
-        return np.unique(self.labels)
-
-    def fingerprint(self) -> list[Any]:
-        return [file_stamp(file) for file in self.files]
 
     def rows(self, start: int, size: int) -> Iterator[Rows]:
         places = [f"{file.name}, row {row}" for file, n in self._counts() for row in range(n)]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.data.formats.base import PlainSplit, Rows, Split, check_labels, file_stamp
+from scaling.data.formats.base import LabelledFiles, PlainSplit, Rows, Split, check_labels
 from scaling.errors import StudyError
 from scaling.storage import Storage
 
@@ -42,7 +42,7 @@ def _find(folder: Path, stem: str) -> tuple[Path, ...]:
     return (found[0][0], found[1][0]) if all(found) else ()
 
 
-class IdxSplit(Split):
+class IdxSplit(LabelledFiles):
     """Grey images of one file with the labels of another; grey is repeated over three channels.
 
     Raises:
@@ -58,15 +58,6 @@ class IdxSplit(Split):
                 f"'{images}' holds values of shape {self.shape} beside {len(self.labels):,} labels; one image a label "
                 "is needed: fetch both again"
             )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def present(self) -> NDArray[np.int64]:
-        return np.unique(self.labels)
-
-    def fingerprint(self) -> list[Any]:
-        return [file_stamp(file) for file in self.files]
 
     def rows(self, start: int, size: int) -> Iterator[Rows]:
         return self._plain.rows(start, size)

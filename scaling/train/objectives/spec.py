@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -81,6 +81,15 @@ class ObjectiveSpec(BaseModel):
         Projection heads and augmentation are left out, as evaluation is.
         """
         return FORWARD + BACKWARD
+
+    def label(self, fields: Iterable[str] | None = None) -> str:
+        """Its name and these options, or those that differ from their defaults, as 'harmonizer weight=1'."""
+        chosen = self.model_dump(exclude_defaults=True, exclude={"name"}) if fields is None else fields
+        values = {field: getattr(self, field) for field in chosen}
+        texts = (
+            f"{field}={value:g}" if isinstance(value, float) else f"{field}={value}" for field, value in values.items()
+        )
+        return " ".join([self.name, *texts])
 
     def identity(self) -> dict[str, Any]:
         """All options, for a run's id; those that came later only where they differ from what was done before."""

@@ -52,6 +52,16 @@ def test_micro_batches_take_the_same_steps(make_run, digits_data, tmp_path, obje
         torch.testing.assert_close(split_weights[name], value, rtol=1e-4, atol=1e-6, msg=name)
 
 
+def test_no_pass_holds_more_than_a_micro_batch(make_run, digits_data, storage):
+    """Nor the evaluation's, which would else run out of the memory that the micro-batches spare."""
+    run = make_run(models=[VIT], data_sizes=[3], training=TRAINING, resources={"micro_batch": 4})
+    training, sizes = Training(run, digits_data, storage), []
+    training.model.register_forward_pre_hook(lambda module, arguments: sizes.append(len(arguments[0])))
+    list(training.epochs())
+    assert sum(sizes) == 2 * 30 + len(digits_data.heldout)
+    assert max(sizes) == 4
+
+
 def test_micro_batches_have_their_own_batch_norm_statistics(make_run, digits_data, tmp_path):
     """The losses differ, as the setting's description says."""
     make = {"models": [RESNET], "data_sizes": [3], "training": TRAINING}

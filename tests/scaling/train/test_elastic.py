@@ -5,23 +5,22 @@ Run as a program, this file is one of two processes: RANK FOLDER.
 
 from __future__ import annotations
 
-import math
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from killed import save_after_every_step, train
 from two_workers import be_worker, start_workers
 
 from scaling.data.images import ImageData, ImageSet, load_images
 from scaling.records import ResultsStore
 from scaling.storage import Storage
 from scaling.study import DatasetSpec, RunSpec
-from scaling.train import checkpoint, loop, resume
-from scaling.train.loop import Training, Worker
+from scaling.train import checkpoint
+from scaling.train.loop import Worker
 
 RESNET = {"family": "resnet", "depth": 10, "sizes": [4]}
 VIT = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12]}
@@ -43,37 +42,12 @@ CASES: dict[str, dict[str, Any]] = {
 KILLED_AT = 3  # steps: within the first epoch, or early in the second where an epoch has two
 
 
-class KilledError(Exception):
-    """Stands for the end of all workers."""
-
-
 def mapped_digits() -> ImageData:
     """Digits whose maps are their ink."""
     data = load_images(DatasetSpec(name="digits"), Path("no such folder"))
     train = data.train
     maps = np.asarray(train.images).mean(-1).astype(np.float32)
     return ImageData(data.name, ImageSet(train.images, train.labels, maps), data.heldout, data.mean, data.std)
-
-
-def train(run: RunSpec, data: ImageData, storage: Storage, worker: Worker, kill_at: int | None = None) -> None:
-    training, steps = Training(run, data, storage, worker), 0
-    real_step = training.step
-
-    def step(batch, lr):
-        nonlocal steps
-        steps += 1
-        if steps - 1 == kill_at:
-            raise KilledError
-        return real_step(batch, lr)
-
-    training.step = step  # type: ignore[method-assign]
-    with suppress(KilledError):
-        list(training.epochs())
-
-
-def save_always() -> None:
-    loop.EPOCH_INTERVAL_S = loop.STEP_INTERVAL_S = 0.0
-    loop.STEPS_A_VOTE, resume.MOST_OF_TIME = 1, math.inf
 
 
 @pytest.fixture(scope="module")
@@ -106,20 +80,20 @@ def assert_alike(one: Storage, other: Storage, run: RunSpec) -> None:
 def test_two_workers_train_as_one_and_one_goes_on_where_two_were_killed(runs, folder, name):
     run, data = runs[name], mapped_digits()
     alone, went_on = Storage(folder / "one"), Storage(folder / "killed")
-    train(run, data, alone, Worker())
+    train(run, data, alone)
     assert went_on.exists(checkpoint.resume_name(run.run_id)), "the two were killed before they saved"
-    train(run, data, went_on, Worker())
+    train(run, data, went_on)
     assert_alike(alone, Storage(folder / "two"), run)
     assert_alike(alone, went_on, run)
 
 
 def work(rank: int) -> int:
-    save_always()
+    save_after_every_step()
     folder, data, worker = Path(sys.argv[2]), mapped_digits(), Worker(rank=rank, world=2)
     for line in (folder / "runs.txt").read_text().splitlines():
         run = RunSpec.model_validate_json(line)
-        train(run, data, Storage(folder / "two"), worker)
-        train(run, data, Storage(folder / "killed"), worker, kill_at=KILLED_AT)
+        train(run, data, Storage(folder / "two"), worker=worker)
+        train(run, data, Storage(folder / "killed"), KILLED_AT, worker)
     return rank
 
 

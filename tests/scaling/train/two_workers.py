@@ -24,7 +24,7 @@ def start_workers(file: str, folder: Path) -> list[Any]:
     ]
     errors = [worker.communicate(timeout=300)[1].decode() for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * WORLD, errors
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(WORLD)]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 
 def be_worker(work: Callable[[int], Any]) -> None:

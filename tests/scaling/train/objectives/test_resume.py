@@ -2,77 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
-from contextlib import suppress
 
 import pytest
 import torch
+from killed import CASES, RESNET, VIT, outcome, save_after_every_step, train
 
-from scaling.data.images import ImageData
 from scaling.records import ResultsStore
 from scaling.storage import Storage
-from scaling.study import RunSpec
-from scaling.train import checkpoint, loop, resume
-from scaling.train.loop import Training
+from scaling.train import checkpoint, resume
 from scaling.train.resume import Progress, SaveClock
-
-RESNET = {"family": "resnet", "depth": 10, "sizes": [2]}
-VIT = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12]}
-PLAIN = {"augmentation": "crop_flip", "ema": 0.9, "drop_path": 0.2}
-MIXED = {"augmentation": "resized_crop", "mixup": 0.8, "cutmix": 1.0, "loss": "soft_cross_entropy", "erasing": 0.25}
-CASES = {
-    "supervised": ("supervised", PLAIN),
-    "mixed": ("supervised", MIXED | {"policy": "randaugment", "repeated_augmentation": 2, "precision": "bfloat16"}),
-    "simclr": ({"name": "simclr", "hidden": 16, "output": 8}, {}),
-    "dino": ({"name": "dino", "local_crops": 2, "hidden": 16, "bottleneck": 8, "prototypes": 12}, {}),
-    "ffgsm": ({"name": "ffgsm", "epsilon": 8}, {"augmentation": "flip"}),
-    "harmonizer": ({"name": "harmonizer", "weight": 10}, {"augmentation": "crop_flip"}),
-}
-
-
-class KilledError(Exception):
-    """Stands for the end of the process."""
 
 
 @pytest.fixture
 def save_always(monkeypatch):
     """A resume file after every step."""
-    for name in ("EPOCH_INTERVAL_S", "STEP_INTERVAL_S"):
-        monkeypatch.setattr(loop, name, 0.0)
-    monkeypatch.setattr(resume, "MOST_OF_TIME", math.inf)
-
-
-def train(run: RunSpec, data: ImageData, storage: Storage, kill_at: int | None = None) -> int:
-    """Train to the end, or die in step `kill_at` of this attempt; the number of steps taken."""
-    training, steps = Training(run, data, storage), 0
-    real_step = training.step
-
-    def step(batch, lr):
-        nonlocal steps
-        if steps == kill_at:
-            raise KilledError
-        steps += 1
-        return real_step(batch, lr)
-
-    training.step = step  # type: ignore[method-assign]
-    with suppress(KilledError):
-        list(training.epochs())
-    return steps
-
-
-def outcome(storage: Storage, run: RunSpec) -> tuple[list[object], dict[str, torch.Tensor]]:
-    """All facts of a run but its times, and the weights of every epoch that it kept."""
-    store = ResultsStore(storage)
-    times = {"train_s", "epoch_s", "started_at", "ended_at", "images_per_s", "flops_per_s", "compute_share"}
-    records = [store.read_run(run.run_id), *store.read_epochs(run.run_id)]
-    tensors = {
-        f"{epoch} {name}": tensor
-        for epoch in run.keep_epochs
-        for name, tensor in checkpoint.load_tensors(storage, checkpoint.weights_name(run.run_id, epoch))[0].items()
-    }
-    return [record.model_dump(exclude=times) for record in records], tensors
+    save_after_every_step(monkeypatch.setattr)
 
 
 @pytest.mark.parametrize("family", [RESNET, VIT], ids=["resnet", "vit"])

@@ -1,0 +1,203 @@
+"""What a GPU does otherwise than a CPU: its sums, its clock, its memory. Skipped, as a whole, on a machine without one.
+
+Run as a program, this file is one of two processes that share the GPU: RANK FOLDER.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from killed import CASES, RESNET, VIT, outcome, save_after_every_step, train
+from two_workers import be_worker, start_workers
+
+from scaling.data.images import ImageData, ImageSet, load_images
+from scaling.records import ResultsStore
+from scaling.storage import Storage
+from scaling.study import DatasetSpec, RunSpec
+from scaling.train import checkpoint
+from scaling.train.feed import Feed
+from scaling.train.loop import Training, Worker, train_run
+from scaling.train.memory import step_memory
+from scaling.train.step_timer import StepTimer
+
+if not torch.cuda.is_available():
+    pytest.skip("this machine has no GPU", allow_module_level=True)
+
+GPU = Worker(device="cuda")
+WIDE = {"family": "resnet", "depth": 18, "sizes": [64]}
+BOTH = pytest.mark.parametrize("family", [RESNET, VIT], ids=["resnet", "vit"])
+# Rounding stays small, and nothing is drawn that a device draws by its own generator: dropped paths, erased pixels.
+STEADY = {"optimizer": "sgd", "lr": 0.01, "drop_path": 0, "erasing": 0, "precision": "float32"}
+EACH = pytest.mark.parametrize("case", CASES)
+
+
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    """Convolutions in float32, as on a CPU, not in TF32."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+def mapped_digits() -> ImageData:
+    """Digits whose maps are their ink; two images in three have one."""
+    data = load_images(DatasetSpec(name="digits"), Path("no such folder"))
+    maps = data.train.images.mean(-1).astype(np.float32)
+    maps[::3] = np.nan
+    return replace(data, train=ImageSet(data.train.images, data.train.labels, maps))
+
+
+def large_images(n: int, side: int) -> ImageData:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (n, side, side, 3), np.uint8)
+    both = ImageSet(images, np.arange(n, dtype=np.int64) % 10)
+    return ImageData("random", both, both, (0.5, 0.5, 0.5), (0.3, 0.3, 0.3))
+
+
+def case_run(make_run, case: str, family: dict, training: dict | None = None, **changes) -> RunSpec:
+    objective, own = CASES[case]
+    common = {"epochs": 3, "batch_size": 7, "optimizer": "adamw", "lr": 1e-3, "clip_norm": 1.0}
+    training = common | own | (training or {})
+    study = {"models": [family], "data_sizes": [3], "objective": objective, "training": training}
+    return make_run(**study | {"checkpoints": {"keep": [0, 2]}} | changes)
+
+
+@EACH
+@BOTH
+def test_an_epoch_on_a_gpu_has_the_loss_of_a_cpu(make_run, tmp_path, case, family):
+    """But for the signs of vanishing gradients (FFGSM)."""
+    run, losses = case_run(make_run, case, family, training=STEADY | {"epochs": 2}), {}
+    for device in ("cpu", "cuda"):
+        epochs = train_run(run, mapped_digits(), Storage(tmp_path / device), Worker(device=device))
+        losses[device] = next(record.loss for record in epochs if record.loss is not None)
+    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=3e-2 if case == "ffgsm" else 1e-3)
+
+
+@EACH
+@BOTH
+def test_a_deterministic_run_killed_on_a_gpu_ends_in_the_same_bits(make_run, tmp_path, monkeypatch, case, family):
+    save_after_every_step(monkeypatch.setattr)
+    run, data = case_run(make_run, case, family, resources={"deterministic": True}), mapped_digits()
+    whole, broken = Storage(tmp_path / "whole"), Storage(tmp_path / "broken")
+    assert train(run, data, whole, worker=GPU) == 3 * 5
+    moments = random.Random(case).choices(range(1, 5), k=3)
+    assert [train(run, data, broken, moment, GPU) for moment in moments] == moments
+    train(run, data, broken, worker=GPU)
+    (facts, tensors), (broken_facts, broken_tensors) = outcome(whole, run), outcome(broken, run)
+    assert broken_facts == facts, moments
+    assert [name for name in tensors if not torch.equal(tensors[name], broken_tensors[name])] == []
+
+
+@EACH
+def test_batches_made_ahead_on_a_gpu_are_those_made_on_a_cpu(make_run, case):
+    run, data = case_run(make_run, case, RESNET, training={"erasing": 0}), mapped_digits()
+    feeds = [Feed(run, data, np.arange(30), Worker(device=device), with_maps=True) for device in ("cpu", "cuda")]
+    pairs = list(zip(*(feed.batches(1, start=1) for feed in feeds), strict=True))
+    assert [here.place for here, _ in pairs] == [(1, step) for step in range(1, 5)]
+    for here, there in pairs:
+        assert there.place == here.place
+        for name in ("images", "labels", "maps", "has_map", "targets"):
+            one, other = getattr(here, name), getattr(there, name)
+            assert (one is None) == (other is None)
+            if one is not None:
+                torch.testing.assert_close(other.cpu(), one, rtol=1e-4, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("computing", [{"channels_last": True}, {"compile": True}, {"micro_batch": 4}], ids=str)
+def test_settings_of_computing_leave_the_losses(make_run, tmp_path, computing):
+    """A ViT: micro-batches would have their own batch-norm statistics."""
+    losses = []
+    for name, resources in (("plain", {}), ("set", computing)):
+        run = case_run(make_run, "supervised", VIT, training=STEADY, resources=resources)
+        records = train_run(run, mapped_digits(), Storage(tmp_path / name), GPU)
+        losses.append([record.loss for record in records if record.loss is not None])
+    assert losses[1] == pytest.approx(losses[0], rel=2e-3)
+
+
+def test_the_timer_counts_the_gpus_work_inside_and_nothing_outside():
+    """A kernel that spins for a given number of the GPU's clock cycles."""
+    timer = StepTimer(torch.device("cuda"))
+    spin = 200_000_000
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    torch.cuda._sleep(spin)
+    torch.cuda.synchronize()
+    one = time.perf_counter() - began
+    began = time.perf_counter()
+    for _ in range(3):
+        with timer:
+            torch.cuda._sleep(spin)
+        torch.cuda._sleep(spin)
+    queued = time.perf_counter() - began
+    assert timer.take() == pytest.approx(3 * one, rel=0.2)
+    assert queued < one, "the timer waited for the GPU"
+    assert timer.take() == 0.0
+
+
+def test_memory_that_runs_out_ends_the_run_and_the_next_one_goes_on(make_run, tmp_path):
+    data, storage = large_images(64, 224), Storage(tmp_path)
+    big, small = (
+        make_run(models=[WIDE], data_sizes=["all"], training={"epochs": 1, "batch_size": 64}, resources=resources)
+        for resources in ({}, {"micro_batch": 4})
+    )
+    need = step_memory(big, 224, 10, 64)
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(0.75 * need / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        assert list(train_run(big, data, storage, GPU)) == []
+        record = ResultsStore(storage).read_run(big.run_id)
+        assert record.status == "out_of_memory"
+        assert f"{need / 2**30:.2f} GiB" in record.reason
+        assert "\n" not in record.reason
+        torch.cuda.empty_cache()
+        assert [r.epoch for r in train_run(small, data, Storage(tmp_path / "small"), GPU)][-1] == 1
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_the_estimate_of_memory_is_near_what_a_step_takes(make_run, tmp_path):
+    """cuDNN's workspaces come on top of it."""
+    run = make_run(models=[WIDE], data_sizes=["all"], training={"epochs": 1, "batch_size": 64})
+    training = Training(run, large_images(64, 224), Storage(tmp_path), GPU)
+    batch = training.load_batch(np.arange(64), (0, 0))
+    training.step(batch, 0.01)
+    torch.cuda.reset_peak_memory_stats()
+    training.step(batch, 0.01)
+    assert 1 <= torch.cuda.max_memory_allocated() / step_memory(run, 224, 10, 64) <= 1.5
+
+
+@EACH
+def test_two_workers_on_a_gpu_have_the_losses_of_one(make_run, tmp_path_factory, tmp_path, case):
+    folder = tmp_path_factory.mktemp("two")
+    training = STEADY | {"epochs": 1, "batch_size": 15}
+    run = case_run(make_run, case, RESNET, training=training, checkpoints={"keep": [0]})
+    (folder / "run.txt").write_text(run.model_dump_json())
+    start_workers(__file__, folder)
+    train(run, mapped_digits(), Storage(tmp_path), worker=GPU)
+    one, two = (ResultsStore(storage).read_epochs(run.run_id) for storage in (Storage(tmp_path), Storage(folder)))
+    assert [r.loss for r in two if r.epoch] == pytest.approx(
+        [r.loss for r in one if r.epoch], rel=1e-2 if case == "ffgsm" else 1e-4
+    )
+    tensors, others = (
+        checkpoint.load_tensors(storage, checkpoint.weights_name(run.run_id, 1))[0]
+        for storage in (Storage(tmp_path), Storage(folder))
+    )
+    for name, value in tensors.items():
+        torch.testing.assert_close(others[name], value, rtol=1e-2, atol=1e-3, msg=name)
+
+
+def work(rank: int) -> int:
+    torch.backends.cudnn.allow_tf32 = False
+    folder = Path(sys.argv[2])
+    run = RunSpec.model_validate_json((folder / "run.txt").read_text())
+    train(run, mapped_digits(), Storage(folder), worker=Worker(rank=rank, world=2, device="cuda"))
+    return rank
+
+
+if __name__ == "__main__":
+    be_worker(work)
