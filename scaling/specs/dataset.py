@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from scaling.specs.base import Spec
 
-DatasetFormat = Literal["parquet", "folder", "idx", "cifar", "npz"]
+DatasetFormat = Literal["parquet", "folder", "idx", "cifar", "npz", "tfrecord"]
 Side = Annotated[int, Field(ge=8, le=1024)]
 
 
@@ -20,7 +20,8 @@ class DatasetSpec(Spec):
 
     format: parquet (Hugging Face layout, one file or many shards), folder (a folder a class, as torchvision's
     ImageFolder), idx (MNIST's files, as torchvision's FashionMNIST), cifar (the binary version of CIFAR-10 or -100),
-    npz (images, labels and importance maps); by default what the folder holds.
+    npz (images, labels and importance maps), tfrecord (ClickMe as it is published: image, heatmap, label); by default
+    what the folder holds.
     image_size: pixels a side; by default images stay as they are.
     stored_size: pixels a side of the training images that random crops are taken from; by default image_size.
     decode: 'once' into a memory-mapped array that all runs of a node share; 'each_epoch' from the coded bytes, for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from scaling.data.formats import cifar, folder, idx, npz, parquet
+from scaling.data.formats import cifar, folder, idx, npz, parquet, tfrecord
 from scaling.data.formats.base import Split
 from scaling.errors import StudyError
 from scaling.specs.dataset import DatasetSpec
@@ -15,6 +15,7 @@ Find = Callable[[Storage], tuple[Split, Split] | None]
 # In the order in which a folder is asked what it holds; each with the files that it looks for.
 FORMATS: dict[str, tuple[Find, str]] = {
     "parquet": (parquet.find_parquet, parquet.EXPECTED),
+    "tfrecord": (tfrecord.find_tfrecord, tfrecord.EXPECTED),
     "npz": (npz.find_npz, npz.EXPECTED),
     "idx": (idx.find_idx, idx.EXPECTED),
     "cifar": (cifar.find_cifar, cifar.EXPECTED),
