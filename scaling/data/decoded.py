@@ -20,10 +20,10 @@ from rich.console import Console
 
 from scaling.data.blocks import Block, block_file, check_blocks, sizes_fit, write_whole
 from scaling.data.coded import CodedFiles, CodedImages, CodedMaps
-from scaling.data.formats.base import Split, check_classes
+from scaling.data.formats.base import Split
 from scaling.data.image_set import ImageData, ImageSet, SparseMaps, channel_statistics
 from scaling.data.pixels import Square
-from scaling.data.prepare import Job, prepare_split, squares
+from scaling.data.prepare import Job, check_splits, map_dtype, prepare_split, squares
 from scaling.errors import StudyError
 from scaling.specs.dataset import DatasetSpec
 
@@ -51,7 +51,9 @@ class Prepared:
         return self.cache_dir / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
     def _settings(self) -> dict[str, Any]:
-        return self.spec.model_dump(include={"format", "image_size", "stored_size", "decode", "corrupt"})
+        """What determines the files; blur_maps only where it is true, so that older ones stay of use."""
+        settings = self.spec.model_dump(include={"format", "image_size", "stored_size", "decode", "corrupt"})
+        return settings | ({"blur_maps": True} if self.spec.blur_maps else {})
 
     def source(self) -> dict[str, Any]:
         """What the prepared files are made of: settings and the files' names, sizes and times."""
@@ -67,12 +69,13 @@ def open_prepared(prepared: Prepared, console: Console) -> ImageData:
     Of many processes of a node one prepares and the others wait; killed, the next goes on where it stopped.
 
     Raises:
-        StudyError: damaged files, classes that differ, an image that cannot be decoded, a cache that cannot be written.
+        StudyError: damaged files, classes that differ, no maps to blur, an image that cannot be decoded, a cache that
+            cannot be written.
     """
     source = prepared.source()
     manifest = _whole_manifest(prepared.folder, source)
     if manifest is None:
-        check_classes(*prepared.splits, prepared.spec.name)
+        check_splits(prepared.spec, prepared.splits)
         with _locked(prepared.folder, console):
             manifest = _whole_manifest(prepared.folder, source) or _prepare(prepared, source, console)
     return _read(prepared, prepared.folder, manifest)
@@ -80,7 +83,7 @@ def open_prepared(prepared: Prepared, console: Console) -> ImageData:
 
 def load_prepared(prepared: Prepared, console: Console) -> ImageData:
     """The data set in memory; nothing stays on the disk."""
-    check_classes(*prepared.splits, prepared.spec.name)
+    check_splits(prepared.spec, prepared.splits)
     with tempfile.TemporaryDirectory() as folder:
         manifest = _make(prepared, Path(folder), prepared.source(), console)
         data = _read(prepared, Path(folder), manifest)
@@ -157,7 +160,7 @@ def _make(prepared: Prepared, folder: Path, source: dict[str, Any], console: Con
     manifest = {
         "source": source,
         "sides": {stem: [square.side, square.crop] for stem, square in zip(STEMS, both, strict=True)},
-        "map_dtypes": {stem: _map_dtype(split) for stem, split in zip(STEMS, prepared.splits, strict=True)},
+        "map_dtypes": {stem: _map_dtype(spec, split) for stem, split in zip(STEMS, prepared.splits, strict=True)},
         "classes": list(prepared.splits[0].classes),
         "mean": mean,
         "std": std,
@@ -185,8 +188,8 @@ def _check_kept(prepared: Prepared, folder: Path) -> None:
             )
 
 
-def _map_dtype(split: Split) -> str | None:
-    return split.map_dtype.name if split.has_maps else None
+def _map_dtype(spec: DatasetSpec, split: Split) -> str | None:
+    return map_dtype(spec, split).name if split.has_maps else None
 
 
 def _read(prepared: Prepared, folder: Path, manifest: dict[str, Any]) -> ImageData:
@@ -198,15 +201,16 @@ def _read(prepared: Prepared, folder: Path, manifest: dict[str, Any]) -> ImageDa
 
 def _read_split(prepared: Prepared, folder: Path, manifest: dict[str, Any], place: int) -> ImageSet:
     stem, folder_of_paths = STEMS[place], prepared.splits[place].folder
-    square, map_dtype = Square(*manifest["sides"][stem]), manifest["map_dtypes"][stem]
+    side, crop = manifest["sides"][stem]
+    square, kept_maps = Square(side, crop, prepared.spec.blur_maps), manifest["map_dtypes"][stem]
     labels = _mapped(folder, stem, "labels", np.int64, (-1,))
     if prepared.spec.decode == "each_epoch":
         files = CodedFiles(folder, stem, len(labels), square, folder_of_paths)
-        return ImageSet(CodedImages(files), labels, CodedMaps(files) if map_dtype else None)
+        return ImageSet(CodedImages(files), labels, CodedMaps(files) if kept_maps else None)
     images = _mapped(folder, stem, "pixels", np.uint8, (-1, square.crop, square.crop, 3))
-    if map_dtype is None:
+    if kept_maps is None:
         return ImageSet(images, labels)
-    maps = _mapped(folder, stem, "maps", np.dtype(map_dtype), (-1, square.crop, square.crop))
+    maps = _mapped(folder, stem, "maps", np.dtype(kept_maps), (-1, square.crop, square.crop))
     return ImageSet(images, labels, SparseMaps(maps, _mapped(folder, stem, "map_rows", np.int64, (-1,))))
 
 

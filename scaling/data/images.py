@@ -10,8 +10,9 @@ from scaling.data.built_in import BuiltIn, built_in_splits
 from scaling.data.decoded import Prepared, load_prepared, open_prepared
 from scaling.data.digits import load_digit_images
 from scaling.data.formats import find_splits
-from scaling.data.formats.base import Split, check_classes, dataset_root
+from scaling.data.formats.base import Split, dataset_root
 from scaling.data.image_set import ImageData, ImageSet, SparseMaps
+from scaling.data.prepare import check_splits
 from scaling.data.simulated_clickme import build_simulated_clickme
 from scaling.errors import StudyError, known_names
 from scaling.specs.dataset import DatasetSpec
@@ -37,14 +38,14 @@ def load_images(spec: DatasetSpec, data_dir: Path, cache_dir: Path | None = None
 
 
 def check_dataset(spec: DatasetSpec, data_dir: Path) -> None:
-    """Refuse, without decoding an image, a data set that cannot be found or whose labels do not fit.
+    """Refuse, without decoding an image, a data set that cannot be found, whose labels do not fit or that lacks maps.
 
     Raises:
         StudyError: as `load_images`, except for damage inside images.
     """
     splits = _splits(spec, data_dir)
-    if spec.path is not None:
-        check_classes(*splits, spec.name)
+    if spec.path is not None or spec.blur_maps:  # built-in sets are not made for their classes
+        check_splits(spec, splits)
 
 
 def prepared_data(spec: DatasetSpec, data_dir: Path, cache_dir: Path) -> Prepared:

@@ -10,16 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from scaling.data.archives import EIGHT_BIT_MODES
 from scaling.data.formats.base import Coded
+from scaling.data.image_set import as_map
 from scaling.errors import StudyError
 
 # A JPEG this many times as large as wanted, or more, is decoded at 1/2, 1/4 or 1/8 of its size, so that it stays at
 # least this many times as large: Pillow's documentation calls 3 indistinguishable from resizing the whole.
 REDUCING_GAP = 3
+
+# How ClickMe's maps are smoothed: pixels of the map's shorter side, of the window's side, of the Gaussian's sigma.
+# Source: Fel et al. (2022), serre-lab/Harmonization, harmonization/common/{clickme_dataset,blur}.py.
+BLUR_SIDE, BLUR_WINDOW, BLUR_SIGMA = 64, 10, 10
 
 
 class CorruptImage(Exception):
@@ -30,10 +36,12 @@ class CorruptImage(Exception):
 class Square:
     """The shorter side is resized to `side` and the centre of `crop` pixels cut out: torchvision's Resize(side),
     CenterCrop(crop), antialiased and bilinear. With side=None, an image has to be `crop` pixels square as it is.
+    blur_maps: an importance map is smoothed first.
     """
 
     side: int | None
     crop: int
+    blur_maps: bool = False
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """The size before the crop; the longer side is rounded down, as torchvision does."""
@@ -70,12 +78,21 @@ def decode_map(
 ) -> NDArray[Any]:
     """The map of an image of `image_size` (width, height), resized and cropped with it: (crop, crop).
 
+    With `square.blur_maps`, it is first sampled so that its shorter side has 64 pixels, bilinearly and not antialiased,
+    and smoothed by `smooth_map`.
+
     Args:
         dtype: uint8, or float32 for maps that are arrays of it.
+
+    Returns:
+        Values of `dtype`; once smoothed float32, 8-bit ones in [0, 1]: rounded, low values would share their ranks.
 
     Raises:
         CorruptImage: not an image.
         StudyError: a map of another shape than its image.
+
+    Source: Fel et al. (2022), as above, whose maps of 256 x 256 pixels give the same values at 224 x 224. Deviation:
+    JPEGs of 384 pixels a side or more may be decoded smaller first.
     """
     with _opened(coded) as found:
         if abs(found.width * image_size[1] - found.height * image_size[0]) > max(*found.size, *image_size):
@@ -83,7 +100,28 @@ def decode_map(
                 f"a map of {found.height} x {found.width} pixels for an image of {image_size[1]} x {image_size[0]} "
                 f"({place}); give both the same shape"
             )
-        return np.asarray(_square(found, "L" if dtype == np.uint8 else "F", square, image_size))
+        mode = "L" if dtype == np.uint8 else "F"
+        if square.blur_maps:
+            found, mode = _smoothed(found, mode), "F"
+        return np.asarray(_square(found, mode, square, image_size))
+
+
+def smooth_map(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of (h, w) values under a Gaussian window of 10 x 10 pixels, σ = 10 pixels:
+
+    out[r, c] = Σ_ij g(i) g(j - 1) values[r + i, c + j] / Σ_ij g(i) g(j - 1), g(d) = exp(-d² / 2σ²), i, j = -4 … 5.
+
+    Beyond the border are zeros ('SAME' padding, 4 before and 5 after), which darken it. The Gaussian is centred on
+    the pixel among rows and one to its right among columns, as the authors' is.
+
+    Source: Fel et al. (2022), as above.
+    """
+    before = (BLUR_WINDOW - 1) // 2
+    offsets = np.arange(BLUR_WINDOW) - before
+    rows, columns = (np.exp(-(places**2) / (2 * BLUR_SIGMA**2)) for places in (offsets, offsets - 1))
+    padded = np.pad(values, (before, BLUR_WINDOW - 1 - before))
+    down = sliding_window_view(padded, BLUR_WINDOW, axis=0) @ (rows / rows.sum())
+    return (sliding_window_view(down, BLUR_WINDOW, axis=1) @ (columns / columns.sum())).astype(np.float32)
 
 
 def size_of(coded: Coded) -> tuple[int, int]:
@@ -115,11 +153,24 @@ def _open(coded: Coded) -> Image.Image:
 
 def _square(image: Image.Image, mode: str, square: Square, size: tuple[int, int]) -> Image.Image:
     """What is left of an image whose original has `size` (a map follows its image)."""
-    if image.mode not in (*EIGHT_BIT_MODES, mode):
-        raise CorruptImage(f"mode {image.mode}, not 8 bits a channel")
     wanted = square.resized(*size)
-    image.draft(None, (REDUCING_GAP * wanted[0], REDUCING_GAP * wanted[1]))
-    plain = image if image.mode == mode else image.convert(mode)
+    plain = _plain(image, mode, wanted)
     plain = plain if plain.size == wanted else plain.resize(wanted, Image.Resampling.BILINEAR)
     window = square.window(*wanted)
     return plain if window == (0, 0, *wanted) else plain.crop(window)
+
+
+def _smoothed(image: Image.Image, mode: str) -> Image.Image:
+    small = Square(BLUR_SIDE, BLUR_SIDE).resized(*image.size)
+    plain = Image.fromarray(as_map(np.asarray(_plain(image, mode, small))))
+    steps = plain.width / small[0], 0, 0, 0, plain.height / small[1], 0
+    sampled = plain.transform(small, Image.Transform.AFFINE, steps, Image.Resampling.BILINEAR)
+    return Image.fromarray(smooth_map(np.asarray(sampled)))
+
+
+def _plain(image: Image.Image, mode: str, wanted: tuple[int, int]) -> Image.Image:
+    """An image in `mode`, its size its own or, of a JPEG, nearer to the wanted one."""
+    if image.mode not in (*EIGHT_BIT_MODES, mode):
+        raise CorruptImage(f"mode {image.mode}, not 8 bits a channel")
+    image.draft(None, (REDUCING_GAP * wanted[0], REDUCING_GAP * wanted[1]))
+    return image if image.mode == mode else image.convert(mode)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from scaling.data.blocks import BlockWriter
-from scaling.data.formats.base import Coded, Rows, Split
+from scaling.data.formats.base import Coded, Rows, Split, check_classes
 from scaling.data.image_set import level_counts
 from scaling.data.pixels import CorruptImage, Square, decode_map, decode_square, size_of
 from scaling.errors import StudyError
@@ -59,6 +59,25 @@ class Decoded:
     skipped: list[str] = field(default_factory=list)
 
 
+def check_splits(spec: DatasetSpec, splits: tuple[Split, Split]) -> None:
+    """Refuse, without decoding an image, splits whose classes differ or whose maps are asked for and absent.
+
+    Raises:
+        StudyError: as `check_classes`; blur_maps where no image can have a map.
+    """
+    check_classes(*splits, spec.name)
+    if spec.blur_maps and not any(split.has_maps for split in splits):
+        raise StudyError(
+            f"blur_maps=true, and dataset '{spec.name}' has no importance maps; leave dataset.blur_maps out, or pick a "
+            "dataset with maps"
+        )
+
+
+def map_dtype(spec: DatasetSpec, split: Split) -> np.dtype[Any]:
+    """Of the maps that are kept; see `decode_map`."""
+    return np.dtype(np.float32) if spec.blur_maps else split.map_dtype
+
+
 def squares(spec: DatasetSpec, train: Split) -> tuple[Square, Square]:
     """What becomes of training and of held-out images.
 
@@ -67,9 +86,9 @@ def squares(spec: DatasetSpec, train: Split) -> tuple[Square, Square]:
     """
     if spec.image_size is None:
         side = native_side(train)
-        return Square(None, side), Square(None, side)
+        return Square(None, side, spec.blur_maps), Square(None, side, spec.blur_maps)
     stored = spec.stored_size or spec.image_size
-    return Square(stored, stored), Square(stored, spec.image_size)
+    return Square(stored, stored, spec.blur_maps), Square(stored, spec.image_size, spec.blur_maps)
 
 
 def native_side(split: Split) -> int:
@@ -149,10 +168,11 @@ def _decoded(job: Job, start: int) -> Iterator[Decoded]:
 
 
 def _is_plain(rows: Rows, square: Square) -> bool:
-    """Whether images are arrays that nothing changes."""
+    """Whether images are arrays, and nothing changes them or their maps."""
     images = rows.images
     return (
-        isinstance(images, np.ndarray)
+        not (square.blur_maps and rows.maps)
+        and isinstance(images, np.ndarray)
         and images.shape[1:3] == (square.crop,) * 2
         and square.side in (None, square.crop)
     )
@@ -192,10 +212,11 @@ def _write(job: Job, decoded: Decoded, writer: BlockWriter) -> None:
     if job.spec.decode == "once":
         parts["pixels"] = pixels
         there = np.array([one is not None for one in decoded.maps], bool)
-        first = writer.n_bytes.get("maps", 0) // (job.split.map_dtype.itemsize * job.square.crop**2)
+        dtype = map_dtype(job.spec, job.split)
+        first = writer.n_bytes.get("maps", 0) // (dtype.itemsize * job.square.crop**2)
         parts["map_rows"] = np.where(there, first + np.cumsum(there) - 1, -1).astype(np.int64)
         maps = [one for one in decoded.maps if one is not None]
-        parts["maps"] = np.stack(maps).astype(job.split.map_dtype) if maps else b""
+        parts["maps"] = np.stack(maps).astype(dtype) if maps else b""
     else:
         coded = [_as_bytes(decoded.rows.images[row], job.split.folder) for row in kept]
         maps_coded = [_as_bytes(decoded.rows.maps[row], None) if decoded.rows.maps else b"" for row in kept]

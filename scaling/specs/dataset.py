@@ -28,6 +28,8 @@ class DatasetSpec(Spec):
     sets that do not fit the disk decoded.
     corrupt: what an image that cannot be decoded does: 'stop' the study before it starts, or 'skip': it is left out,
     and recorded.
+    blur_maps: importance maps are smoothed as Fel et al. (2022) do, see `scaling.data.pixels.decode_map`, and kept as
+    float32.
     """
 
     name: str
@@ -37,6 +39,7 @@ class DatasetSpec(Spec):
     stored_size: Side | None = None
     decode: Literal["once", "each_epoch"] = "once"
     corrupt: Literal["stop", "skip"] = "stop"
+    blur_maps: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> DatasetSpec:
@@ -50,9 +53,10 @@ class DatasetSpec(Spec):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """What determines the images; where they lie and how they are read does not."""
+        """What determines the images and maps; where they lie and how they are read does not."""
         known: dict[str, Any] = {"name": self.name, "image_size": self.image_size}
-        return known if self.stored_size is None else known | {"stored_size": self.stored_size}
+        known |= {} if self.stored_size is None else {"stored_size": self.stored_size}
+        return known | ({"blur_maps": True} if self.blur_maps else {})
 
 
 def as_dataset(value: Any) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -34,4 +36,16 @@ def picture_folder(tmp_path: Path, photo: Callable[..., np.ndarray]) -> Path:
             for i in range(n):
                 suffix = ("JPEG", "png", "jpg")[i % 3]
                 Image.fromarray(photo(*shapes[i], seed=10 * label + i)).save(folder / f"{name}_{9 - i}.{suffix}")
+    return tmp_path
+
+
+@pytest.fixture
+def mapped(tmp_path: Path, encode: Callable[..., bytes], photo: Callable[..., np.ndarray]) -> Path:
+    """ClickMe's layout, 20 training and 6 held-out images, some with a map, in two shards."""
+    for split, n in (("train-0", 8), ("train-1", 12), ("test-0", 6)):
+        coded = [encode(photo(20, 25, seed), "JPEG") for seed in range(n)]
+        maps = [encode(photo(20, 25, 50 + seed)[..., 0], "JPEG") if seed % 3 else None for seed in range(n)]
+        (tmp_path / "mapped").mkdir(exist_ok=True)
+        rows = {"image": coded, "heatmap": maps, "label": [i % 2 for i in range(n)]}
+        pq.write_table(pa.table(rows), tmp_path / f"mapped/{split}.parquet")
     return tmp_path

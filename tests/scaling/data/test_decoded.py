@@ -36,18 +36,6 @@ def small_blocks(monkeypatch) -> None:
     monkeypatch.setattr(prepare, "BLOCK_ROWS", 3)
 
 
-@pytest.fixture
-def mapped(tmp_path, encode, photo) -> Path:
-    """ClickMe's layout, 20 training and 6 held-out images, some with a map, in two shards."""
-    for split, n in (("train-0", 8), ("train-1", 12), ("test-0", 6)):
-        coded = [encode(photo(20, 25, seed), "JPEG") for seed in range(n)]
-        maps = [encode(photo(20, 25, 50 + seed)[..., 0], "JPEG") if seed % 3 else None for seed in range(n)]
-        (tmp_path / "mapped").mkdir(exist_ok=True)
-        rows = {"image": coded, "heatmap": maps, "label": [i % 2 for i in range(n)]}
-        pq.write_table(pa.table(rows), tmp_path / f"mapped/{split}.parquet")
-    return tmp_path
-
-
 def assert_equal_data(ours, theirs):
     assert (ours.mean, ours.std, ours.classes, ours.skipped) == (
         theirs.mean,
