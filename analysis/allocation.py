@@ -66,10 +66,13 @@ def nearest_model(models: Sequence[Model], n_params: float) -> Model | None:
 class Allocation(_Answer):
     """A budget's split. n_params and samples_seen are None where the law does not say; `reason` then says why.
 
-    scores: by target, the score predicted; where the laws are of another quantity, as "loss", that.
+    scores: by target, the score predicted; where the laws are of another quantity, as "loss", that. status: of the law
+    that splits the budget, and why it is not "ok".
     """
 
     flops: float
+    status: str = ""
+    why: str = ""
     n_params: Estimate | None = None
     samples_seen: Estimate | None = None
     n_samples: float | None = None
@@ -85,6 +88,7 @@ class Allocation(_Answer):
     def text(self) -> str:
         """A table for a terminal."""
         lines = [f"{'compute':<24}{self.flops:.3g} FLOP"]
+        lines += [f"{'law':<24}{self.status}{': ' if self.why else ''}{self.why}"] if self.status else []
         if self.n_params and self.samples_seen:
             lines.append(f"{'parameters N':<24}{self.n_params.text()}")
             lines.append(f"{'samples seen D':<24}{self.samples_seen.text()}")

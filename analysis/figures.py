@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.columns import ACCURACY
 from analysis.forms import Array
 from analysis.law import FittedLaw
 from analysis.recipe import Recipe
@@ -43,7 +44,7 @@ def plot_score_against_compute(
             _describe(panel, name, part, law)
             if law is None and name in (notes or {}):
                 panel.set_title("\n".join([panel.get_title(loc="left"), *wrap((notes or {})[name], 44)]), loc="left")
-            label(panel, "flops", "score")
+            label(panel, "flops", "accuracy" if name == ACCURACY else "score")
             _frame(panel, part.values("score"))
         legend(figure, axes)
         title(figure, heading, table.names_simulated())

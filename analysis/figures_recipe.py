@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,26 +18,39 @@ GRID = 120
 BEYOND = 10.0
 
 
-def plot_isoflop_contours(table: ScalingTable, recipe: Recipe, region: str | None = None) -> Figure:
-    """Predicted score over N and D, lines of equal compute, the path of the optimum, and the models trained."""
-    rows = table.require("n_params", "samples_seen", "flops", "score")
-    rows = rows.where(rows.values("samples_seen") > 0, "samples_seen is 0")
-    N, D = rows.values("n_params"), rows.values("samples_seen")
-    with panels(1) as (figure, (panel,)):
-        panel.plot(N, D, ".", color="0.55", markersize=3, label=f"{len(rows)} models")
-        reason = recipe.split_reason(region)
-        label(panel, "n_params", "samples_seen", log="xy")
-        if reason:
-            panel.set_title(f"no optimum: {reason}", loc="left", wrap=True)
-        else:
-            _contours(panel, recipe, region, N, D)
-            _isoflops(panel, recipe, rows.values("flops"), N)
-            _path(panel, recipe, region, rows.values("flops"))
-        panel.set_xlim(N.min() / 2, N.max() * 4)
-        panel.set_ylim(D.min() / 2, D.max() * 20)
-        legend(figure, [panel])
-        title(figure, "Predicted score and the compute-optimal path", recipe.simulated)
+def plot_isoflop_contours(
+    table: ScalingTable | Mapping[str, ScalingTable], recipe: Recipe,
+    heading: str = "Predicted score and the compute-optimal path",
+) -> Figure:  # fmt: skip
+    """Predicted score over N and D, lines of equal compute, the path of the optimum, and the models trained.
+
+    table: for the recipe's first law, or tables by region of the recipe, a panel each.
+    """
+    named = {None: table} if isinstance(table, ScalingTable) else dict(table)
+    with panels(len(named), columns=2, size=(3.9, 3.3)) as (figure, axes):
+        for panel, (region, part) in zip(axes, named.items(), strict=True):
+            rows = part.require("n_params", "samples_seen", "flops", "score")
+            _isoflop_panel(panel, rows.where(rows.values("samples_seen") > 0, "samples_seen is 0"), recipe, region)
+        legend(figure, axes)
+        title(figure, heading, any(part.names_simulated() for part in named.values()))
     return figure
+
+
+def _isoflop_panel(panel: Axes, rows: ScalingTable, recipe: Recipe, region: str | None) -> None:
+    N, D = rows.values("n_params"), rows.values("samples_seen")
+    panel.plot(N, D, ".", color="0.55", markersize=3, label=f"{len(rows)} models")
+    reason = recipe.split_reason(region)
+    label(panel, "n_params", "samples_seen", log="xy")
+    if reason:
+        panel.set_title(f"{region + ': ' if region else ''}no optimum: {reason}", loc="left", wrap=True)
+    else:
+        if region:
+            panel.set_title(f"{region}; {recipe.law(region).status}", loc="left")
+        _contours(panel, recipe, region, N, D)
+        _isoflops(panel, recipe, rows.values("flops"), N)
+        _path(panel, recipe, region, rows.values("flops"))
+    panel.set_xlim(N.min() / 2, N.max() * 4)
+    panel.set_ylim(D.min() / 2, D.max() * 20)
 
 
 def _contours(panel: Axes, recipe: Recipe, region: str | None, N: Array, D: Array) -> None:

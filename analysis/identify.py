@@ -8,7 +8,7 @@ infinite, or whose term may as well be absent, is not identified.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,8 +74,13 @@ def diagnose(task: Task, optima: Minima, clusters: npt.NDArray[np.int64]) -> Ver
     if lost:
         return Verdict("not identified", "; ".join(lost), weak, numbers)
     if weak:
-        return Verdict("weakly identified", f"the loss stays flat along {', '.join(weak)}", weak, numbers)
+        return Verdict("weakly identified", flat(weak), weak, numbers)
     return Verdict("ok", "", (), numbers)
+
+
+def flat(weak: Sequence[str]) -> str:
+    """Why parameters are weakly identified."""
+    return f"the loss stays flat along {', '.join(weak)}"
 
 
 def _rising(task: Task) -> str:

@@ -14,7 +14,7 @@ from analysis.allocation import Allocation, Estimate, Model, Reach, estimate, ne
 from analysis.columns import MISALIGNMENT, measured, measured_name
 from analysis.compute_map import ComputeMap, fit_compute_map
 from analysis.forms import Array, evaluate_form, find_form
-from analysis.identify import USABLE, Status
+from analysis.identify import USABLE, Status, flat
 from analysis.law import FittedLaw
 from analysis.optimum import chinchilla_optimum, chinchilla_reach, numeric_optimum, power_reach
 from analysis.table import ScalingTable
@@ -42,13 +42,20 @@ class LawRecord(BaseModel):
 
     @classmethod
     def of(cls, law: FittedLaw, group: str = "") -> LawRecord:
-        """The record of a law, or of one group of a law with shared exponents."""
+        """The record of a law, or of one group of a law with shared exponents.
+
+        A group's law is weakly identified where a parameter of its own, or a shared one, is; not where another group's.
+        """
         names = {n: n.removesuffix(f"[{group}]") for n in law.names if "[" not in n or n.endswith(f"[{group}]")}
+        weak = tuple(names[n] for n in law.verdict.weak if n in names)
+        status, reason = law.status, law.reason
+        if status == "weakly identified":
+            status, reason = (status, flat(weak)) if weak else ("ok", "")
         return cls(
             form=law.spec.form, axes=law.axes, params={names[n]: v for n, v in law.params.items() if n in names},
             draws={names[n]: law.draws[:, law.names.index(n)].tolist() for n in names},
-            left_out={names[n]: law.left_out[:, law.names.index(n)].tolist() for n in names}, status=law.status,
-            reason=law.reason, weak=law.verdict.weak, n_configurations=law.n_configurations, group=group,
+            left_out={names[n]: law.left_out[:, law.names.index(n)].tolist() for n in names}, status=status,
+            reason=reason, weak=weak, n_configurations=law.n_configurations, group=group,
             target=law.spec.target,
         )  # fmt: skip
 
@@ -119,7 +126,9 @@ class Recipe(BaseModel):
         rows = first.rows.select(**{str(first.spec.shared_by): group}) if group else first.rows
         columns = {name: rows.values(name) for name in first.ranges}
         ranges = {name: (float(np.nanmin(v)), float(np.nanmax(v))) for name, v in columns.items()}
-        return cls._of({name: LawRecord.of(law, group) for name, law in laws.items()}, rows, ranges, **options)
+        records = {name: LawRecord.of(law, group) for name, law in laws.items()}
+        recipe = cls._of(records, rows, ranges, **options)
+        return recipe.model_copy(update={"simulated": any(law.rows.names_simulated() for law in laws.values())})
 
     @classmethod
     def _of(
@@ -163,7 +172,8 @@ class Recipe(BaseModel):
         epochs = self._epochs(D.value, images)
         axes = {"n_params": N.value, "samples_seen": D.value, "flops": flops, "n_samples": min(images, D.value)}
         return Allocation(
-            flops=flops, n_params=N, samples_seen=D, scores=self._scores(axes), quantity=self.quantity,
+            flops=flops, status=record.status, why=record.reason, quantity=self.quantity,
+            n_params=N, samples_seen=D, scores=self._scores(axes),
             n_samples=epochs[0], epochs=epochs[1], extrapolation=self.extrapolation({**axes, "epochs": epochs[1]}),
             gain_double=self._gain(record, axes), nearest=nearest_model(self.models, N.value),
         )  # fmt: skip

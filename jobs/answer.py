@@ -23,8 +23,10 @@ from analysis import (
     Recipe,
     ScalingTable,
     fit_law,
+    plot_isoflop_contours,
     plot_score_against_compute,
 )
+from analysis.columns import ACCURACY
 from jobs.run import study_storage
 from jobs.twins import Twins, name_objectives, study_twins, twins_figure
 from scaling.alignment import benchmark_regions
@@ -35,7 +37,7 @@ from scaling.study import StudySpec, expand_study
 BOOTSTRAP = 300
 BEYOND = 10.0  # the recipe printed at the end of a run is for this many times the largest run's compute
 LAWS_WIDTH = 100
-REGION_ORDER = ("accuracy", "V1", "V2", "V4", "behavior", "IT")
+REGION_ORDER = (ACCURACY, "V1", "V2", "V4", "behavior", "IT")
 FOLDER = "answer"
 SIMULATED = "simulated"  # in the name of every benchmark that is
 ANSWER_VERSION = 3  # raise it when fits or their table change: saved answers are then made anew
@@ -165,6 +167,8 @@ def _fit_and_save(storage: Storage, scores: ScalingTable, mark: str, twins: Twin
             recipe.save(path)
     for family in table.unique("family"):
         _save_figure(storage, f"score-against-compute-{file_name(family)}", family_figure(laws, table, family))
+    for family, recipe in recipes.items():
+        _save_figure(storage, f"compute-optimal-{file_name(family)}", optimum_figure(recipe, table, family))
     figure = twins_figure(by_region(scores), twins) if twins else None
     if figure is not None:
         _save_figure(storage, "accuracy-alignment", figure)
@@ -222,6 +226,14 @@ def family_figure(laws: StudyLaws, table: ScalingTable, family: str) -> Figure:
     return plot_score_against_compute(table.select(family=family), usable, heading=heading)
 
 
+def optimum_figure(recipe: Recipe, table: ScalingTable, family: str) -> Figure:
+    """Predicted accuracy and score of one family over N and D, with the compute-optimal path."""
+    regions = by_region(table.select(family=family))
+    named = dict.fromkeys((ACCURACY, [*regions][-1]))
+    shown = {name: regions[name] for name in named if name in regions and name in recipe.laws}
+    return plot_isoflop_contours(shown, recipe, f"{family}: predicted score and the compute-optimal path")
+
+
 def by_region(rows: ScalingTable) -> dict[str, ScalingTable]:
     """One table a region, IT last; several benchmarks of a region enter as their mean, simulated ones apart."""
     regions: dict[str, ScalingTable] = {}
@@ -264,13 +276,13 @@ def laws_text(laws: StudyLaws, table: ScalingTable) -> str:
 
 
 def exponent(law: Fitted, name: str) -> str:
-    """An exponent and its interval; the law's status where the data do not identify it."""
+    """An exponent and its interval, '~' where it is weakly identified; the law's status where it is not identified."""
     if isinstance(law, str):
         return "no law"
     if not law.usable:
         return law.status
     low, high = law.interval(name)
-    return f"{'' if law.status == 'ok' else '~ '}{law.params[name]:.2g} [{low:.2g}, {high:.2g}]"
+    return f"{'~ ' if name in law.verdict.weak else ''}{law.params[name]:.2g} [{low:.2g}, {high:.2g}]"
 
 
 def print_answer(answer: StudyAnswer, console: Console) -> None:
