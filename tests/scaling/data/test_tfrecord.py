@@ -222,7 +222,7 @@ GOOD = framed(example(image=IMAGE, label=LABEL))
         (changed(GOOD, 2), r"the length of record 0 of '.*train-0\.tfrecords' does not fit its checksum \(CRC-32C\)"),
         (GOOD + changed(GOOD, 9), "the length of record 1 of"),
         (b"<html>not found</html>", "the length of record 0 of"),
-        (gzip.compress(GOOD), r"train-0\.tfrecords' is gzipped, and only plain TFRecords are read; unpack it"),
+        (gzip.compress(GOOD, mtime=0), r"train-0\.tfrecords' is gzipped, and only plain TFRecords are read; unpack it"),
         (GOOD + framed(b"no protobuf"), r"record 1 of '.*train-0\.tfrecords' is no tf\.train\.Example \(.*fetch it ag"),
         (GOOD + framed(b""), r"record 1 of .* has no values of feature 'image' .*\(its features: none\); write"),
         (framed(example(label=LABEL)), r"has no values of feature 'image' as bytes_list .*features: label\)"),
@@ -236,6 +236,7 @@ GOOD = framed(example(image=IMAGE, label=LABEL))
         ),
         (b"", r"train-0\.tfrecords' holds no images"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "bytes",
 )
 def test_damage_names_the_file_and_the_record_and_is_found_without_decoding(tmp_path, content, words):
     (tmp_path / "train-0.tfrecords").write_bytes(content)
