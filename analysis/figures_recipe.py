@@ -74,8 +74,10 @@ def _isoflops(panel: Axes, recipe: Recipe, flops: Array, N: Array) -> None:
 def _path(panel: Axes, recipe: Recipe, region: str | None, flops: Array) -> None:
     splits = [recipe.allocate(float(c), region) for c in _budgets(flops)]
     known = [(a.n_params.value, a.samples_seen.value) for a in splits if a.n_params and a.samples_seen]
-    n, d = np.array(known).T
-    panel.plot(n, d, "-", color=COLOURS[1], linewidth=1.8, label="optimum")
+    if known:
+        panel.plot(*np.array(known).T, "-", color=COLOURS[1], linewidth=1.8, label="optimum")
+    else:
+        panel.set_title(f"{panel.get_title(loc='left')}; optimum beyond all models".lstrip("; "), loc="left")
 
 
 def _budgets(flops: Array, points: int = 30) -> Array:
@@ -96,10 +98,12 @@ def plot_optimum(
                 rows.values("flops"), rows.values(name), ".", color="0.75", markersize=2.5, label=f"{len(rows)} models"
             )
             known = [e for a in splits if (e := getattr(a, name)) is not None]
-            if len(known) == len(C):
-                panel.plot(C, [e.value for e in known], "-", color="black", linewidth=1.5, label="optimum of the law")
+            spent = [a.flops for a in splits if getattr(a, name) is not None]
+            if known:
+                panel.plot(spent, [e.value for e in known], "-", color="black", linewidth=1.5,
+                           label="optimum of the law")  # fmt: skip
             if known and known[0].low is not None:
-                panel.fill_between(C, [e.low for e in known], [e.high for e in known], color="0.6", alpha=0.45,
+                panel.fill_between(spent, [e.low for e in known], [e.high for e in known], color="0.6", alpha=0.45,
                                    linewidth=0, label="95 % bootstrap")  # fmt: skip
             for i, frontier in enumerate(frontiers):
                 _frontier(panel, frontier, name, i)

@@ -20,6 +20,7 @@ from analysis.optimum import chinchilla_optimum, chinchilla_reach, numeric_optim
 from analysis.table import ScalingTable
 
 RECIPE_VERSION = 1
+FAR = 100.0  # assumption: times beyond what was measured, compute's own extrapolation apart, at which laws say nothing
 SPLITS = ("chinchilla", "data_constrained")  # forms that say how to split compute
 
 
@@ -171,6 +172,8 @@ class Recipe(BaseModel):
         N, D = (record.estimate(v, d, self.level) for v, d in zip(split, draws, strict=True))
         epochs = self._epochs(D.value, images)
         axes = {"n_params": N.value, "samples_seen": D.value, "flops": flops, "n_samples": min(images, D.value)}
+        if lost := self._lost(axes):
+            return self._unsplit(flops, f"{lost}; the law is {record.status} {record.reason}".rstrip())
         return Allocation(
             flops=flops, status=record.status, why=record.reason, quantity=self.quantity,
             n_params=N, samples_seen=D, scores=self._scores(axes),
@@ -213,6 +216,14 @@ class Recipe(BaseModel):
                                 for p in (record.params, record.columns()))  # fmt: skip
                 scores[name] = record.estimate(value, draws, self.level)
         return scores
+
+    def _lost(self, axes: Mapping[str, float | None]) -> str:
+        """How far an optimum lies beyond the sizes or samples measured, where compute alone does not lead there."""
+        beyond = self.extrapolation(axes)
+        for name in ("n_params", "samples_seen"):
+            if beyond.get(name, 1.0) > FAR * beyond.get("flops", 1.0):
+                return f"its optimum lies {beyond[name]:.2g} times beyond the {name} measured"
+        return ""
 
     def _unsplit(self, flops: float, reason: str) -> Allocation:
         axes = {"flops": flops}

@@ -201,8 +201,10 @@ def fit_study(table: ScalingTable, seed: int = 0) -> StudyLaws:
 
 
 def _fit(rows: ScalingTable, **spec: Any) -> Fitted:
+    """A law with bootstrap draws where it is usable: nothing asks for the intervals of one that is not."""
     try:
-        return fit_law(rows, bootstrap=BOOTSTRAP, **spec)
+        law = fit_law(rows, bootstrap=0, **spec)
+        return fit_law(rows, bootstrap=BOOTSTRAP, **spec) if law.usable else law
     except ValueError as error:  # rows that no law can be asked of, such as a single model size
         return str(error)
 

@@ -8,6 +8,8 @@ import secrets
 # Before anything imports Ray: clusters that tests start ask for this token, and none is written to the home folder.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+# Ray's workers are nice to the rest of a machine (15), and would wait for the tests beside them.
+os.environ.setdefault("RAY_worker_niceness", "0")
 # And before anything imports NumPy: tests run beside each other, one to a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -153,6 +153,21 @@ def test_shared_exponents_make_one_recipe_for_all_regions(plant: Plant) -> None:
     assert scores["IT"].value > scores["V1"].value
 
 
+def test_an_optimum_far_beyond_what_was_measured_gets_no_number(law: FittedLaw) -> None:
+    """Without the term in N all compute would go to data: at 1e18 FLOP, to a model of next to no parameters."""
+    recipe = law.recipe()
+    record = recipe.law()
+    draws = {**record.draws, "A": [value * 1e-12 for value in record.draws["A"]]}
+    params = {**record.params, "A": record.params["A"] * 1e-12}
+    thin = record.model_copy(update={"params": params, "draws": draws})
+    answer = recipe.model_copy(update={"laws": dict.fromkeys(recipe.laws, thin)}).allocate(1e18)
+    assert (answer.n_params, answer.scores) == (None, {})
+    assert "times beyond the n_params measured; the law is ok" in answer.reason
+    far = recipe.allocate(1e24)  # compute alone leads there
+    assert far.n_params is not None
+    assert far.extrapolation["n_params"] > 100
+
+
 def test_explicit_compute_map(law: FittedLaw) -> None:
     given = ComputeMap(kind="given", m=6.0, n=1.0, gamma=1.0)
     split = law.recipe(compute=given).allocate(1e18)
