@@ -44,13 +44,18 @@ TINY: dict[str, Any] = {
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `-n`, whole files run beside each other, but only one at a time that starts Ray."""
+    """With `-n`, whole files run beside each other, but only one at a time that starts Ray; these come first."""
     from xdist.scheduler import LoadScopeScheduling
 
     class OneRay(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
             return "ray" if "/jobs/" in file and file.endswith(START_RAY) else file
+
+        def _assign_work_unit(self, node: Any) -> None:
+            if "ray" in self.workqueue:  # they wait more than they compute, and take longest
+                self.workqueue.move_to_end("ray", last=False)
+            super()._assign_work_unit(node)
 
     return OneRay(config, log)
 
