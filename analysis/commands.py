@@ -86,9 +86,11 @@ class RecipeAnswer:
 
     def text(self) -> str:
         record = next(iter(self.recipe.laws.values()))
-        status = f"{'law':<24}{record.form} in {', '.join(record.axes)}: {record.status} {record.reason}".rstrip()
+        form = f"{'form':<24}{record.form} in {', '.join(record.axes)}"
+        if not (self.allocation and self.allocation.status):  # which says it itself
+            form += f"; the law is {record.status} {record.reason}".rstrip()
         compute = self.recipe.compute.text() if self.recipe.compute else f"none: {self.recipe.compute_reason}"
-        parts = [status, f"{'compute map':<24}{compute}"]
+        parts = [form, f"{'compute map':<24}{compute}"]
         parts += [self.allocation.text()] if self.allocation else []
         parts += [f"{'compute for the ' + self.recipe.quantity:<24}{self.reach.text()}"] if self.reach else []
         parts += ["simulated benchmark"] if self.recipe.simulated else []
