@@ -265,7 +265,8 @@ class Training:
         model, layer = self._evaluated(), self.objective.setting.layer
         batch, classify = evaluation_batch(self.run.resources), None
         if self.objective.readout:
-            classify = subset_readout(model, layer, self.data, self.subset, self.device, batch)
+            alone = min(batch, self.run.resources.micro_batch or batch)  # every worker reads the whole subset
+            classify = subset_readout(model, layer, self.data, self.subset, self.device, alone)
         correct = count_correct(model, self.data.heldout, self.data, self.worker, classify, batch)
         if self.worker.world > 1:
             distributed.all_reduce(correct)
