@@ -29,10 +29,11 @@ from analysis import (
 from analysis.columns import ACCURACY
 from jobs.run import study_storage
 from jobs.twins import Twins, name_objectives, study_twins, twins_figure
-from scaling.alignment import benchmark_regions
+from scaling.alignment.suites.registry import benchmark_regions
 from scaling.errors import StudyError
+from scaling.specs.study import StudySpec
 from scaling.storage import Storage
-from scaling.study import StudySpec, expand_study
+from scaling.study import expand_study
 
 BOOTSTRAP = 300
 BEYOND = 10.0  # the recipe printed at the end of a run is for this many times the largest run's compute

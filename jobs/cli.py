@@ -15,7 +15,10 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from scaling.errors import StudyError
-from scaling.study import ScoringSpec, StudySpec, load_study, override
+from scaling.specs.base import override
+from scaling.specs.scoring import ScoringSpec
+from scaling.specs.study import StudySpec
+from scaling.study import load_study
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -156,7 +159,7 @@ def override_scoring(study: StudySpec, settings: list[str] | None) -> StudySpec:
 
 
 def data_folder(data_dir: Path | None) -> Path:
-    from scaling.data.fetch import default_data_dir
+    from scaling.data.recordings.fetch import default_data_dir
 
     return data_dir or default_data_dir()
 
@@ -411,7 +414,7 @@ def fetch(
     data_dir: DataDir = None,
 ) -> None:
     """Download a public data set into the data folder and check its files' hashes."""
-    from scaling.data.fetch import fetch as fetch_files
+    from scaling.data.recordings.fetch import fetch as fetch_files
 
     for path in fetch_files(name, data_folder(data_dir)):
         print(path)

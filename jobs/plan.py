@@ -12,16 +12,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jobs.cluster import capacity_problems, local_capacity, ray_session, training_capacity, wanted_address
 from jobs.run import check_runs, check_study, study_storage
-from jobs.work import open_work
+from scaling.cluster.placement import capacity_problems, local_capacity, training_capacity
+from scaling.cluster.session import ray_session, wanted_address
 from scaling.data.image_source import image_source
 from scaling.data.images import ImageData
 from scaling.data.subsets import nested_subset
+from scaling.ledger import open_work
 from scaling.records import ResultsStore
+from scaling.specs.objective import from_scratch, objective_spec
+from scaling.specs.run import RunSpec
+from scaling.specs.study import StudySpec
 from scaling.storage import Storage
-from scaling.study import RunSpec, StudySpec, expand_study
-from scaling.train.objectives.spec import from_scratch, objective_spec
+from scaling.study import expand_study
 
 CALIBRATION_S = 0.4  # timed steps of each model and batch size
 GIB = 2**30
@@ -90,7 +93,7 @@ def plan_study(
 
 
 def plan_run(run: RunSpec, data: ImageData, throughput: float | None) -> RunPlan:
-    from scaling.compute import model_cost, training_flops
+    from scaling.models.cost import model_cost, training_flops
     from scaling.train.memory import largest_batch, step_memory
 
     cost = model_cost(run.model, data.image_size, data.n_classes)
@@ -121,7 +124,8 @@ def _time_steps(run: RunSpec, data: ImageData, batch: int) -> float:
     import numpy as np
     import torch
 
-    from scaling.train.loop import Training, Worker
+    from scaling.train.distributed.worker import Worker
+    from scaling.train.loop import Training
 
     device = "cuda" if run.resources.gpus_per_worker and torch.cuda.is_available() else "cpu"
     worker = Worker(device=device, threads=run.resources.cpus_per_worker)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from scaling.study import RunSpec
+from scaling.specs.run import RunSpec
 
 PLAIN_INTERVAL_S = 10.0
 

@@ -12,26 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from jobs.cluster import check_capacity, local_capacity, ray_session, training_capacity, wanted_address
-from jobs.work import OpenWork, open_work, prune_scored
-from scaling.alignment import build_benchmarks, check_benchmark_data, check_benchmark_names
-from scaling.alignment.human import select_mapped
-from scaling.alignment.options import read_commitment, scoring_options, scoring_protocol, with_convention
+from scaling.alignment.commitment import read_commitment
+from scaling.alignment.protocol import scoring_protocol
+from scaling.alignment.scoring import scoring_options, with_convention
+from scaling.alignment.suites.human_alignment import select_mapped
+from scaling.alignment.suites.registry import build_benchmarks, check_benchmark_data, check_benchmark_names
+from scaling.cluster.placement import check_capacity, local_capacity, training_capacity
+from scaling.cluster.session import ray_session, wanted_address
 from scaling.data.image_source import ImageSource, image_source
 from scaling.data.images import ImageData, ImageSet, check_dataset
-from scaling.data.stimuli import MAX_HELDOUT_STIMULI, Stimuli, choose_balanced, select_stimuli
+from scaling.data.recordings.stimuli import MAX_HELDOUT_STIMULI, Stimuli, choose_balanced, select_stimuli
 from scaling.data.subsets import nested_subset
 from scaling.errors import StudyError
+from scaling.ledger import OpenWork, open_work, prune_scored
 from scaling.models import check_model
 from scaling.records import ResultsStore
+from scaling.specs.resources import ResourceSpec
+from scaling.specs.run import RunSpec, check_batches
+from scaling.specs.study import StudySpec
 from scaling.storage import Storage
-from scaling.study import ResourceSpec, RunSpec, StudySpec, check_batches, expand_study
+from scaling.study import expand_study
 from scaling.tracking import Tracker, connect, tracking_uri
 from scaling.train.objectives.needs import check_maps
 
 if TYPE_CHECKING:
     from scaling.alignment.benchmark import Benchmark
-    from scaling.alignment.score import ScoringOptions
+    from scaling.alignment.scoring import ScoringOptions
 
 DATASET_FILE = "dataset.json"
 
@@ -197,7 +203,7 @@ def _do(study: StudySpec, work: OpenWork, storage: Storage, tracker: Tracker, op
     scoring = scoring_options(study.scoring, partial(training_stimuli, data))
     dashboard = any(run.resources.workers > 1 for run in work.train)
     with ray_session(address, dashboard) as capacity:
-        from scaling.train.schedule import concurrency, expected_cost
+        from scaling.cluster.schedule import concurrency, expected_cost
 
         if options.concurrency is None:
             check_capacity(study, work.train, capacity, "the cluster")
@@ -246,10 +252,10 @@ class Session:
 def _train_and_score(
     study: StudySpec, work: OpenWork, storage: Storage, tracker: Tracker, session: Session, console: Console
 ) -> None:
-    from jobs.listener import StudyListener
     from jobs.progress import StudyProgress
-    from scaling.alignment.actors import ScoringPool
-    from scaling.train.schedule import train_runs
+    from scaling.cluster.actors import ScoringPool
+    from scaling.cluster.listener import StudyListener
+    from scaling.cluster.schedule import train_runs
 
     protocol = scoring_protocol(study.scoring, study.benchmarks)
     pool = ScoringPool(storage.uri, session.benchmarks, session.scoring, study.scoring, protocol)

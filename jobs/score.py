@@ -14,13 +14,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jobs.run import RunOptions, heldout_stimuli, run_study, training_stimuli
-from jobs.work import OpenWork
-from scaling.alignment import benchmark_regions, build_benchmarks, check_benchmark_data
-from scaling.alignment.options import scoring_options, with_convention
+from scaling.alignment.scoring import scoring_options, with_convention
+from scaling.alignment.suites.registry import benchmark_regions, build_benchmarks, check_benchmark_data
 from scaling.data.image_source import image_source
 from scaling.errors import StudyError
+from scaling.ledger import OpenWork
 from scaling.models.any_timm import PREFIX, block_layers, load_timm, running_layers
-from scaling.study import DatasetSpec, ScoringSpec, StudySpec
+from scaling.specs.dataset import DatasetSpec
+from scaling.specs.scoring import ScoringSpec
+from scaling.specs.study import StudySpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,8 +69,8 @@ def score_one_model(
     Raises:
         StudyError: unknown model, layer or benchmark, missing data, weights that do not fit.
     """
-    from scaling.alignment.activations import check_layers
-    from scaling.alignment.preprocessing import Preprocessing
+    from scaling.alignment.features.activations import check_layers
+    from scaling.alignment.features.preprocessing import Preprocessing
     from scaling.alignment.score import Subject, score_model
 
     if not request.model.startswith(PREFIX):

@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.run import study_storage
-from jobs.work import OpenWork, open_work
 from scaling.errors import StudyError
+from scaling.ledger import OpenWork, open_work
 from scaling.records import ResultsStore, RunRecord
-from scaling.study import StudySpec, expand_study
+from scaling.specs.study import StudySpec
+from scaling.study import expand_study
 from scaling.tracking import tracking_uri
 
 

@@ -9,22 +9,22 @@ from rich.console import Console
 from rich.table import Table
 
 from scaling.errors import StudyError, known_names
-from scaling.specs.recipes import TRAINING_RECIPES, TrainingRecipe
+from scaling.specs.presets import PRESETS, Preset
 
 
-def recipes_named(names: Sequence[str]) -> dict[str, TrainingRecipe]:
+def recipes_named(names: Sequence[str]) -> dict[str, Preset]:
     """Some recipes by name, or all.
 
     Raises:
         StudyError: an unknown name; lists the known.
     """
     for name in names:
-        if name not in TRAINING_RECIPES:
-            raise StudyError(f"unknown recipe '{name}'; {known_names(name, TRAINING_RECIPES)}")
-    return {name: TRAINING_RECIPES[name] for name in names or TRAINING_RECIPES}
+        if name not in PRESETS:
+            raise StudyError(f"unknown recipe '{name}'; {known_names(name, PRESETS)}")
+    return {name: PRESETS[name] for name in names or PRESETS}
 
 
-def print_recipes(recipes: dict[str, TrainingRecipe], console: Console) -> None:
+def print_recipes(recipes: dict[str, Preset], console: Console) -> None:
     """A row a recipe; what it sets as a study file's `training` would."""
     table = Table(
         title="recipes, as `training: {recipe: NAME}` names them", title_justify="left", box=box.SIMPLE_HEAD,

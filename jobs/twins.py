@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from matplotlib.figure import Figure
 
 from analysis import ScalingTable, analyze_tradeoff, plot_tradeoff, treatment_arrows
-from scaling.study import StudySpec, expand_study
-from scaling.train.objectives.spec import HarmonizerSpec, ObjectiveSpec, objective_spec
+from scaling.specs.objective import HarmonizerSpec, ObjectiveSpec, objective_spec
+from scaling.specs.study import StudySpec
+from scaling.study import expand_study
 
 PLAIN_FAMILY = "arch"  # the column of the family's own name, where `family` also names the objective
 PAIRED = (PLAIN_FAMILY, "size", "depth", "images_per_class", "seed")

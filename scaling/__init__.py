@@ -3,27 +3,41 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from scaling.errors import StudyError
-from scaling.study import StudySpec, expand_study, load_study
+from scaling.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from scaling.load import checkpoint_info, load_model, preprocessing
+    from scaling.checkpoints.load import checkpoint_info, load_model, preprocessing
+    from scaling.errors import StudyError
+    from scaling.specs.study import StudySpec
+    from scaling.study import expand_study, load_study
 
-__version__ = "0.1.0"
+_HOMES = {
+    "StudyError": "scaling.errors",
+    "StudySpec": "scaling.specs.study",
+    "checkpoint_info": "scaling.checkpoints.load",
+    "expand_study": "scaling.study",
+    "load_model": "scaling.checkpoints.load",
+    "load_study": "scaling.study",
+    "preprocessing": "scaling.checkpoints.load",
+}
 __all__ = [
-    "StudyError", "StudySpec", "__version__", "checkpoint_info", "expand_study", "load_model", "load_study",
+    "StudyError",
+    "StudySpec",
+    "__version__",
+    "checkpoint_info",
+    "expand_study",
+    "load_model",
+    "load_study",
     "preprocessing",
-]  # fmt: skip
-
-_NEED_TORCH = ("checkpoint_info", "load_model", "preprocessing")
+]
 
 
 def __getattr__(name: str) -> Any:
-    """What needs torch is imported when it is asked for."""
-    if name not in _NEED_TORCH:
+    """What is asked for is imported then: nothing here imports torch before it is needed."""
+    if name not in _HOMES:
         raise AttributeError(f"module 'scaling' has no attribute '{name}'")
-    return getattr(import_module("scaling.load"), name)
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_NEED_TORCH})
+    return sorted({*globals(), *_HOMES})

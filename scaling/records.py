@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from scaling.errors import StudyError
+from scaling.specs.objective import objective_spec
+from scaling.specs.run import RunSpec
 from scaling.storage import Storage
-from scaling.study import RunSpec
-from scaling.train.objectives.spec import objective_spec
 
 RunStatus = Literal["finished", "diverged", "failed", "out_of_memory"]
 RecordT = typing.TypeVar("RecordT", bound="Record")

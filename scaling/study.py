@@ -1,114 +1,22 @@
-"""The study file: YAML -> StudySpec -> one RunSpec for every model x data size x seed."""
+"""The study file: YAML -> StudySpec -> one RunSpec for every model x data size x seed x objective."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from scaling.errors import StudyError
-from scaling.specs.base import Spec, override, read_spec
-from scaling.specs.checkpoints import CheckpointSpec, schedule_epochs
-from scaling.specs.dataset import DatasetSpec, as_dataset
-from scaling.specs.model import AskedSize, FamilySpec, ModelSpec
+from scaling.specs.base import override, read_spec
+from scaling.specs.checkpoints import schedule_epochs
+from scaling.specs.model import ModelSpec
+from scaling.specs.objective import ObjectiveSpec, check_objective
 from scaling.specs.resources import ResourceSpec
-from scaling.specs.scoring import ScoringSpec
+from scaling.specs.run import RunSpec, check_batches
+from scaling.specs.study import StudySpec
 from scaling.specs.training import TrainingSpec, resolve_training
-from scaling.train.objectives.spec import (
-    ObjectiveField,
-    ObjectiveSpec,
-    canonical_objective,
-    check_objective,
-    objective_spec,
-)
-
-__all__ = [
-    "AskedSize", "CheckpointSpec", "DatasetSpec", "FamilySpec", "ModelSpec", "ResourceSpec", "RunSpec", "ScoringSpec",
-    "StudySpec", "TrainingSpec", "check_batches", "expand_study", "load_study", "override", "parse_study",
-]  # fmt: skip
-
-DataSize = PositiveInt | Literal["all"]
-
-
-class RunSpec(Spec):
-    """One training run. Its `run_id` hashes what determines the weights; where it runs and what is kept do not."""
-
-    study: str
-    model: ModelSpec
-    dataset: DatasetSpec
-    images_per_class: PositiveInt | None
-    seed: NonNegativeInt
-    objective: ObjectiveField
-    training: TrainingSpec
-    resources: ResourceSpec
-    keep_epochs: tuple[int, ...]
-    score_epochs: tuple[int, ...]
-
-    @property
-    def run_id(self) -> str:
-        """First 12 hex digits of SHA-256 over the canonical JSON of model, data, seed, objective and training."""
-        canonical = {
-            "model": self.model.identity(),
-            "dataset": self.dataset.identity(),
-            "images_per_class": self.images_per_class,
-            "seed": self.seed,
-            "objective": canonical_objective(self.objective),
-            "training": self.training.identity(),
-        }
-        text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    def label(self) -> str:
-        images = "all" if self.images_per_class is None else self.images_per_class
-        objective = "" if self.objective == "supervised" else f", {objective_spec(self.objective).label()}"
-        return f"{self.model.label()}, {images} images/class, seed {self.seed}{objective}"
-
-
-def _safe_name(value: str) -> str:
-    if not value or value.startswith(".") or not all(c.isalnum() or c in "-_." for c in value):
-        raise ValueError(f"'{value}' must consist of letters, digits, '-', '_' and '.': it names a folder")
-    return value
-
-
-class StudySpec(Spec):
-    """A controlled experiment: every family and size x data size x seed x objective, trained alike and scored.
-
-    objective: of all runs; or objectives: several, each of which every cell of the grid is trained with.
-    data_sizes: images a class, or 'all'. storage: local path or pyarrow URI; the study lives in `storage/name`.
-    mlflow: tracking URI; by default a SQLite store beside the results.
-    """
-
-    name: Annotated[str, AfterValidator(_safe_name)]
-    dataset: Annotated[DatasetSpec, BeforeValidator(as_dataset)]
-    models: Annotated[tuple[FamilySpec, ...], Field(min_length=1)]
-    data_sizes: Annotated[tuple[DataSize, ...], Field(min_length=1)] = ("all",)
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
-    objective: ObjectiveField = "supervised"
-    objectives: tuple[ObjectiveField, ...] = ()
-    training: TrainingSpec = TrainingSpec()
-    checkpoints: CheckpointSpec = CheckpointSpec()
-    benchmarks: Annotated[tuple[str, ...], Field(min_length=1)]
-    resources: ResourceSpec = ResourceSpec()
-    scoring: ScoringSpec = ScoringSpec()
-    storage: str = "results"
-    mlflow: str | None = None
-    max_failures: NonNegativeInt = 2
-
-    @model_validator(mode="after")
-    def _check(self) -> StudySpec:
-        if self.objectives and "objective" in self.model_fields_set:
-            raise ValueError("objective and objectives are both given; keep one")
-        return self
-
-    @property
-    def all_objectives(self) -> tuple[str | ObjectiveSpec, ...]:
-        return self.objectives or (self.objective,)
 
 
 def load_study(path: str | Path) -> StudySpec:
@@ -206,22 +114,3 @@ def _check_epochs(study: StudySpec, runs: list[RunSpec], where: str) -> None:
                 f"checkpoints at epoch {beyond[0]} exceed epochs={run.training.epochs} of {run.label()} "
                 f"({where}, checkpoints); lower it, train longer or write 'last'"
             )
-
-
-def check_batches(run: RunSpec, n_samples: int, where: str) -> None:
-    """Every batch holds as many images as the study says, and batch norm two a worker; batches differ by one at most.
-
-    Raises:
-        StudyError: `n_samples` images are fewer than a batch, or the smallest batch is too small for the run's workers.
-    """
-    workers, batch = run.resources.workers, run.training.for_samples(n_samples).batch_size
-    if batch > n_samples:
-        raise StudyError(
-            f"batch_size={batch} exceeds the {n_samples:,} images of {run.label()} ({where}); lower "
-            "training.batch_size, raise the data size, or set training.cap_batch to train on one smaller batch a step"
-        )
-    if n_samples // math.ceil(n_samples / batch) < 2 * workers:
-        raise StudyError(
-            f"batch_size={batch} on {n_samples:,} images leaves {workers} workers fewer than 2 images each "
-            f"({run.label()}; {where}); raise training.batch_size or the data size, or lower resources.workers"
-        )

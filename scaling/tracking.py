@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from scaling.errors import StudyError
 from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord
+from scaling.specs.study import StudySpec
 from scaling.storage import Storage
-from scaling.study import StudySpec
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

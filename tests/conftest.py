@@ -27,8 +27,11 @@ import yaml
 from PIL import Image
 
 from scaling.data.images import ImageData, load_images
+from scaling.specs.dataset import DatasetSpec
+from scaling.specs.run import RunSpec
+from scaling.specs.study import StudySpec
 from scaling.storage import Storage
-from scaling.study import DatasetSpec, RunSpec, StudySpec, expand_study, parse_study
+from scaling.study import expand_study, parse_study
 
 START_RAY = ("test_cifar10_it.py", "test_kill.py", "test_quickstart.py", "test_ray.py", "test_score.py", "test_ui.py")
 

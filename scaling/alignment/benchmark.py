@@ -11,28 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
-from scaling.alignment.ceilings import Convention, ceiled_score
 from scaling.alignment.commitment import Commitment, LayerEvaluation, choose_best, choose_by_stimulus
-from scaling.alignment.evaluation import CeilingKind, Evaluation, Index
-from scaling.alignment.metrics import METRICS, Metric, Needs
-from scaling.alignment.representation import Representation
-from scaling.data.stimuli import StimulusSet
+from scaling.alignment.features.representation import Representation
+from scaling.alignment.metrics.ceilings import Convention, ceiled_score
+from scaling.alignment.metrics.registry import METRICS, Metric, Needs
+from scaling.alignment.metrics.results import CeilingKind, Evaluation, Index
+from scaling.alignment.regions import INPUT, REGIONS, SALIENCY
+from scaling.data.recordings.stimuli import StimulusSet
 from scaling.errors import StudyError
-
-__all__ = [
-    "REGIONS",
-    "AlignmentResult",
-    "Benchmark",
-    "Commitment",
-    "LayerEvaluation",
-    "evaluate_layer",
-    "group_alike",
-    "split_stimuli",
-]
-
-REGIONS = ("V1", "V2", "V4", "IT", "behavior")
-SALIENCY = "saliency"  # the region of benchmarks of where a model looks, which is no part of the brain
-INPUT = "input"  # stands for a layer in their scores: gradients are those of the model's input
 
 
 class AlignmentResult(BaseModel):
@@ -132,7 +118,7 @@ class Benchmark:
             return [INPUT]
         if not layers:
             raise StudyError(f"benchmark {self.name}: no features; give at least one layer")
-        fixed = commitment.fixed(self)
+        fixed = commitment.fixed(self.name, self.region)
         if fixed is not None:
             return [fixed]
         return [layers[-1]] if self.readout_only else list(layers)
@@ -153,7 +139,7 @@ class Benchmark:
         }
         layer_scores = {layer: _raw(e, self.name) for layer, e in chosen_on.items()}
         choice = choose_best(evaluations, layer_scores)
-        if self.needs == "maps" and commitment.fixed(self) is None:
+        if self.needs == "maps" and commitment.fixed(self.name, self.region) is None:
             nested = choose_by_stimulus(evaluations)
             choice = choice._replace(leak=nested.leak) if commitment.scored_on == "all" else nested
         layer, final = choice.layer, choice.final
@@ -295,7 +281,13 @@ def group_alike(benchmarks: Sequence[Benchmark], commitment: Commitment) -> list
     groups: dict[Any, list[Benchmark]] = {}
     for benchmark in benchmarks:
         strata = None if benchmark.strata is None else tuple(benchmark.strata)
-        key = (benchmark.metric, benchmark.seed, strata, commitment.fixed(benchmark), benchmark.readout_only)
+        key = (
+            benchmark.metric,
+            benchmark.seed,
+            strata,
+            commitment.fixed(benchmark.name, benchmark.region),
+            benchmark.readout_only,
+        )
         groups.setdefault(key, []).append(benchmark)
     return list(groups.values())
 
@@ -304,7 +296,7 @@ def _evaluate_alike(
     rep: Representation | ArrayLike, benchmarks: Sequence[Benchmark], commitment: Commitment
 ) -> dict[str, LayerEvaluation]:
     first, on = benchmarks[0], dict[str, Sequence[Evaluation]]()
-    on_halves = commitment.fixed(first) is None and not first.readout_only
+    on_halves = commitment.fixed(first.name, first.region) is None and not first.readout_only
     if isinstance(rep, Representation) and on_halves:
         try:
             on |= _on_halves(rep, benchmarks)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from scaling.alignment.evaluation import Evaluation, FoldEvaluation
-from scaling.alignment.spatial import choose_on_others
-
-if TYPE_CHECKING:
-    from scaling.alignment.benchmark import Benchmark
+from scaling.alignment.metrics.results import Evaluation, FoldEvaluation
+from scaling.alignment.metrics.spatial import choose_on_others
+from scaling.errors import StudyError
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,31 @@ class Commitment:
     layers: Mapping[str, str] = field(default_factory=dict)
     name: str = "split"
 
-    def fixed(self, benchmark: Benchmark) -> str | None:
-        return self.layers.get(benchmark.name, self.layers.get(benchmark.region))
+    def fixed(self, benchmark: str, region: str) -> str | None:
+        return self.layers.get(benchmark, self.layers.get(region))
+
+
+def read_commitment(value: str) -> Commitment:
+    """'split', 'all', or a YAML file with benchmark or region → layer.
+
+    Raises:
+        StudyError: a file that is missing, no YAML, or no map of names to layers.
+    """
+    if value in ("split", "all"):
+        return Commitment(value, {}, value)
+    import yaml
+
+    path = Path(value).expanduser()
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise StudyError(
+            f"commitment='{value}' is neither 'split' nor 'all' nor a readable YAML file ({error}); "
+            "give a file with one 'benchmark or region: layer' a line"
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(word, str) for pair in content.items() for word in pair):
+        raise StudyError(f"commitment='{value}' holds no names; write one 'benchmark or region: layer' a line")
+    return Commitment("split", content, f"fixed by {path.name}")
 
 
 @dataclass(frozen=True)

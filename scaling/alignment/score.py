@@ -4,51 +4,29 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
-from scaling.alignment.activations import check_layers
-from scaling.alignment.benchmark import (
-    AlignmentResult,
-    Benchmark,
-    Commitment,
-    LayerEvaluation,
-    evaluate_layer,
-    group_alike,
-)
-from scaling.alignment.features import FeatureBudget, layer_representations
-from scaling.alignment.gradients import input_gradients
-from scaling.alignment.layer_maps import layer_maps
-from scaling.alignment.preprocessing import Preprocessing
-from scaling.alignment.projection import Reduction
+from scaling.alignment.benchmark import AlignmentResult, Benchmark, evaluate_layer, group_alike
+from scaling.alignment.commitment import LayerEvaluation
+from scaling.alignment.features.activations import check_layers
+from scaling.alignment.features.extraction import layer_representations
+from scaling.alignment.features.gradients import input_gradients
+from scaling.alignment.features.layer_maps import layer_maps
+from scaling.alignment.features.preprocessing import Preprocessing
+from scaling.alignment.scoring import ScoringOptions
+from scaling.checkpoints.weights import CheckpointInfo, load_weights
 from scaling.errors import StudyError
 from scaling.models import candidate_layers
 from scaling.records import AlignmentRecord, ResultsStore
-from scaling.train.checkpoint import CheckpointInfo, load_weights
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from scaling.alignment.cache import RepresentationCache
     from scaling.storage import Storage
-
-
-@dataclass(frozen=True)
-class ScoringOptions:
-    """How representations are made and layers chosen; see `study.ScoringSpec`.
-
-    Maps of layers are never reduced or cached, but bounded by the budget's memory; so are gradients of the input.
-    """
-
-    commitment: Commitment = field(default_factory=Commitment)
-    budget: FeatureBudget = field(default_factory=FeatureBudget)
-    reduction: Reduction = field(default_factory=Reduction)
-    cache: RepresentationCache | None = None
-    resamples: int = 200
-    progress: Callable[[str, int, int], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pooch
 
-from scaling.data.decoded import verify_prepared
 from scaling.data.image_set import ImageData
 from scaling.data.images import load_images, prepared_data
+from scaling.data.prepared.decoded import verify_prepared
 from scaling.errors import StudyError
 from scaling.specs.dataset import DatasetSpec
 

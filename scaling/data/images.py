@@ -6,13 +6,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from scaling.data.built_in import BuiltIn, built_in_splits
-from scaling.data.decoded import Prepared, load_prepared, open_prepared
 from scaling.data.digits import load_digit_images
 from scaling.data.formats import find_splits
 from scaling.data.formats.base import Split, dataset_root
 from scaling.data.image_set import ImageData, ImageSet, SparseMaps
-from scaling.data.prepare import check_splits
+from scaling.data.prepared.built_in import BuiltIn, built_in_splits
+from scaling.data.prepared.decoded import Prepared, load_prepared, open_prepared
+from scaling.data.prepared.prepare import check_splits
 from scaling.data.simulated_clickme import build_simulated_clickme
 from scaling.errors import StudyError, known_names
 from scaling.specs.dataset import DatasetSpec

@@ -12,7 +12,7 @@ from scaling.models.resnet import ResNetFamily
 from scaling.models.shapes import Shape
 from scaling.models.timm_family import TimmFamily
 from scaling.models.vit import DEIT3_SIZES, VIT_SIZES, ViTFamily
-from scaling.study import ModelSpec
+from scaling.specs.model import ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn

@@ -10,7 +10,7 @@ from scaling.models.shapes import Shape, impossible_depth, named_shape, without_
 if TYPE_CHECKING:
     from torch import nn
 
-    from scaling.study import ModelSpec
+    from scaling.specs.model import ModelSpec
 
 # Blocks a stage: Liu et al. for 18 and 36 blocks, timm's (Wightman's) small ones for 12 and 14; 4 is one a stage.
 DEPTHS: dict[int, tuple[int, int, int, int]] = {

@@ -10,7 +10,7 @@ from scaling.models.shapes import SMALL_IMAGE, Shape, impossible_depth, named_sh
 if TYPE_CHECKING:
     from torch import nn
 
-    from scaling.study import ModelSpec
+    from scaling.specs.model import ModelSpec
 
 # Blocks of the whole network -> depth coefficient; 7 has one block a stage. B1's 1.1 gives the blocks of B2's 1.2.
 DEPTHS = {7: 0.2, 16: 1.0, 23: 1.2, 26: 1.4, 32: 1.8, 39: 2.2, 45: 2.6, 55: 3.1}

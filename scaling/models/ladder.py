@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from scaling.compute import model_cost
+from scaling.models.cost import model_cost
 from scaling.models.sizes import resolve_model
-from scaling.study import FamilySpec, ModelSpec
+from scaling.specs.model import FamilySpec, ModelSpec
 
 
 class Rung(NamedTuple):

@@ -9,7 +9,7 @@ from scaling.models.shapes import STANDARD, Shape, named_shape, without_meaning
 if TYPE_CHECKING:
     from torch import nn
 
-    from scaling.study import ModelSpec
+    from scaling.specs.model import ModelSpec
 
 
 class _OneSize:

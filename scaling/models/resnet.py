@@ -9,7 +9,7 @@ from scaling.models.shapes import SMALL_IMAGE, Shape, impossible_depth, named_sh
 if TYPE_CHECKING:
     from torch import nn
 
-    from scaling.study import ModelSpec
+    from scaling.specs.model import ModelSpec
 
 # Blocks a stage; 18 to 152 are He et al.'s Table 1, 10 is the same with one basic block a stage.
 DEPTHS: dict[int, tuple[int, int, int, int]] = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scaling.errors import StudyError, known_names
 
 if TYPE_CHECKING:
-    from scaling.study import ModelSpec
+    from scaling.specs.model import ModelSpec
 
 SMALL_IMAGE = 64  # pixels; up to here convolutional stems lose the strides that the published ones have for 224
 STANDARD = "standard"  # the one published size of a family without named ones; the family's own name says it too

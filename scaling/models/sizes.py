@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from scaling.errors import StudyError
 from scaling.models import FAMILIES, build_model, check_family, check_model
-from scaling.study import AskedSize, FamilySpec, ModelSpec
+from scaling.specs.model import AskedSize, FamilySpec, ModelSpec
 
 
 def resolve_model(family: FamilySpec, size: int | str | AskedSize, image_size: int | None, where: str) -> ModelSpec:

@@ -12,7 +12,7 @@ from scaling.models.shapes import Shape, without_meaning
 if TYPE_CHECKING:
     from torch import nn
 
-    from scaling.study import ModelSpec
+    from scaling.specs.model import ModelSpec
 
 
 class TimmFamily:

@@ -11,7 +11,7 @@ from scaling.models.shapes import Shape, named_shape
 if TYPE_CHECKING:
     from torch import nn
 
-    from scaling.study import ModelSpec
+    from scaling.specs.model import ModelSpec
 
 HUGE = "huge"
 # Dosovitskiy et al.'s Table 1 and DeiT's Table 1: width, blocks, heads

@@ -28,8 +28,8 @@ class DatasetSpec(Spec):
     sets that do not fit the disk decoded.
     corrupt: what an image that cannot be decoded does: 'stop' the study before it starts, or 'skip': it is left out,
     and recorded.
-    blur_maps: importance maps are smoothed as Fel et al. (2022) do, see `scaling.data.pixels.decode_map`, and kept as
-    float32.
+    blur_maps: importance maps are smoothed as Fel et al. (2022) do, see `scaling.data.prepared.pixels.decode_map`, and
+    kept as float32.
     """
 
     name: str

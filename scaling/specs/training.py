@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from scaling.specs.base import Spec, read_spec
-from scaling.specs.recipes import recipe_fields
+from scaling.specs.presets import preset_fields
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -92,7 +92,7 @@ class TrainingSpec(Spec):
         """Lay the recipe beneath what is written; `model_fields_set` stays what was written."""
         if not isinstance(data, dict) or data.get("recipe") is None:
             return handler(data)
-        spec = handler({**recipe_fields(str(data["recipe"])), **data})
+        spec = handler({**preset_fields(str(data["recipe"])), **data})
         object.__setattr__(spec, "__pydantic_fields_set__", set(data))
         return spec
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from scaling.errors import StudyError
-from scaling.study import RunSpec
-from scaling.train.objectives.spec import objective_spec
+from scaling.specs.objective import objective_spec
+from scaling.specs.run import RunSpec
 
 NARROW_CHANNELS = 8  # torch 2.14 on an x86 CPU: 2 and 4 channels crash in the backward pass, 8 do not
 

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from scaling.data.images import ImageData, ImageSet
-from scaling.train.augment import Look, to_eval_input
-from scaling.train.objectives.base import penultimate
+from scaling.train.augment.apply import Look, to_eval_input
+from scaling.train.batch import penultimate
 from scaling.train.objectives.readout import fit_readout
 
 if TYPE_CHECKING:
     from scaling.specs.resources import ResourceSpec
-    from scaling.train.loop import Worker
+    from scaling.train.distributed.worker import Worker
 
 EVALUATION_BATCH = 512  # images of all workers at once, unless micro_batch says that memory holds fewer
 Classify = Callable[[torch.Tensor], torch.Tensor]

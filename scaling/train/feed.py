@@ -13,15 +13,15 @@ import numpy as np
 import torch
 
 from scaling.data.images import ImageData
-from scaling.study import RunSpec
-from scaling.train.augment import Look, prepare
+from scaling.specs.run import RunSpec
+from scaling.train.augment.apply import Look, prepare
+from scaling.train.augment.mixing import Mixing, apply_mixing, draw_mixing
+from scaling.train.batch import Batch
 from scaling.train.batches import Draw, epoch_batches
 from scaling.train.losses import soft_targets
-from scaling.train.mixing import Mixing, apply_mixing, draw_mixing
-from scaling.train.objectives.base import Batch
 
 if TYPE_CHECKING:
-    from scaling.train.loop import Worker
+    from scaling.train.distributed.worker import Worker
 
 AHEAD = 2  # batches that are read while the device computes
 

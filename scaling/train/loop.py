@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -14,42 +13,34 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from scaling.compute import ModelCost, model_cost, training_flops
+from scaling.checkpoints.resume import EPOCH_INTERVAL_S, STEP_INTERVAL_S, Progress, SaveClock, load_resume, save_resume
+from scaling.checkpoints.weights import CheckpointInfo, save_weights
 from scaling.data.images import ImageData
 from scaling.data.subsets import nested_subset
+from scaling.layout import resume_name
 from scaling.models import build_model
+from scaling.models.cost import ModelCost, model_cost, training_flops
 from scaling.models.drop_path import set_drop_path
 from scaling.records import EpochRecord, ResultsStore, RunStatus, needs_training, run_record
+from scaling.specs.objective import check_objective, objective_spec
+from scaling.specs.run import RunSpec, check_batches
 from scaling.storage import Storage
-from scaling.study import RunSpec, check_batches
-from scaling.train import checkpoint
 from scaling.train.average import build_average
+from scaling.train.batch import MODEL_STREAM, Batch
 from scaling.train.batches import steps_per_epoch
 from scaling.train.computing import check_channels_last, check_computing, set_up_torch
+from scaling.train.distributed.gather import average_gradients
+from scaling.train.distributed.worker import Worker
 from scaling.train.evaluate import count_correct, evaluation_batch, subset_readout
 from scaling.train.feed import Feed
-from scaling.train.gather import average_gradients
 from scaling.train.memory import is_out_of_memory, out_of_memory_reason, step_memory
-from scaling.train.network import wrap_network
-from scaling.train.objectives.base import MODEL_STREAM, Batch
 from scaling.train.objectives.registry import build_objective
-from scaling.train.objectives.spec import check_objective, objective_spec
 from scaling.train.objectives.start import load_start
 from scaling.train.optim import build_optimizer, learning_rate, set_rates, weight_decay
-from scaling.train.resume import EPOCH_INTERVAL_S, STEP_INTERVAL_S, Progress, SaveClock, load_resume, save_resume
 from scaling.train.step_timer import StepTimer
+from scaling.train.wrap import wrap_network
 
 STEPS_A_VOTE = 16  # several workers agree on a save that often: an exchange a step would slow them
-
-
-@dataclass(frozen=True)
-class Worker:
-    """This process's place in the run: `rank` of `world` processes, computing on `device` with `threads`."""
-
-    rank: int = 0
-    world: int = 1
-    device: str = "cpu"
-    threads: int = 1
 
 
 def train_run(run: RunSpec, data: ImageData, storage: Storage, worker: Worker | None = None) -> Iterator[EpochRecord]:
@@ -243,7 +234,7 @@ class Training:
         accuracy = self._accuracy()
         if self.worker.rank == 0:
             samples = self.samples_seen(epoch)
-            info = checkpoint.CheckpointInfo(
+            info = CheckpointInfo(
                 run=self.run,
                 epoch=epoch,
                 samples_seen=samples,
@@ -254,7 +245,7 @@ class Training:
                 mean=self.data.mean,
                 std=self.data.std,
             )
-            checkpoint.save_weights(self.storage, self._evaluated(), info)
+            save_weights(self.storage, self._evaluated(), info)
         return accuracy
 
     def _evaluated(self) -> nn.Module:
@@ -335,7 +326,7 @@ class Training:
                 **self._throughput(),
             )
         )
-        self.storage.delete(checkpoint.resume_name(self.run.run_id))
+        self.storage.delete(resume_name(self.run.run_id))
 
     def _throughput(self) -> dict[str, float]:
         """Images and training FLOP a second of all epochs, and the share of the time that was spent in steps."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from scaling.compute import training_memory
+from scaling.models.cost import training_memory
+from scaling.specs.objective import objective_spec
 from scaling.train.batches import steps_per_epoch
-from scaling.train.objectives.spec import objective_spec
 
 if TYPE_CHECKING:
-    from scaling.study import RunSpec
+    from scaling.specs.run import RunSpec
 
 GIB = 2**30
 CPU_MESSAGES = ("can't allocate memory", "not enough memory", "cannot allocate memory")  # in RuntimeErrors

@@ -9,7 +9,7 @@ import torch
 from timm.optim import Lars, param_groups_weight_decay
 from torch import nn
 
-from scaling.study import TrainingSpec
+from scaling.specs.training import TrainingSpec
 
 LARS_TRUST = 1e-3  # eta of You et al. 2017, as in SimCLR's code
 

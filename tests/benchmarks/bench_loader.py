@@ -6,9 +6,9 @@ Data: JPEGs of noise, about 500 x 375 pixels and 108 KiB, as ImageNet's are on a
 
 Theirs: ImageFolder, RandomResizedCrop(224), flip, ToTensor, Normalize, in a DataLoader of 2 persistent workers; one
 epoch warms it up. Ours: decoded once at 256 pixels (timed), then batches gathered at random from the memory map, the
-same augmentation of a whole batch by `scaling.train.augment.prepare`, on torch's 2 threads. Both end as normalised
-float32 tensors of 224 pixels. `cpu` divides by processor seconds of all processes, the fairer figure where other work
-slows the machine. Aim: 5 times as many images a second after the one-time decode.
+same augmentation of a whole batch by `scaling.train.augment.apply.prepare`, on torch's 2 threads. Both end as
+normalised float32 tensors of 224 pixels. `cpu` divides by processor seconds of all processes, the fairer figure where
+other work slows the machine. Aim: 5 times as many images a second after the one-time decode.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from torchvision.datasets import ImageFolder
 
 from scaling.data.image_set import ImageData
 from scaling.data.images import load_images
-from scaling.study import DatasetSpec, TrainingSpec
-from scaling.train.augment import Look, prepare
+from scaling.specs.dataset import DatasetSpec
+from scaling.specs.training import TrainingSpec
+from scaling.train.augment.apply import Look, prepare
 from scaling.train.batches import Draw, epoch_batches
 
 THREADS, SIZE, STORED, CLASSES, QUALITY, SEED = 2, 224, 256, 10, 90, 0

@@ -28,11 +28,11 @@ import numpy as np
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.linear_model import RidgeCV
 
-from scaling.alignment.arrays import Array
-from scaling.alignment.pls import fit_pls
-from scaling.alignment.representation import Representation
-from scaling.alignment.ridge import ALPHAS, ridge_cv_predictions
-from scaling.alignment.splits import Split, split_correlations, stratified_shuffle_splits
+from scaling.alignment.features.representation import Representation
+from scaling.alignment.metrics.pls import fit_pls
+from scaling.alignment.metrics.ridge import ALPHAS, ridge_cv_predictions
+from scaling.alignment.metrics.splits import StimulusSplit, split_correlations, stratified_shuffle_splits
+from scaling.alignment.numerics import Array
 
 N_SPLITS, N_LATENT, N_CATEGORIES, SEED = 10, 100, 8, 0
 SHORT_S = 2.0
@@ -67,7 +67,7 @@ def timed(call: Callable[[], Result]) -> tuple[Result, Timed]:
     return result, best
 
 
-def data(shape: Shape) -> tuple[np.ndarray, Array, list[Split]]:
+def data(shape: Shape) -> tuple[np.ndarray, Array, list[StimulusSplit]]:
     """Float32 features, responses and the 10 splits."""
     n, p, q = shape
     rng = np.random.default_rng(SEED)
@@ -82,7 +82,7 @@ def data(shape: Shape) -> tuple[np.ndarray, Array, list[Split]]:
     return x, y, stratified_shuffle_splits(np.arange(n) % N_CATEGORIES, N_SPLITS)
 
 
-def score(predictions: Sequence[Array], y: Array, splits: Sequence[Split]) -> float:
+def score(predictions: Sequence[Array], y: Array, splits: Sequence[StimulusSplit]) -> float:
     """Median r over neuroids, mean over splits."""
     return float(np.mean(np.median(split_correlations(predictions, y, splits), axis=1)))
 
@@ -116,14 +116,14 @@ def compare_pls(shape: Shape, n_folds: int) -> None:
           f"{sum(map(sum, ours.n_iter)):>8}{peak / 1e6:>9.0f}", flush=True)  # fmt: skip
 
 
-def sklearn_ridge(x: Array, y: Array, splits: Sequence[Split]) -> list[Array]:
+def sklearn_ridge(x: Array, y: Array, splits: Sequence[StimulusSplit]) -> list[Array]:
     return [
         RidgeCV(ALPHAS * scale(x[train]), alpha_per_target=True).fit(x[train], y[train]).predict(x[test])
         for train, test in splits
     ]
 
 
-def himalaya_ridge(x: Array, y: Array, splits: Sequence[Split]) -> list[Array]:
+def himalaya_ridge(x: Array, y: Array, splits: Sequence[StimulusSplit]) -> list[Array]:
     """The faster of its two for the shape: singular values of X if narrow, else eigenvalues of the kernel."""
     from himalaya.kernel_ridge import KernelRidgeCV as Kernel
     from himalaya.ridge import RidgeCV as Narrow

@@ -25,8 +25,10 @@ from rich.console import Console
 from rich.table import Table
 
 from scaling.records import ResultsStore, RunRecord
+from scaling.specs.run import RunSpec
+from scaling.specs.study import StudySpec
 from scaling.storage import Storage
-from scaling.study import RunSpec, StudySpec, expand_study, load_study
+from scaling.study import expand_study, load_study
 
 QUICKSTART = Path(__file__).parents[2] / "jobs/studies/quickstart.yaml"
 STOCK_RUNS = 4
@@ -34,10 +36,10 @@ STOCK_RUNS = 4
 
 def bare(study: StudySpec, folder: Path) -> float:
     """Every run trained and scored one after another in this process; seconds, imports and data left out."""
-    from scaling.alignment import build_benchmarks
     from scaling.alignment.score import score_checkpoint
+    from scaling.alignment.suites.registry import build_benchmarks
     from scaling.data.images import load_images
-    from scaling.data.stimuli import select_stimuli
+    from scaling.data.recordings.stimuli import select_stimuli
     from scaling.train.loop import Training
 
     data = load_images(study.dataset, folder)
@@ -85,15 +87,15 @@ def cost_around(records: list[RunRecord]) -> float:
 
 def stock(runs: list[RunSpec], folder: Path) -> tuple[float, float]:
     """(wall seconds, training seconds) of a Tune function that launches a one-worker TorchTrainer a trial."""
-    from jobs.cluster import ray_session
+    from scaling.cluster.session import ray_session
     from scaling.data.image_source import image_source
 
     storage = Storage(folder / "stock")
     with ray_session(None, dashboard=True):
         from ray import tune
 
-        from scaling.train.schedule import HEAD, LAUNCHER_SHARE
-        from scaling.train.worker import launch_distributed
+        from scaling.cluster.schedule import HEAD, LAUNCHER_SHARE
+        from scaling.cluster.worker import launch_distributed
 
         source = image_source(runs[0].dataset, folder, folder / "cache").pinned()
         began = time.monotonic()

@@ -24,10 +24,12 @@ from torch import nn
 
 from scaling.data.images import ImageData, ImageSet
 from scaling.models import build_model
+from scaling.specs.run import RunSpec
 from scaling.storage import Storage
-from scaling.study import RunSpec, expand_study, parse_study
+from scaling.study import expand_study, parse_study
 from scaling.train.batches import epoch_batches, to_input
-from scaling.train.loop import Training, Worker
+from scaling.train.distributed.worker import Worker
+from scaling.train.loop import Training
 
 CASES: dict[str, dict[str, dict[str, Any]]] = {
     "cpu": {

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import interpolate
 
-from scaling.alignment.activations import probe_model
-from scaling.alignment.features import FeatureBudget, layer_representations
-from scaling.alignment.pls import pls_predictions
-from scaling.alignment.preprocessing import Preprocessing
-from scaling.alignment.splits import shuffle_splits, split_correlations
+from scaling.alignment.features.activations import probe_model
+from scaling.alignment.features.extraction import FeatureBudget, layer_representations
+from scaling.alignment.features.preprocessing import Preprocessing
+from scaling.alignment.metrics.pls import pls_predictions
+from scaling.alignment.metrics.splits import shuffle_splits, split_correlations
 
 SIZE, LATENT = 256, 6  # pixels a side; a side of the grid of random colours that an image interpolates
 

@@ -18,8 +18,8 @@ from scipy.io import savemat
 from typer.testing import CliRunner, Result
 
 from jobs.cli import app
-from scaling.alignment.options import scoring_protocol
-from scaling.data.kriegeskorte import N_STIMULI, NAME, STIMULI_FILE
+from scaling.alignment.protocol import scoring_protocol
+from scaling.data.recordings.kriegeskorte import N_STIMULI, NAME, STIMULI_FILE
 from scaling.records import AlignmentRecord, ResultsStore, run_record
 from scaling.storage import Storage
 from scaling.study import expand_study, load_study

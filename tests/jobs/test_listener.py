@@ -9,19 +9,22 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from jobs.listener import StudyListener
 from jobs.progress import StudyProgress
-from jobs.work import open_work, prune_scored
-from scaling.alignment import build_benchmarks
-from scaling.alignment.actors import Checkpoint, Score
-from scaling.alignment.options import scoring_options, scoring_protocol
+from scaling.alignment.protocol import scoring_protocol
 from scaling.alignment.score import score_checkpoint
-from scaling.data.stimuli import select_stimuli
+from scaling.alignment.scoring import scoring_options
+from scaling.alignment.suites.registry import build_benchmarks
+from scaling.cluster.actors import Checkpoint, Score
+from scaling.cluster.listener import StudyListener
+from scaling.data.recordings.stimuli import select_stimuli
+from scaling.layout import weights_name, weights_names
+from scaling.ledger import open_work, prune_scored
 from scaling.records import ResultsStore, run_record
+from scaling.specs.run import RunSpec
+from scaling.specs.study import StudySpec
 from scaling.storage import Storage
-from scaling.study import RunSpec, StudySpec, expand_study
+from scaling.study import expand_study
 from scaling.tracking import Tracker
-from scaling.train.files import weights_name, weights_names
 from scaling.train.loop import Training
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.models import COLUMNS, ladder_rows, markdown_ladders, print_ladders
-from scaling.compute import model_cost
+from scaling.models.cost import model_cost
 from scaling.models.ladder import LADDERS, LadderRow, ladder_models
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

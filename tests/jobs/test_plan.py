@@ -11,11 +11,12 @@ from typer.testing import CliRunner, Result
 
 from jobs.cli import app
 from jobs.plan import plan_study
-from scaling.compute import training_memory
 from scaling.models import build_model
+from scaling.models.cost import training_memory
 from scaling.records import ResultsStore, run_record
+from scaling.specs.run import RunSpec
 from scaling.storage import Storage
-from scaling.study import RunSpec, expand_study, load_study
+from scaling.study import expand_study, load_study
 
 RESNET = {"family": "resnet", "depth": 10, "sizes": [2]}
 VIT = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12]}

@@ -17,7 +17,7 @@ import pytest
 from tests_jobs import descendants, results, scaling, wait_for, write_study
 
 from scaling.data.image_source import ImageSource, image_source
-from scaling.study import DatasetSpec
+from scaling.specs.dataset import DatasetSpec
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,7 +77,7 @@ def test_a_ray_job_runs_a_study_to_its_recipe(head: tuple[str, dict[str, str]], 
 
 
 def test_images_are_shared_without_a_copy_and_cannot_be_corrupted() -> None:
-    from jobs.cluster import ray_session
+    from scaling.cluster.session import ray_session
 
     with ray_session(None, dashboard=False):
         import ray

@@ -19,14 +19,15 @@ from tests_jobs import scaling
 from typer.testing import CliRunner, Result
 
 from jobs.cli import app
-from scaling.alignment import build_benchmarks
-from scaling.alignment.activations import collect_activations
-from scaling.alignment.options import scoring_options, scoring_protocol
-from scaling.alignment.preprocessing import Preprocessing
+from scaling.alignment.features.activations import collect_activations
+from scaling.alignment.features.preprocessing import Preprocessing
+from scaling.alignment.protocol import scoring_protocol
 from scaling.alignment.score import score_checkpoint
+from scaling.alignment.scoring import scoring_options
+from scaling.alignment.suites.registry import build_benchmarks
 from scaling.data.images import load_images
-from scaling.data.published import FREEMANZIEMBA, MAJAJHONG, PUBLISHED, RAJALINGHAM
-from scaling.data.stimuli import select_stimuli
+from scaling.data.recordings.published import FREEMANZIEMBA, MAJAJHONG, PUBLISHED, RAJALINGHAM
+from scaling.data.recordings.stimuli import select_stimuli
 from scaling.models.any_timm import block_layers, load_timm
 from scaling.storage import Storage
 from scaling.study import expand_study, load_study

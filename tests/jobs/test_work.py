@@ -8,13 +8,15 @@ import pytest
 from rich.console import Console
 
 from jobs.status import print_status
-from jobs.work import OpenWork, open_work, prune_scored
-from scaling.alignment.options import scoring_protocol
+from scaling.alignment.protocol import scoring_protocol
 from scaling.errors import StudyError
+from scaling.layout import weights_name, weights_names
+from scaling.ledger import OpenWork, open_work, prune_scored
 from scaling.records import AlignmentRecord, ResultsStore, run_record
+from scaling.specs.run import RunSpec
+from scaling.specs.study import StudySpec
 from scaling.storage import Storage
-from scaling.study import RunSpec, StudySpec, expand_study
-from scaling.train.files import weights_name, weights_names
+from scaling.study import expand_study
 
 SUITE = "simulated-ventral-stream"
 PRUNING = {"keep": ["last"], "score": [0, 1, 2, "last"], "prune": "scored"}

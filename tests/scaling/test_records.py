@@ -21,7 +21,7 @@ from scaling.records import (
     needs_training,
     run_record,
 )
-from scaling.study import RunSpec
+from scaling.specs.run import RunSpec
 
 
 @pytest.fixture

@@ -8,7 +8,11 @@ import pytest
 import yaml
 
 from scaling.errors import StudyError
-from scaling.study import CheckpointSpec, ResourceSpec, ScoringSpec, TrainingSpec, expand_study, load_study, parse_study
+from scaling.specs.checkpoints import CheckpointSpec
+from scaling.specs.resources import ResourceSpec
+from scaling.specs.scoring import ScoringSpec
+from scaling.specs.training import TrainingSpec
+from scaling.study import expand_study, load_study, parse_study
 
 # An id that changes makes every stored result an orphan: change this one only with a note in CHANGELOG.
 TINY_RUN_ID = "00219b3e06de"

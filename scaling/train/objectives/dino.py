@@ -11,10 +11,11 @@ from timm.layers import DropPath
 from torch import nn
 from torch.nn import functional
 
-from scaling.train.gather import all_reduce_sum
-from scaling.train.network import network_features, project
-from scaling.train.objectives.base import VIEW_STREAM, Batch, Objective, numpy_random
-from scaling.train.objectives.spec import DINOSpec
+from scaling.specs.objective import DINOSpec
+from scaling.train.batch import VIEW_STREAM, Batch, numpy_random
+from scaling.train.distributed.gather import all_reduce_sum
+from scaling.train.distributed.network import network_features, project
+from scaling.train.objectives.base import Objective
 from scaling.train.objectives.views import View, make_view
 
 SMALLEST_CROP_PX = 4  # assumption: fewer pixels a side show nothing of an object

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from scaling.train.objectives.base import ATTACK_STREAM, Batch, Objective, device_random, plain
+from scaling.train.batch import ATTACK_STREAM, Batch, device_random, plain
+from scaling.train.objectives.base import Objective
 
 GREY_LEVELS = 255
 

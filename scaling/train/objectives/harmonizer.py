@@ -8,7 +8,8 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scaling.errors import StudyError
-from scaling.train.objectives.base import Batch, Objective
+from scaling.train.batch import Batch
+from scaling.train.objectives.base import Objective
 
 STD_EPSILON, MAX_EPSILON = 1e-5, 1e-6  # the authors' code (serre-lab/Harmonization)
 BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)

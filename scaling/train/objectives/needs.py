@@ -6,8 +6,8 @@ import numpy as np
 
 from scaling.data.image_set import ImageData, has_map
 from scaling.errors import StudyError
-from scaling.study import RunSpec
-from scaling.train.objectives.spec import objective_spec
+from scaling.specs.objective import objective_spec
+from scaling.specs.run import RunSpec
 
 
 def check_maps(run: RunSpec, data: ImageData, subset: np.ndarray) -> None:

@@ -8,15 +8,16 @@ from torch import nn
 
 from scaling.data.images import ImageData
 from scaling.models import candidate_layers
-from scaling.study import RunSpec
+from scaling.specs.objective import objective_spec
+from scaling.specs.run import RunSpec
+from scaling.train.batch import Setting
 from scaling.train.batches import steps_per_epoch
-from scaling.train.objectives.base import Objective, Setting
+from scaling.train.objectives.base import Objective
 from scaling.train.objectives.dino import DINO
 from scaling.train.objectives.ffgsm import FFGSM
 from scaling.train.objectives.harmonizer import Harmonizer
 from scaling.train.objectives.needs import check_maps
 from scaling.train.objectives.simclr import SimCLR
-from scaling.train.objectives.spec import objective_spec
 from scaling.train.objectives.supervised import Supervised
 
 OBJECTIVES: dict[str, type[Objective]] = {

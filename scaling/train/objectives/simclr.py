@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from scaling.train.gather import gather_rows, share_index
-from scaling.train.network import network_features, project
-from scaling.train.objectives.base import VIEW_STREAM, Batch, Objective, numpy_random
+from scaling.train.batch import VIEW_STREAM, Batch, numpy_random
+from scaling.train.distributed.gather import gather_rows, share_index
+from scaling.train.distributed.network import network_features, project
+from scaling.train.objectives.base import Objective
 from scaling.train.objectives.views import View, make_view
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from scaling.checkpoints.tensors import load_tensors
 from scaling.errors import StudyError
+from scaling.layout import weights_name
 from scaling.records import ResultsStore, kept_epochs
+from scaling.specs.run import RunSpec
 from scaling.storage import Storage
-from scaling.study import RunSpec
-from scaling.train import checkpoint
 
 
 def load_start(model: nn.Module, run: RunSpec, start_from: str) -> None:
@@ -24,7 +25,7 @@ def load_start(model: nn.Module, run: RunSpec, start_from: str) -> None:
     """
     if start_from.endswith(".safetensors"):
         folder, _, name = start_from.rpartition("/")
-        tensors, _ = checkpoint.load_tensors(Storage(folder or "."), name)
+        tensors, _ = load_tensors(Storage(folder or "."), name)
     else:
         tensors = _twin_weights(run, start_from)
     try:
@@ -42,7 +43,7 @@ def _twin_weights(run: RunSpec, folder: str) -> dict[str, torch.Tensor]:
         twin = RunSpec.model_validate_json(record.spec)
         same = _cell(twin) == _cell(run) and twin.objective == "supervised"
         if same and record.status == "finished":
-            return checkpoint.load_tensors(storage, checkpoint.weights_name(record.run_id, kept_epochs(record)[-1]))[0]
+            return load_tensors(storage, weights_name(record.run_id, kept_epochs(record)[-1]))[0]
     raise StudyError(
         f"study folder '{folder}' has no finished supervised run of {run.label()} on '{run.dataset.name}' "
         "(objective.start_from); train it first, or give a checkpoint"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from scaling.train.objectives.base import Batch, Objective
+from scaling.train.batch import Batch
+from scaling.train.objectives.base import Objective
 
 
 class Supervised(Objective):

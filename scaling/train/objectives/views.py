@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from scaling.train.colour import brightness, contrast, gaussian_blur, grey, saturation, solarise, where
-from scaling.train.objectives.base import Batch, Setting
+from scaling.train.augment.colour import brightness, contrast, gaussian_blur, grey, saturation, solarise, where
+from scaling.train.batch import Batch, Setting
 
 ASPECT = math.log(4 / 3)
 JITTER_SHARE, GREY_SHARE = 0.8, 0.2  # Chen et al. 2020, appendix A

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from scaling.alignment.benchmark import Benchmark, Commitment, evaluate_layer, split_stimuli
-from scaling.alignment.ceilings import ceiled_score, neuroid_ceiling, rdm_ceiling, split_half_ceiling
-from scaling.alignment.errorbars import bootstrap_interval, rsa_interval, split_score
-from scaling.alignment.pls import pls_predictions
-from scaling.alignment.representation import Representation
-from scaling.alignment.ridge import ridge_cv_predictions
-from scaling.alignment.rsa import rdm, rsa
-from scaling.alignment.splits import k_folds, split_correlations, stratified_shuffle_splits
-from scaling.data.stimuli import Stimuli
+from scaling.alignment.benchmark import Benchmark, evaluate_layer, split_stimuli
+from scaling.alignment.commitment import Commitment
+from scaling.alignment.features.representation import Representation
+from scaling.alignment.metrics.ceilings import ceiled_score, neuroid_ceiling, rdm_ceiling, split_half_ceiling
+from scaling.alignment.metrics.error_bars import bootstrap_interval, rsa_interval, split_score
+from scaling.alignment.metrics.pls import pls_predictions
+from scaling.alignment.metrics.ridge import ridge_cv_predictions
+from scaling.alignment.metrics.rsa import rdm, rsa
+from scaling.alignment.metrics.splits import k_folds, split_correlations, stratified_shuffle_splits
+from scaling.data.recordings.stimuli import Stimuli
 from scaling.errors import StudyError
 
 
@@ -120,7 +121,7 @@ def test_constant_features_score_zero(ridge_benchmark, rsa_benchmark):
 
 def test_the_ceiling_is_computed_once_and_survives_pickling(ridge_benchmark, signal, monkeypatch):
     first = ridge_benchmark({"a": signal})
-    monkeypatch.setattr("scaling.alignment.ceilings.neuroid_ceiling", None)  # a second computation would fail
+    monkeypatch.setattr("scaling.alignment.metrics.ceilings.neuroid_ceiling", None)  # a second computation would fail
     assert ridge_benchmark({"a": signal}) == first
     assert pickle.loads(pickle.dumps(ridge_benchmark))({"a": signal}) == first
 

@@ -14,19 +14,22 @@ from sklearn.random_projection import SparseRandomProjection
 from torch import nn
 
 from scaling.alignment import score as score_module
-from scaling.alignment.activations import collect_activations
-from scaling.alignment.benchmark import Benchmark, Commitment
-from scaling.alignment.cache import RepresentationCache
-from scaling.alignment.features import FeatureBudget
-from scaling.alignment.preprocessing import Preprocessing
-from scaling.alignment.projection import PrincipalComponents, SparseProjection
-from scaling.alignment.rsa import rdm
-from scaling.alignment.score import ScoringOptions, Subject, score_checkpoint, score_model
-from scaling.data.stimuli import Stimuli
+from scaling.alignment.benchmark import Benchmark
+from scaling.alignment.commitment import Commitment
+from scaling.alignment.features.activations import collect_activations
+from scaling.alignment.features.cache import RepresentationCache
+from scaling.alignment.features.extraction import FeatureBudget
+from scaling.alignment.features.preprocessing import Preprocessing
+from scaling.alignment.features.reduction import PrincipalComponents, SparseProjection
+from scaling.alignment.metrics.rsa import rdm
+from scaling.alignment.score import Subject, score_checkpoint, score_model
+from scaling.alignment.scoring import ScoringOptions
+from scaling.checkpoints.weights import CheckpointInfo, save_weights
+from scaling.data.recordings.stimuli import Stimuli
 from scaling.errors import StudyError
+from scaling.layout import weights_name
 from scaling.models import build_model, candidate_layers
 from scaling.records import AlignmentRecord, ResultsStore
-from scaling.train.checkpoint import CheckpointInfo, save_weights, weights_name
 
 LAYERS = ("0", "2", "4", "5")
 BATCH = 16

@@ -13,8 +13,8 @@ from PIL import Image
 
 from scaling.data import archives
 from scaling.data.archives import decode_image, open_images
-from scaling.data.placement import place
-from scaling.data.stimuli import Stimuli, StimulusFiles
+from scaling.data.recordings.stimuli import Stimuli, StimulusFiles
+from scaling.data.recordings.visual_angle import place
 from scaling.errors import StudyError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 6, 8, 3), dtype=np.uint8)

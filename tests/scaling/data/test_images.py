@@ -15,10 +15,10 @@ from sklearn.datasets import load_digits
 
 from scaling.data.formats.parquet import ParquetSplit
 from scaling.data.images import ImageSet, check_dataset, load_images
-from scaling.data.pixels import CorruptImage, Square, decode_square
+from scaling.data.prepared.pixels import CorruptImage, Square, decode_square
 from scaling.errors import StudyError
+from scaling.specs.dataset import DatasetSpec
 from scaling.storage import Storage
-from scaling.study import DatasetSpec
 from scaling.train.batches import to_input
 
 PLANTED = DatasetSpec(name="planted", path="planted")

@@ -7,11 +7,11 @@ import hashlib
 import numpy as np
 import pytest
 
-from scaling.alignment.human import select_mapped
+from scaling.alignment.suites.human_alignment import select_mapped
 from scaling.data import simulated_clickme as simulated
 from scaling.data.images import check_dataset, load_images
 from scaling.errors import StudyError
-from scaling.study import DatasetSpec
+from scaling.specs.dataset import DatasetSpec
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from torch import nn
 from scaling.errors import StudyError
 from scaling.models import build_model
 from scaling.models.drop_path import set_drop_path
-from scaling.study import ModelSpec
+from scaling.specs.model import ModelSpec
 
 NAMES = ["resnet18", "resnet50", "vit_tiny_patch16_224", "deit3_small_patch16_224", "convnext_atto", "efficientnet_b0",
          "swin_tiny_patch4_window7_224", "regnety_002", "mobilenetv3_small_050"]  # fmt: skip

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 from torch.utils.flop_counter import FlopCounterMode
 
-from scaling.compute import model_cost
 from scaling.models import FAMILIES, build_model
 from scaling.models.convnext import stem_patch
 from scaling.models.cornet import RecurrentArea
+from scaling.models.cost import model_cost
 from scaling.models.sizes import resolve_model
-from scaling.study import FamilySpec, ModelSpec
+from scaling.specs.model import FamilySpec, ModelSpec
 
 TIMM = {
     **{f"resnet{depth}": ("resnet", str(depth)) for depth in (18, 34, 50, 101, 152)},

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from scaling.compute import model_cost
 from scaling.models import FAMILIES, build_model, candidate_layers
+from scaling.models.cost import model_cost
 from scaling.models.ladder import LADDERS, ladder_models, ladder_table
-from scaling.study import ModelSpec
+from scaling.specs.model import ModelSpec
 
 SIZES = [(family, size, spec) for family in LADDERS for size, spec in ladder_models(family)]
 NAMES = [f"{family}-{size}" for family, size, _ in SIZES]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scaling.errors import StudyError
 from scaling.models import build_model
 from scaling.models.sizes import count_params, nearest_steps
-from scaling.study import ModelSpec, expand_study, load_study, parse_study
+from scaling.specs.model import ModelSpec
+from scaling.study import expand_study, load_study, parse_study
 
 STUDIES = Path(__file__).parents[3] / "jobs" / "studies"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scaling.errors import StudyError
 from scaling.specs.checkpoints import CheckpointSpec, EverySpec, GeometricSpec, schedule_epochs
-from scaling.study import StudySpec
+from scaling.specs.study import StudySpec
 
 PUBLISHED_300 = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 85, 90, 95, 100,
                  150, 200, 250, 300]  # fmt: skip

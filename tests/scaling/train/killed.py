@@ -8,12 +8,15 @@ from typing import Any
 
 import torch
 
+from scaling.checkpoints import resume
+from scaling.checkpoints import weights as checkpoint
 from scaling.data.images import ImageData
 from scaling.records import ResultsStore
+from scaling.specs.run import RunSpec
 from scaling.storage import Storage
-from scaling.study import RunSpec
-from scaling.train import checkpoint, loop, resume
-from scaling.train.loop import Training, Worker
+from scaling.train import loop
+from scaling.train.distributed.worker import Worker
+from scaling.train.loop import Training
 
 TIMES = {"train_s", "epoch_s", "started_at", "ended_at", "images_per_s", "flops_per_s", "compute_share"}
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from scaling.models import build_model
-from scaling.study import ModelSpec
+from scaling.specs.model import ModelSpec
 from scaling.train.average import build_average
 
 

@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from scaling.compute import training_memory
+from scaling.checkpoints.tensors import load_tensors
 from scaling.data.images import ImageData, load_images
 from scaling.errors import StudyError
+from scaling.layout import weights_name
+from scaling.models.cost import training_memory
 from scaling.records import ResultsStore
+from scaling.specs.dataset import DatasetSpec
+from scaling.specs.run import RunSpec
 from scaling.storage import Storage
-from scaling.study import DatasetSpec, RunSpec
-from scaling.train import checkpoint
 from scaling.train.loop import Training, train_run
 from scaling.train.memory import images_at_once, is_out_of_memory, step_memory
 
@@ -33,7 +35,7 @@ GIB = 2**30
 def trained(run: RunSpec, data: ImageData, storage: Storage) -> tuple[list[float], dict[str, torch.Tensor]]:
     """Losses by epoch and the last weights."""
     losses = [record.loss for record in train_run(run, data, storage)]
-    return losses, checkpoint.load_tensors(storage, checkpoint.weights_name(run.run_id, run.training.epochs))[0]
+    return losses, load_tensors(storage, weights_name(run.run_id, run.training.epochs))[0]
 
 
 @pytest.mark.parametrize("objective", ["supervised", "ffgsm"])
@@ -85,7 +87,7 @@ def test_the_kept_weights_are_the_average_by_its_closed_form(make_run, digits_da
 
     training.step = step  # type: ignore[method-assign]
     list(training.epochs())
-    saved = checkpoint.load_tensors(storage, checkpoint.weights_name(run.run_id, 2))[0]
+    saved = load_tensors(storage, weights_name(run.run_id, 2))[0]
     assert not torch.allclose(saved["conv1.weight"], training.model.conv1.weight)
     for name, value in average.items():
         if not name.endswith("num_batches_tracked"):

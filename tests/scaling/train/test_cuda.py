@@ -17,13 +17,16 @@ import torch
 from killed import CASES, RESNET, VIT, outcome, save_after_every_step, train
 from two_workers import be_worker, start_workers
 
+from scaling.checkpoints.tensors import load_tensors
 from scaling.data.images import ImageData, ImageSet, load_images
+from scaling.layout import weights_name
 from scaling.records import ResultsStore
+from scaling.specs.dataset import DatasetSpec
+from scaling.specs.run import RunSpec
 from scaling.storage import Storage
-from scaling.study import DatasetSpec, RunSpec
-from scaling.train import checkpoint
+from scaling.train.distributed.worker import Worker
 from scaling.train.feed import Feed
-from scaling.train.loop import Training, Worker, train_run
+from scaling.train.loop import Training, train_run
 from scaling.train.memory import step_memory
 from scaling.train.step_timer import StepTimer
 
@@ -184,8 +187,7 @@ def test_two_workers_on_a_gpu_have_the_losses_of_one(make_run, tmp_path_factory,
         [r.loss for r in one if r.epoch], rel=1e-2 if case == "ffgsm" else 1e-4
     )
     tensors, others = (
-        checkpoint.load_tensors(storage, checkpoint.weights_name(run.run_id, 1))[0]
-        for storage in (Storage(tmp_path), Storage(folder))
+        load_tensors(storage, weights_name(run.run_id, 1))[0] for storage in (Storage(tmp_path), Storage(folder))
     )
     for name, value in tensors.items():
         torch.testing.assert_close(others[name], value, rtol=1e-2, atol=1e-3, msg=name)

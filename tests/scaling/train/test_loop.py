@@ -18,16 +18,20 @@ import torch
 from sklearn.metrics import accuracy_score
 from torch import distributed, nn
 
+from scaling.checkpoints import resume
+from scaling.checkpoints import weights as checkpoint
 from scaling.data.images import load_images
 from scaling.data.subsets import nested_subset
 from scaling.errors import StudyError
 from scaling.models import build_model
 from scaling.records import ResultsStore
+from scaling.specs.dataset import DatasetSpec
+from scaling.specs.run import RunSpec
 from scaling.storage import Storage
-from scaling.study import DatasetSpec, RunSpec
-from scaling.train import checkpoint, loop, resume
+from scaling.train import loop
 from scaling.train.batches import epoch_batches, steps_per_epoch
-from scaling.train.loop import Training, Worker
+from scaling.train.distributed.worker import Worker
+from scaling.train.loop import Training
 
 RESNET = {"family": "resnet", "depth": 10, "sizes": [2]}
 VIT = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12]}

@@ -10,7 +10,8 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from scaling.models import build_model
-from scaling.study import ModelSpec, TrainingSpec
+from scaling.specs.model import ModelSpec
+from scaling.specs.training import TrainingSpec
 from scaling.train.optim import build_optimizer, learning_rate, set_rates, weight_decay
 
 STEPS = 7  # an epoch

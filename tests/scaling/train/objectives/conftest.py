@@ -12,9 +12,10 @@ from torch import nn
 
 from scaling.data.images import ImageData, ImageSet
 from scaling.models import build_model
-from scaling.study import RunSpec
+from scaling.specs.run import RunSpec
+from scaling.train.batch import Batch
 from scaling.train.batches import to_input
-from scaling.train.objectives.base import Batch, Objective
+from scaling.train.objectives.base import Objective
 from scaling.train.objectives.registry import build_objective
 
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 from killed import CASES, RESNET, VIT, outcome, save_after_every_step, train
 
+from scaling.checkpoints import resume
+from scaling.checkpoints.resume import Progress, SaveClock
+from scaling.checkpoints.tensors import load_tensors
+from scaling.layout import resume_name
 from scaling.records import ResultsStore
 from scaling.storage import Storage
-from scaling.train import checkpoint, resume
-from scaling.train.resume import Progress, SaveClock
 
 
 @pytest.fixture
@@ -59,11 +61,11 @@ def test_the_resume_file_holds_averages_and_heads(make_run, mapped_data, storage
     """Without them the bits above would differ: they are no function of the weights."""
     run = make_run(objective=CASES["dino"][0], training={"epochs": 2, "batch_size": 10})
     train(run, mapped_data, storage, kill_at=1)
-    names = set(checkpoint.load_tensors(storage, checkpoint.resume_name(run.run_id))[0])
+    names = set(load_tensors(storage, resume_name(run.run_id))[0])
     assert {"objective.centre", "objective.teacher.conv1.weight", "objective.head.prototypes.weight"} <= names
     run = make_run(training={"epochs": 2, "batch_size": 10, "ema": 0.9})
     train(run, mapped_data, storage, kill_at=1)
-    names = set(checkpoint.load_tensors(storage, checkpoint.resume_name(run.run_id))[0])
+    names = set(load_tensors(storage, resume_name(run.run_id))[0])
     assert any(name.startswith("average.") and name.endswith("conv1.weight") for name in names)
 
 

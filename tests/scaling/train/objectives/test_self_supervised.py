@@ -11,9 +11,9 @@ from lightly.loss import DINOLoss, NTXentLoss
 from timm.layers import DropPath
 from torch import nn
 
+from scaling.specs.objective import DINOSpec
 from scaling.train.objectives.dino import dino_loss, teacher_temperature, without_drops
 from scaling.train.objectives.simclr import nt_xent
-from scaling.train.objectives.spec import DINOSpec
 
 CENTRE = torch.linspace(-0.3, 0.3, 11, dtype=torch.float64)
 

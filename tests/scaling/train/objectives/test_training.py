@@ -20,20 +20,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from jobs.plan import plan_run
-from scaling.alignment.saliency import human_alignment, reduce_channels
-from scaling.compute import model_cost, training_flops
+from scaling.alignment.metrics.saliency import human_alignment, reduce_channels
+from scaling.checkpoints.tensors import load_tensors
+from scaling.checkpoints.weights import load_weights
 from scaling.data.images import ImageData, ImageSet, load_images
 from scaling.errors import StudyError
+from scaling.layout import weights_name
+from scaling.models.cost import model_cost, training_flops
 from scaling.records import ResultsStore
+from scaling.specs.dataset import DatasetSpec
+from scaling.specs.objective import objective_spec, read_objective
+from scaling.specs.run import RunSpec
 from scaling.storage import Storage
-from scaling.study import DatasetSpec, RunSpec
-from scaling.train import checkpoint
+from scaling.train.batch import penultimate
 from scaling.train.batches import to_input
-from scaling.train.loop import Training, Worker
-from scaling.train.objectives.base import penultimate
+from scaling.train.distributed.worker import Worker
+from scaling.train.loop import Training
 from scaling.train.objectives.harmonizer import saliency_gradient
 from scaling.train.objectives.readout import fit_readout
-from scaling.train.objectives.spec import objective_spec, read_objective
 
 RESNET = {"family": "resnet", "depth": 10, "sizes": [2]}
 VIT = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12]}
@@ -53,7 +57,7 @@ def train(run: RunSpec, data: ImageData, storage: Storage) -> None:
 
 
 def weights(storage: Storage, run: RunSpec, epoch: int) -> dict[str, torch.Tensor]:
-    return checkpoint.load_tensors(storage, checkpoint.weights_name(run.run_id, epoch))[0]
+    return load_tensors(storage, weights_name(run.run_id, epoch))[0]
 
 
 def facts(storage: Storage, run: RunSpec) -> list[dict[str, object]]:
@@ -95,7 +99,7 @@ def test_records_count_the_objectives_passes(make_run, mapped_data, storage):
     train(run, mapped_data, storage)
     record = ResultsStore(storage).read_run(run.run_id)
     assert (record.samples_seen, record.flops) == (40, (4 * 3 + 2) * record.flops_per_image * 40)
-    _, info = checkpoint.load_weights(storage, run.run_id, 2)
+    _, info = load_weights(storage, run.run_id, 2)
     assert info.flops == record.flops
     assert ResultsStore(storage).read_epochs(run.run_id)[-1].flops == record.flops
 
@@ -117,7 +121,7 @@ def test_self_supervised_accuracy_is_a_readouts(make_run, mapped_data, storage, 
     trainer = Training(run, mapped_data, storage)
     drawn = trainer.model.head.weight.clone()
     list(trainer.epochs())
-    model, info = checkpoint.load_weights(storage, run.run_id, 4)
+    model, info = load_weights(storage, run.run_id, 4)
 
     def features(images: np.ndarray) -> torch.Tensor:
         with torch.no_grad():
@@ -189,7 +193,7 @@ def test_fine_tuning_starts_from_the_twins_weights(make_run, mapped_data, tmp_pa
     base, tuned = Storage(tmp_path / "base"), Storage(tmp_path / "tuned")
     twin = make_run(seeds=[3], training={"epochs": 3, "batch_size": 10})
     train(twin, mapped_data, base)
-    name = checkpoint.weights_name(twin.run_id, 3)
+    name = weights_name(twin.run_id, 3)
     start = str(tmp_path / "base") + ("" if how == "study" else f"/{name}")
     run = make_run(seeds=[3], objective={"name": "ffgsm", "start_from": start}, checkpoints={"keep": [0]})
     train(run, mapped_data, tuned)
@@ -221,7 +225,7 @@ def test_what_cannot_be_started_from_is_refused(make_run, mapped_data, storage, 
 
     messages: list[str] = []
     start(str(tmp_path / "base"), seeds=[1])
-    start(str(tmp_path / "base" / checkpoint.weights_name(twin.run_id, 2)), models=[RESNET | {"sizes": [4]}])
+    start(str(tmp_path / "base" / weights_name(twin.run_id, 2)), models=[RESNET | {"sizes": [4]}])
     start(str(tmp_path / "none.safetensors"))
     assert "has no finished supervised run of resnet-10 w2, 2 images/class, seed 1" in messages[0]
     assert "do not fit resnet-10 w4" in messages[1]
@@ -230,7 +234,7 @@ def test_what_cannot_be_started_from_is_refused(make_run, mapped_data, storage, 
 
 def planted_alignment(storage: Storage, run: RunSpec, data: ImageData) -> float:
     """Human alignment of a run's saliency with the held-out images' planted maps."""
-    model, _ = checkpoint.load_weights(storage, run.run_id, run.training.epochs)
+    model, _ = load_weights(storage, run.run_id, run.training.epochs)
     images = data.heldout
     pixels = to_input(images.images.copy(), data.mean, data.std, torch.device("cpu")).requires_grad_()
     gradients = saliency_gradient(model(pixels), torch.from_numpy(images.labels.copy()), pixels)

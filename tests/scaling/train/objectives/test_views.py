@@ -8,8 +8,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torchvision.transforms import functional as vision
 
+from scaling.train.batch import numpy_random
 from scaling.train.objectives import views
-from scaling.train.objectives.base import numpy_random
 from scaling.train.objectives.views import View, make_view
 
 PIXELS = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))

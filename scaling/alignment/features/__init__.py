@@ -1,0 +1,1 @@
+"""From a model and stimuli to what metrics compare: representations, maps, gradients; in bounded memory."""

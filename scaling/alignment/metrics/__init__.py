@@ -1,0 +1,1 @@
+"""Metrics, their ceilings and their error bars: arrays in, numbers out."""

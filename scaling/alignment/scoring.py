@@ -1,0 +1,57 @@
+"""How a study has its checkpoints scored: from its settings to what scores one, all files read on the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from scaling.alignment.benchmark import Benchmark
+from scaling.alignment.commitment import Commitment, read_commitment
+from scaling.alignment.features.cache import RepresentationCache
+from scaling.alignment.features.passes import FeatureBudget
+from scaling.alignment.features.reduction import PrincipalComponents, Reduction, SparseProjection
+from scaling.data.recordings.stimuli import Stimuli
+from scaling.specs.scoring import ScoringSpec
+
+FIT_IMAGES = 2  # images a principal component that it is fitted on; assumption
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How representations are made and layers chosen; see `study.ScoringSpec`.
+
+    Maps of layers are never reduced or cached, but bounded by the budget's memory; so are gradients of the input.
+    """
+
+    commitment: Commitment = field(default_factory=Commitment)
+    budget: FeatureBudget = field(default_factory=FeatureBudget)
+    reduction: Reduction = field(default_factory=Reduction)
+    cache: RepresentationCache | None = None
+    resamples: int = 200
+    progress: Callable[[str, int, int], None] | None = None
+
+
+def scoring_options(spec: ScoringSpec, others: Callable[[int], Stimuli]) -> ScoringOptions:
+    """Options of the scoring pool. others: at most so many images that are not scored, for principal components.
+
+    Raises:
+        StudyError: an unreadable commitment file, too few images for principal components.
+    """
+    reduction = Reduction()
+    if spec.reduction == "random_projection":
+        reduction = SparseProjection(spec.components)
+    elif spec.reduction == "pca":
+        reduction = PrincipalComponents(others(FIT_IMAGES * spec.components), spec.components)
+    return ScoringOptions(
+        commitment=read_commitment(spec.commitment),
+        budget=FeatureBudget(memory_gb=spec.memory_gb, spill_gb=spec.spill_gb),
+        reduction=reduction,
+        cache=None if spec.cache is None else RepresentationCache(Path(spec.cache).expanduser()),
+        resamples=spec.resamples,
+    )
+
+
+def with_convention(benchmarks: Sequence[Benchmark], spec: ScoringSpec) -> list[Benchmark]:
+    """The benchmarks, ceiled as the study says."""
+    return [b if spec.ceiled is None else replace(b, ceiled=spec.ceiled) for b in benchmarks]

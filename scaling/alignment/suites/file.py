@@ -1,0 +1,118 @@
+"""Anyone's own recordings and spatial maps as benchmarks, from files in our plain format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from scaling.alignment.benchmark import Benchmark
+from scaling.alignment.metrics.registry import METRICS, NeuroidMetric
+from scaling.alignment.metrics.results import CeilingKind
+from scaling.alignment.regions import REGIONS
+from scaling.data.recordings import recording as recordings
+from scaling.data.recordings import spatial_maps as maps
+from scaling.data.recordings.recording import Header
+from scaling.data.recordings.visual_angle import MODEL_DEGREES
+from scaling.errors import StudyError
+
+RECORDING_METRICS = tuple(name for name, metric in METRICS.items() if isinstance(metric, NeuroidMetric))
+MAP_METRICS = ("spatial",)  # of each kind of file the first is the default
+
+_NAME = re.compile(r"\w[\w .-]*")  # of a recording: it becomes part of names in tables and in MLflow
+
+
+def build_recording(path: Path, model_degrees: float = MODEL_DEGREES) -> list[Benchmark]:
+    """Anyone's own recording, one benchmark a region; or spatial maps, one benchmark of metric 'spatial'.
+
+    A recording is scored by PLS, or as its file says; the splits keep its labels in proportion where it has some. PLS
+    and ridge are ceiled by √(split-half reliability), `r/c`, where there are two repetitions or more; maps by the
+    highest correlation between two of their neuroids. The images are read where models are scored, so they have to be
+    readable at the same path on every node of a cluster.
+
+    Args:
+        path: .nc or .npz; see `scaling.data.recordings`, `recording` and `spatial_maps`.
+        model_degrees: visual angle that a model's
+            input spans.
+
+    Raises:
+        StudyError: what `recordings.read_header`, `read_recording` and `read_maps` refuse; a name, region or metric
+            that benchmarks do not have; too few stimuli for the metric; maps without a ceiling. Names the file.
+    """
+    with _naming(path):
+        header = read_own_header(path)
+        build = _build_maps if header.is_maps else _build_regions
+        return build(path, header, model_degrees)
+
+
+def read_own_header(path: Path) -> Header:
+    """What a file is called; its responses are not read.
+
+    Raises:
+        StudyError: as `recordings.read_header`; a name, region or metric that benchmarks do not have. Names the file.
+    """
+    if not path.is_file():
+        raise StudyError(
+            f"{path} does not exist; give the path of a .nc or .npz, from the working directory or the root"
+        )
+    header = recordings.read_header(path)
+    metrics = MAP_METRICS if header.is_maps else RECORDING_METRICS
+    checks = [("region", region, REGIONS) for region in header.regions]
+    for what, value, known in [*checks, ("metric", header.metric or metrics[0], metrics)]:
+        if value not in known:
+            raise StudyError(f"{path}: {what} {value!r} is unknown; write one of {', '.join(known)}")
+    if not _NAME.fullmatch(header.name):
+        raise StudyError(
+            f"{path}: name {header.name!r}; give letters, digits, '_', and from the second on also '-', '.' and spaces"
+        )
+    return header
+
+
+def _build_regions(path: Path, header: Header, model_degrees: float) -> list[Benchmark]:
+    metric = header.metric or RECORDING_METRICS[0]
+    stimuli, assemblies = recordings.read_recording(path, model_degrees)
+    is_correlation = metric != "cka"  # with a neuroid, whose reliability bounds it
+    kind: CeilingKind = "split_half" if is_correlation and len(assemblies[0].repetitions) > 1 else "none"
+    built = [
+        Benchmark(
+            assembly.name, assembly.region, metric, stimuli, assembly.responses, kind,
+            strata=None if assembly.strata is None else np.array(assembly.strata),
+        )
+        for assembly in assemblies
+    ]  # fmt: skip
+    _check_halves(built[0])
+    return built
+
+
+def _check_halves(benchmark: Benchmark) -> None:
+    """Refuse before anything is trained what the metric's splits of half of the stimuli would refuse."""
+    metric = METRICS[benchmark.metric]
+    if isinstance(metric, NeuroidMetric) and metric.predict is not None:
+        for half in benchmark.halves:
+            try:
+                metric.splits(len(half), None if benchmark.strata is None else benchmark.strata[half])
+            except StudyError as error:
+                raise StudyError(
+                    f"{len(benchmark.stimuli)} stimuli; the layer is chosen on half of them, by {benchmark.metric}: "
+                    f"{error}; or leave the labels out, or name another metric in the file"
+                ) from error
+
+
+def _build_maps(path: Path, header: Header, model_degrees: float) -> list[Benchmark]:
+    stimuli, found = maps.read_maps(path, model_degrees)
+    kind: CeilingKind = "neuroids" if len(found.neuroid_ids) > 1 else "none"
+    benchmark = Benchmark(f"{header.name}.{found.region}", found.region, MAP_METRICS[0], stimuli, found.maps, kind)
+    benchmark.ceiling(on_all=True)
+    return [benchmark]
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Every refusal names the file, whichever part of it is wrong."""
+    try:
+        yield
+    except StudyError as error:
+        raise error if str(path) in str(error) else StudyError(f"{path}: {error}") from error

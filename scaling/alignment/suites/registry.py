@@ -1,0 +1,168 @@
+"""Suites of benchmarks by name, and the checks that a study makes before anything starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from scaling.alignment.benchmark import Benchmark
+from scaling.alignment.regions import REGIONS, SALIENCY
+from scaling.alignment.suites import human_alignment, simulated
+from scaling.alignment.suites.file import build_recording, read_own_header
+from scaling.alignment.suites.human_alignment import MappedStimuli
+from scaling.alignment.suites.published import build_kriegeskorte, build_neural, build_rajalingham
+from scaling.alignment.suites.suite import Shown, Suite
+from scaling.data.recordings import brainscore, kriegeskorte
+from scaling.data.recordings.recording import Header
+from scaling.data.recordings.stimuli import Stimuli
+from scaling.data.recordings.visual_angle import MODEL_DEGREES
+from scaling.errors import StudyError, known_names
+
+FILE = "file:"  # before the path of anyone's own recording
+
+
+def _own_suite(path: Path, header: Header) -> Suite:
+    return Suite(
+        regions={region: region for region in header.regions},
+        build=lambda shown: build_recording(path, shown.model_degrees),
+        check=lambda data_dir: build_recording(path),
+    )
+
+
+def _published(name: str) -> Suite:
+    regions = brainscore.PUBLISHED[name].selection.regions
+    return Suite(
+        regions={region: region for region in regions},
+        build=lambda shown: build_neural(name, shown),
+        check=lambda data_dir: brainscore.check_published(name, data_dir),
+    )
+
+
+def _human(name: str) -> Suite:
+    return Suite(
+        regions=dict.fromkeys(human_alignment.REDUCTIONS, SALIENCY),
+        build=lambda shown: human_alignment.build_human(name, shown.heldout, shown.mapped),
+        check=lambda data_dir: None,
+    )
+
+
+BENCHMARKS: dict[str, Suite] = {
+    simulated.SUITE: Suite(
+        regions={region: region for region in REGIONS},
+        build=lambda shown: simulated.build_simulated(shown.heldout),
+        check=lambda data_dir: None,
+    ),
+    kriegeskorte.NAME: Suite(
+        regions={"monkey-IT": "IT", "human-IT": "IT", "behavior": "behavior"},
+        build=lambda shown: build_kriegeskorte(shown.data_dir),
+        check=kriegeskorte.load_kriegeskorte,
+    ),
+    brainscore.MAJAJHONG: _published(brainscore.MAJAJHONG),
+    brainscore.FREEMANZIEMBA: _published(brainscore.FREEMANZIEMBA),
+    brainscore.RAJALINGHAM: Suite(
+        regions={"i2n": "behavior"},
+        build=build_rajalingham,
+        check=lambda data_dir: brainscore.check_published(brainscore.RAJALINGHAM, data_dir),
+    ),
+    human_alignment.SUITE: _human(human_alignment.SUITE),
+    human_alignment.SIMULATED_SUITE: _human(human_alignment.SIMULATED_SUITE),
+}
+
+
+def benchmark_regions(names: Sequence[str]) -> dict[str, str]:
+    """Full benchmark name → region for suites ('kriegeskorte2008'), benchmarks ('kriegeskorte2008.human-IT') and files.
+
+    'file:PATH' is anyone's own recording or spatial maps; PATH is absolute or relative to the working directory, `~` is
+    the home folder. The recording's own name is the suite's: 'mine2026.IT'.
+
+    In the order of the suites, files last; a benchmark that is named twice, or with its suite, appears once. Reads no
+    data but the names in those files.
+
+    Raises:
+        StudyError: no names, or an unknown one; lists the known names, nearest first. A file that is missing or
+            damaged, or whose name is taken.
+    """
+    return _named(names)[1]
+
+
+def check_benchmark_names(names: Sequence[str]) -> None:
+    """Refuse unknown benchmark names. Raises StudyError as `benchmark_regions`."""
+    benchmark_regions(names)
+
+
+def check_benchmark_data(names: Sequence[str], data_dir: Path | None) -> None:
+    """Refuse benchmarks whose files are missing, unreadable or of the wrong size.
+
+    A file of anyone's own is read as a whole: nobody has checked it before.
+
+    Raises:
+        StudyError: names the file, what is wrong with it and the remedy; also unknown benchmark names.
+    """
+    for suite in _named(names)[0]:
+        suite.check(data_dir)
+
+
+def build_benchmarks(
+    names: Sequence[str],
+    heldout: Stimuli,
+    data_dir: Path | None = None,
+    model_degrees: float = MODEL_DEGREES,
+    mapped: MappedStimuli | None = None,
+) -> list[Benchmark]:
+    """The named benchmarks, each once, in the order of their suites.
+
+    All benchmarks of a suite share one Stimuli object, so a model's features are computed once a `stimuli.key`.
+
+    Args:
+        names: suites, single benchmarks or files. heldout: the study's held-out images, which the simulated suite
+            shows. data_dir: folder that holds the suites' folders; None where no suite needs files. model_degrees:
+            visual angle that a model's input spans, in which stimuli of a known size are placed. mapped: held-out
+            images with importance maps, which human alignment compares saliency with.
+
+    Raises:
+        StudyError: unknown names, missing or damaged files, held-out images that a suite cannot use.
+    """
+    suites, wanted = _named(names)
+    shown = Shown(heldout, data_dir, model_degrees, mapped)
+    built = [benchmark for suite in suites for benchmark in suite.build(shown)]
+    return [benchmark for benchmark in built if benchmark.name in wanted]
+
+
+def _named(names: Sequence[str]) -> tuple[list[Suite], dict[str, str]]:
+    """The suites that hold what is named, and full name → region of what is named; see `benchmark_regions`."""
+    if not names:
+        raise StudyError(f"benchmarks is empty; name at least one of: {', '.join(BENCHMARKS)}, {FILE}PATH")
+    known, asked = _with_files(names)
+    regions = _full_names(known)
+    for name in asked:
+        if name not in known and name not in regions:
+            raise StudyError(
+                f"benchmark {name!r} is unknown; {known_names(name, [*known, *regions])}; or {FILE}PATH of your own"
+            )
+    wanted = {full: region for full, region in regions.items() if full in asked or full.rpartition(".")[0] in asked}
+    return [suite for name, suite in known.items() if any(f"{name}.{part}" in wanted for part in suite.regions)], wanted
+
+
+def _with_files(names: Sequence[str]) -> tuple[dict[str, Suite], list[str]]:
+    """Every suite, those of the files among the names last; the names, files replaced by what they are called."""
+    known, paths = dict(BENCHMARKS), dict[str, Path]()
+    for path in own_files(names):
+        header = read_own_header(path)
+        if header.name in known or header.name in _full_names(known):
+            raise StudyError(
+                f"{path}: name {header.name!r} is also that of {paths.get(header.name, 'a published benchmark')}; "
+                "give the recording another name"
+            )
+        known[header.name], paths[header.name] = _own_suite(path, header), path
+    return known, [*(name for name in names if not name.startswith(FILE)), *paths]
+
+
+def own_files(names: Sequence[str]) -> list[Path]:
+    """The paths of the files among benchmark names, each once; absolute, as processes differ in working directory."""
+    named = dict.fromkeys(name.removeprefix(FILE) for name in names if name.startswith(FILE))
+    return list(dict.fromkeys(Path(os.path.abspath(os.path.expanduser(path))) for path in named))
+
+
+def _full_names(suites: Mapping[str, Suite]) -> dict[str, str]:
+    return {f"{suite}.{part}": region for suite, s in suites.items() for part, region in s.regions.items()}

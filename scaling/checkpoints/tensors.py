@@ -1,0 +1,68 @@
+"""Named tensors in safetensors files, with a header of text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from scaling.errors import StudyError
+
+if TYPE_CHECKING:
+    from scaling.storage import Storage
+
+REMEDY = "delete the run's record and checkpoints and run the study again"
+
+
+def save_tensors(storage: Storage, name: str, tensors: Mapping[str, torch.Tensor], header: dict[str, str]) -> None:
+    with storage.new_file(name) as path:
+        save_file(plain_tensors(tensors), path, metadata=header)
+
+
+def load_tensors(storage: Storage, name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and header of a safetensors file.
+
+    Raises:
+        StudyError: the file is missing or damaged.
+    """
+    with opened(storage, name) as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+@contextmanager
+def opened(storage: Storage, name: str) -> Iterator[Any]:
+    try:
+        with storage.local_file(name) as path, safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise StudyError(f"checkpoint '{storage.path(name)}' cannot be read ({error}); {REMEDY}") from error
+
+
+def plain_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors on the CPU, row by row: channels_last is undone."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def tensors_under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin with a prefix, without it."""
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+def weights_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of weights, whatever their device, memory format or place in a file.
+
+    Of each tensor in the order of its name: the line `["name", "dtype", [shape]]` in JSON, then its numbers row by row
+    (little-endian).
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(plain_tensors(tensors).items()):
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        digest.update(json.dumps([name, dtype, list(tensor.shape)]).encode() + b"\n")
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

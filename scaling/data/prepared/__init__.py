@@ -1,0 +1,1 @@
+"""Decoded images on a node's disk, mapped by all its processes."""

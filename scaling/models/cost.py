@@ -1,0 +1,72 @@
+"""How much a model is: parameters N, forward FLOPs of one image, training FLOPs C. No training state, no I/O."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from scaling.models import build_model
+from scaling.specs.model import ModelSpec
+
+BACKWARD_FACTOR = 3  # forward 1 + backward 2 (gradients for inputs and for weights), as in the published tables
+
+
+class ModelCost(NamedTuple):
+    """`n_params` N; `flops_per_image` = 2 x MACs of one forward pass of one image (norms and activations left out)."""
+
+    n_params: int
+    flops_per_image: float
+
+
+def model_cost(spec: ModelSpec, image_size: int, n_classes: int) -> ModelCost:
+    """Count parameters and FLOPs on the meta device: no memory is taken and no number is computed.
+
+    FLOPs are those of convolutions, matrix products and attention, by `torch.utils.flop_counter`.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        model = build_model(spec, image_size, n_classes).eval()
+        image = torch.empty(1, 3, image_size, image_size)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model(image)
+    return ModelCost(sum(p.numel() for p in model.parameters()), float(counter.get_total_flops()))
+
+
+def training_flops(flops_per_image: float, samples_seen: int, passes: float = BACKWARD_FACTOR) -> float:
+    """C = passes . flops_per_image . samples_seen (Gokce & Schrimpf 2025; evaluation and augmentation not counted).
+
+    Args:
+        passes: what a step costs for one image seen, in forward passes of one image: 3 for supervised training, else
+            `ObjectiveSpec.passes` (extra views, attack steps, double backward, a teacher).
+    """
+    return passes * flops_per_image * samples_seen
+
+
+def training_memory(spec: ModelSpec, image_size: int, n_classes: int, batch: int, optimizer: str) -> int:
+    """Bytes that one training step needs in float32: weights, gradients, optimizer state, saved activations.
+
+    Activations are the distinct tensors that autograd saves in a forward pass of `batch` images, counted on the
+    meta device; the framework's own memory and workspaces come on top. Attention counts its tokens x tokens
+    matrices, which fused kernels do not keep: for ViTs an upper bound.
+    """
+    import torch
+
+    sizes: dict[int, int] = {}
+    keep = []  # the tensors must stay alive, else their ids would be used again
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        keep.append(tensor)
+        sizes[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.device("meta"):
+        model = build_model(spec, image_size, n_classes)
+        images = torch.empty(batch, 3, image_size, image_size)
+    weights = {p.untyped_storage()._cdata for p in model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model(images).sum()
+    activations = sum(size for storage, size in sizes.items() if storage not in weights)
+    copies = {"sgd": 3, "lars": 3, "adamw": 4}[optimizer]  # weights, gradients, and one momentum or two moments
+    return copies * 4 * sum(p.numel() for p in model.parameters()) + activations

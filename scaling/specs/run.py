@@ -1,0 +1,70 @@
+"""One training run: what determines its weights, its id, and what it occupies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from scaling.errors import StudyError
+from scaling.specs.base import Spec
+from scaling.specs.dataset import DatasetSpec
+from scaling.specs.model import ModelSpec
+from scaling.specs.objective import ObjectiveField, canonical_objective, objective_spec
+from scaling.specs.resources import ResourceSpec
+from scaling.specs.training import TrainingSpec
+
+
+class RunSpec(Spec):
+    """One training run. Its `run_id` hashes what determines the weights; where it runs and what is kept do not."""
+
+    study: str
+    model: ModelSpec
+    dataset: DatasetSpec
+    images_per_class: PositiveInt | None
+    seed: NonNegativeInt
+    objective: ObjectiveField
+    training: TrainingSpec
+    resources: ResourceSpec
+    keep_epochs: tuple[int, ...]
+    score_epochs: tuple[int, ...]
+
+    @property
+    def run_id(self) -> str:
+        """First 12 hex digits of SHA-256 over the canonical JSON of model, data, seed, objective and training."""
+        canonical = {
+            "model": self.model.identity(),
+            "dataset": self.dataset.identity(),
+            "images_per_class": self.images_per_class,
+            "seed": self.seed,
+            "objective": canonical_objective(self.objective),
+            "training": self.training.identity(),
+        }
+        text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def label(self) -> str:
+        images = "all" if self.images_per_class is None else self.images_per_class
+        objective = "" if self.objective == "supervised" else f", {objective_spec(self.objective).label()}"
+        return f"{self.model.label()}, {images} images/class, seed {self.seed}{objective}"
+
+
+def check_batches(run: RunSpec, n_samples: int, where: str) -> None:
+    """Every batch holds as many images as the study says, and batch norm two a worker; batches differ by one at most.
+
+    Raises:
+        StudyError: `n_samples` images are fewer than a batch, or the smallest batch is too small for the run's workers.
+    """
+    workers, batch = run.resources.workers, run.training.for_samples(n_samples).batch_size
+    if batch > n_samples:
+        raise StudyError(
+            f"batch_size={batch} exceeds the {n_samples:,} images of {run.label()} ({where}); lower "
+            "training.batch_size, raise the data size, or set training.cap_batch to train on one smaller batch a step"
+        )
+    if n_samples // math.ceil(n_samples / batch) < 2 * workers:
+        raise StudyError(
+            f"batch_size={batch} on {n_samples:,} images leaves {workers} workers fewer than 2 images each "
+            f"({run.label()}; {where}); raise training.batch_size or the data size, or lower resources.workers"
+        )

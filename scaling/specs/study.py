@@ -1,0 +1,59 @@
+"""A study: the grid of runs, how they are trained, kept and scored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
+
+from scaling.specs.base import Spec
+from scaling.specs.checkpoints import CheckpointSpec
+from scaling.specs.dataset import DatasetSpec, as_dataset
+from scaling.specs.model import FamilySpec
+from scaling.specs.objective import ObjectiveField, ObjectiveSpec
+from scaling.specs.resources import ResourceSpec
+from scaling.specs.scoring import ScoringSpec
+from scaling.specs.training import TrainingSpec
+
+DataSize = PositiveInt | Literal["all"]
+
+
+def _safe_name(value: str) -> str:
+    if not value or value.startswith(".") or not all(c.isalnum() or c in "-_." for c in value):
+        raise ValueError(f"'{value}' must consist of letters, digits, '-', '_' and '.': it names a folder")
+    return value
+
+
+class StudySpec(Spec):
+    """A controlled experiment: every family and size x data size x seed x objective, trained alike and scored.
+
+    objective: of all runs; or objectives: several, each of which every cell of the grid is trained with.
+    data_sizes: images a class, or 'all'. storage: local path or pyarrow URI; the study lives in `storage/name`.
+    mlflow: tracking URI; by default a SQLite store beside the results.
+    """
+
+    name: Annotated[str, AfterValidator(_safe_name)]
+    dataset: Annotated[DatasetSpec, BeforeValidator(as_dataset)]
+    models: Annotated[tuple[FamilySpec, ...], Field(min_length=1)]
+    data_sizes: Annotated[tuple[DataSize, ...], Field(min_length=1)] = ("all",)
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
+    objective: ObjectiveField = "supervised"
+    objectives: tuple[ObjectiveField, ...] = ()
+    training: TrainingSpec = TrainingSpec()
+    checkpoints: CheckpointSpec = CheckpointSpec()
+    benchmarks: Annotated[tuple[str, ...], Field(min_length=1)]
+    resources: ResourceSpec = ResourceSpec()
+    scoring: ScoringSpec = ScoringSpec()
+    storage: str = "results"
+    mlflow: str | None = None
+    max_failures: NonNegativeInt = 2
+
+    @model_validator(mode="after")
+    def _check(self) -> StudySpec:
+        if self.objectives and "objective" in self.model_fields_set:
+            raise ValueError("objective and objectives are both given; keep one")
+        return self
+
+    @property
+    def all_objectives(self) -> tuple[str | ObjectiveSpec, ...]:
+        return self.objectives or (self.objective,)

@@ -1,0 +1,1 @@
+"""Augmentation of whole batches on the device: pure functions of images and a draw."""

@@ -1,0 +1,1 @@
+"""What changes where a run has several workers."""

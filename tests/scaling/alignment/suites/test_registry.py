@@ -1,0 +1,69 @@
+"""Benchmarks by name: expansion, order, near matches."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from scaling.alignment.regions import REGIONS
+from scaling.alignment.suites.registry import (
+    benchmark_regions,
+    build_benchmarks,
+    check_benchmark_data,
+    check_benchmark_names,
+)
+from scaling.alignment.suites.simulated import SUITE
+from scaling.errors import StudyError
+
+
+def test_a_suite_is_all_its_benchmarks():
+    assert benchmark_regions([SUITE]) == {f"{SUITE}.{region}": region for region in REGIONS}
+    assert benchmark_regions(["kriegeskorte2008"]) == {
+        "kriegeskorte2008.monkey-IT": "IT",
+        "kriegeskorte2008.human-IT": "IT",
+        "kriegeskorte2008.behavior": "behavior",
+    }
+
+
+def test_a_benchmark_named_twice_appears_once():
+    names = [f"{SUITE}.IT", SUITE, f"{SUITE}.IT", "kriegeskorte2008.behavior"]
+    assert list(benchmark_regions(names)) == [*(f"{SUITE}.{r}" for r in REGIONS), "kriegeskorte2008.behavior"]
+
+
+def test_what_is_built_is_what_was_named(stimuli):
+    built = build_benchmarks([f"{SUITE}.behavior", f"{SUITE}.V2"], stimuli)
+    assert {b.name: b.region for b in built} == benchmark_regions([f"{SUITE}.behavior", f"{SUITE}.V2"])
+    assert all(b.stimuli is stimuli for b in built)
+
+
+def test_registered_regions_are_those_of_the_built_benchmarks(stimuli, kriegeskorte_dir):
+    names = [SUITE, "kriegeskorte2008"]
+    built = build_benchmarks(names, stimuli, kriegeskorte_dir)
+    assert {b.name: b.region for b in built} == benchmark_regions(names)
+
+
+def test_the_simulated_suite_needs_no_data():
+    check_benchmark_data([SUITE], None)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], ["benchmarks is empty", SUITE]),
+        (["kriegeskorte"], ["'kriegeskorte' is unknown", "did you mean 'kriegeskorte2008'"]),
+        ([SUITE, "kriegeskorte2008.human_IT"], ["human_IT' is unknown", "did you mean 'kriegeskorte2008.human-IT'"]),
+        (["MajajHong2015.IT"], ["'MajajHong2015.IT' is unknown", "kriegeskorte2008.monkey-IT"]),
+    ],
+)
+def test_unknown_names(names, words):
+    with pytest.raises(StudyError) as error:
+        check_benchmark_names(names)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_neither_torch_nor_ray_is_imported():
+    modules = "scaling.alignment.suites.registry, scaling.data.recordings.fetch"
+    code = f"import sys, {modules}; print({{'torch', 'ray'}} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
