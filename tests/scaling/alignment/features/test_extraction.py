@@ -17,7 +17,7 @@ from sklearn.decomposition import PCA
 from sklearn.random_projection import SparseRandomProjection
 from torch import nn
 
-from scaling.alignment.features.extraction import passes as plan_module
+from scaling.alignment.features import passes as plan_module
 from scaling.alignment.features.activations import collect_activations
 from scaling.alignment.features.cache import RepresentationCache
 from scaling.alignment.features.extraction import layer_representations
