@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 from scaling.storage import Storage
 
+DATASET_FILE = "dataset.json"
+ANSWER = "answer"
+ANSWER_INDEX = "index.json"  # written last: an answer without it is not whole
+
 
 def weights_name(run_id: str, epoch: int) -> str:
     return f"checkpoints/{run_id}/epoch-{epoch:05d}.safetensors"

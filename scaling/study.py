@@ -20,7 +20,18 @@ from scaling.specs.training import TrainingSpec, resolve_training
 
 
 def load_study(path: str | Path) -> StudySpec:
-    """Read and check a study file.
+    """Read and check a study file, its runs too.
+
+    Raises:
+        StudyError: as `read_study` and `expand_study`.
+    """
+    study = read_study(path)
+    expand_study(study, str(path))
+    return study
+
+
+def read_study(path: str | Path) -> StudySpec:
+    """Read a study file and check its fields; its grid is not expanded.
 
     Raises:
         StudyError: the file is missing, is not YAML, or a field is unknown or impossible; the message names it.
@@ -35,7 +46,7 @@ def load_study(path: str | Path) -> StudySpec:
         raise StudyError(f"study file '{path}' is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise StudyError(f"study file '{path}' holds no fields; see jobs/studies/quickstart.yaml for an example")
-    return parse_study(content, where=str(path))
+    return read_spec(StudySpec, content, str(path))
 
 
 def parse_study(content: dict[str, Any], where: str = "study") -> StudySpec:
