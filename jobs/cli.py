@@ -19,6 +19,7 @@ from scaling.specs.base import override
 from scaling.specs.scoring import ScoringSpec
 
 if TYPE_CHECKING:
+    from jobs.study_run import Outcome
     from scaling.ledger import Study
 
 P = ParamSpec("P")
@@ -70,6 +71,16 @@ def bad_input_ends(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(BAD_INPUT) from error
 
     return wrapped
+
+
+def ended(outcome: Outcome) -> None:
+    """Exit as a study's run ended; at once where Ray's own ending would wait for a cluster that is gone."""
+    if outcome.stopped is not None and outcome.stopped.at_once:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(outcome.status)
+    if outcome.status:
+        raise typer.Exit(outcome.status)
 
 
 def conditions(where: list[str] | None) -> dict[str, Any]:
@@ -198,9 +209,7 @@ def run(
     from scaling.cluster.driver import RunOptions
 
     options = RunOptions(data_folder(data_dir), address, concurrency, cache_dir)
-    left = run_study(opened(study, storage), options, terminal(), mlflow)
-    if not left.is_empty:
-        raise typer.Exit(INCOMPLETE)
+    ended(run_study(opened(study, storage), options, terminal(), mlflow))
 
 
 @app.command(epilog="Example: scaling plan jobs/studies/quickstart.yaml --throughput 2e9")
@@ -294,8 +303,8 @@ def score(
         own = opened(study, storage)
         wider = own.scored_by(benchmark or [], scoring_settings(own.spec.scoring, setting))
         options = RunOptions(data_folder(data_dir), address, None, cache_dir)
-        left = run_study(wider, options, terminal(), mlflow, train=False)
-        raise typer.Exit(0 if left.is_empty else INCOMPLETE)
+        ended(run_study(wider, options, terminal(), mlflow, train=False))
+        return
     from jobs.print_scores import print_scores, scores_json
     from jobs.progress import pass_bars
     from scaling.alignment.one_model import ModelRequest, score_one_model

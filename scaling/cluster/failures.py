@@ -1,0 +1,148 @@
+"""What an exception or a death means for a run or a score, and what follows: decided here and nowhere else.
+
+| cause  | what                                                | the run's record      | started again              |
+| run    | an error of the run itself: a bug, a bad value      | failed                | no                         |
+| memory | of a device or the process                          | out_of_memory         | no                         |
+| device | an error that leaves the device unusable            | failed when given up  | `max_failures` times in all, by a new process |
+| place  | storage or data that refuse or do not answer        | likewise              | likewise                   |
+| peer   | the exchange with a run's other workers broke       | likewise              | likewise                   |
+| death  | the process, its node or its worker group is gone   | likewise              | likewise                   |
+
+Tune alone counts: Ray Train restarts nothing by itself, save what a cloud announces to take away (preemption, which
+Tune does not count either). Imports neither Ray nor torch before an error is there to be judged.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Literal
+
+from scaling.errors import DamagedFile, MissingFile, StorageError, StudyError
+from scaling.records import RunRecord, run_record
+from scaling.specs.run import RunSpec
+
+Cause = Literal["run", "memory", "device", "place", "peer", "death"]
+AGAIN: frozenset[Cause] = frozenset({"device", "place", "peer", "death"})
+# Of several workers' causes, the first here is the group's: the others follow from it. A worker whose group broke
+# raises whatever its library says of it, so a death outranks the errors of those that are left.
+_FIRST: tuple[Cause, ...] = ("memory", "death", "device", "place", "run", "peer")
+_DEVICE = ("cuda error", "cudnn error", "cublas_status", "cudnn_status", "hip error")
+_PEER = ("gloo/transport", "connection closed by peer", "connection reset by peer", "nccl error", "ncclunhandled")
+
+
+class LostWeights(StudyError):
+    """Weights that are to be scored are missing or damaged: only a new training brings them back."""
+
+
+def cause_of(error: BaseException) -> Cause:
+    """What lies behind an exception of a run, as it comes from Ray or as it was raised."""
+    several = _workers(error)
+    if several:
+        return min((cause_of(one) for one in several), key=_FIRST.index)
+    error = origin(error)
+    if _is_ray(error):
+        return "death"
+    if isinstance(error, MemoryError) or _runs_out_of_memory(error):
+        return "memory"
+    if ruins_device(error):
+        return "device"
+    if _lost_peer(error):
+        return "peer"
+    return "place" if is_place(error) else "run"
+
+
+def is_place(error: BaseException) -> bool:
+    """Whether storage, or files on their way from it, refused or did not answer: later the same may work."""
+    return isinstance(error, OSError | StorageError)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether a file is gone or holds something else, which no other try mends."""
+    return isinstance(error, DamagedFile | MissingFile)
+
+
+def origin(error: BaseException) -> BaseException:
+    """The exception that a process raised, without what Ray wraps around it."""
+    for name in ("_base_exc", "controller_failure", "cause"):  # Train's worker and controller, Core's tasks
+        inner = getattr(error, name, None)
+        if _is_ray(error) and isinstance(inner, BaseException) and inner is not error:
+            return origin(inner)
+    return error
+
+
+def describe(error: BaseException) -> str:
+    """An exception's type, message and, where it was raised, the place that raised it, on one line."""
+    message = " ".join(str(error).split()) or "no message"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {message}{place}"
+
+
+def reason_of(error: BaseException) -> str:
+    """What the driver says of an exception that came by Ray."""
+    several = _workers(error)
+    if several:
+        return reason_of(min(several, key=lambda one: _FIRST.index(cause_of(one))))
+    found = origin(error)
+    if _is_ray(found):
+        lines = str(found).strip().splitlines()
+        return lines[-1].strip() if lines else type(found).__name__
+    return str(found) if isinstance(found, StudyError) else f"{type(found).__name__}: {' '.join(str(found).split())}"
+
+
+def failed_record(run: RunSpec, reason: str) -> RunRecord:
+    """A run that failed. Its time tells it from the record of an earlier try."""
+    return run_record(run, "failed", reason, ended_at=time.time())
+
+
+def _workers(error: BaseException) -> Sequence[BaseException]:
+    """The failures of a worker group, by rank."""
+    found = origin(error)
+    failures = getattr(found, "worker_failures", None)
+    return list(failures.values()) if _is_ray(found) and failures else []
+
+
+def _is_ray(error: BaseException) -> bool:
+    """An exception of Ray's own. Core's task errors are of their cause's type as well, and unwrapped by then."""
+    return any(kind.__module__.split(".")[0] == "ray" for kind in type(error).__mro__)
+
+
+def _runs_out_of_memory(error: BaseException) -> bool:
+    from scaling.train.memory import is_out_of_memory
+
+    return is_out_of_memory(error)
+
+
+def _lost_peer(error: BaseException) -> bool:
+    """Whether another worker of the run went away in the middle of an exchange."""
+    from torch import distributed
+
+    text = str(error).lower()
+    return isinstance(error, distributed.DistError) or (
+        isinstance(error, RuntimeError) and any(word in text for word in _PEER)
+    )
+
+
+def ruins_device(error: BaseException) -> bool:
+    """Whether an error leaves the process's device unusable: those of CUDA, save memory that ran out.
+
+    A stand-in for the function of this name in `scaling.train.memory`.
+    """
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(word in text for word in _DEVICE)
+
+
+def release_memory() -> None:
+    """Give back what a run before this one held in the process.
+
+    A stand-in for the function of this name in `scaling.train.memory`.
+    """
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

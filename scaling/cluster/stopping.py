@@ -1,0 +1,70 @@
+"""Ends that come from outside: Ctrl-C, SIGTERM, a cluster that is gone. Each stops the study with one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+GOES_ON = "the same command goes on"
+INCOMPLETE = 1
+
+
+class Stopped(BaseException):
+    """A study that ends before its work is done. No `except Exception` on the way, such as Tune's, takes it for a fault.
+
+    line: what is said; status: of the process; at_once: nothing of Ray answers any more, so nothing is waited for.
+    """
+
+    def __init__(self, line: str, status: int = INCOMPLETE, at_once: bool = False) -> None:
+        super().__init__(line)
+        self.line, self.status, self.at_once = line, status, at_once
+
+
+class StopSwitch:
+    """Stops the main thread by an exception, which `check` raises again where a destructor or Ray swallowed it."""
+
+    def __init__(self) -> None:
+        self.stopped: Stopped | None = None
+
+    def arm(self) -> None:
+        """Take SIGINT and SIGTERM; again after Ray has started, which takes them for itself."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._on_signal)
+
+    def stop(self, stopped: Stopped) -> None:
+        """From another thread: stop the main thread, wherever it waits."""
+        if self.stopped is None:
+            self.stopped = stopped
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def check(self) -> None:
+        """Raises: Stopped, once a stop was asked for."""
+        if self.stopped is not None:
+            raise self.stopped
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.stopped is not None and self.stopped.status == 128 + number:  # asked twice
+            os._exit(self.stopped.status)
+        if self.stopped is None:
+            word = "interrupted" if number == signal.SIGINT else "terminated"
+            self.stopped = Stopped(f"{word}: {GOES_ON}", 128 + number)
+        raise self.stopped
+
+
+@contextmanager
+def stop_switch() -> Iterator[StopSwitch]:
+    """A switch that takes the signals for the block's time."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    switch = StopSwitch()
+    switch.arm()
+    try:
+        yield switch
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
