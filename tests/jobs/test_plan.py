@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from jobs.cli import app
 from scaling.cluster.plan import plan_study
+from scaling.layout import weights_name
 from scaling.ledger import open_study
 from scaling.models import build_model
 from scaling.models.cost import training_memory
@@ -96,6 +97,7 @@ def test_finished_runs_are_done_and_cost_nothing_more(write_study):
     first, *others = expand_study(spec)
     store = ResultsStore(Storage(spec.storage).child(spec.name))
     store.write_run(run_record(first, "finished", None, kept=(3,)))
+    store.storage.write_bytes(weights_name(first.run_id, 3), b"weights")
     store.write_run(run_record(others[0], "failed", "power cut"))
     result = plan(study, "--throughput", "1e6")
     assert "4 runs, 1 done" in result.output
