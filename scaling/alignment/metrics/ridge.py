@@ -53,8 +53,8 @@ def ridge_cv_predictions(
     Minimises `‖Y_c − X_c W‖² + α‖W‖²` with X and Y centred on the training stimuli: `W = (X_cᵀ X_c + α I)^-1 X_cᵀ Y_c`
     where features are fewer than training stimuli, else `W = X_cᵀ (X_c X_cᵀ + α I)^-1 Y_c`. For each neuroid α
     minimises the exact leave-one-out error (PRESS, the mean refitted too) over `alphas`, the first of equals; a single
-    α is a fixed penalty, as scikit-learn's `Ridge(alpha)` where not relative. One eigendecomposition a split serves all penalties and neuroids: give
-    the neuroids of all regions together.
+    α is a fixed penalty, as scikit-learn's `Ridge(alpha)` where not relative. One eigendecomposition a split serves
+    all penalties and neuroids: give the neuroids of all regions together.
 
     Args:
         rep: n stimuli. responses: (n, q), finite. splits: the stimuli to fit and those to predict.
@@ -69,7 +69,8 @@ def ridge_cv_predictions(
         StudyError: rows that differ in number, a penalty that is not positive, responses that are not finite, splits
             that are empty or overlap.
 
-    Source: Hoerl & Kennard (1970), Technometrics 12:55; dual form: Saunders, Gammerman & Vovk (1998), ICML; PRESS: Allen (1974), Technometrics 16:125; Rifkin & Lippert (2007), MIT-CSAIL-TR-2007-025.
+    Source: Hoerl & Kennard (1970), Technometrics 12:55; dual form: Saunders, Gammerman & Vovk (1998), ICML;
+    PRESS: Allen (1974), Technometrics 16:125; Rifkin & Lippert (2007), MIT-CSAIL-TR-2007-025.
     """
     penalties = _check_alphas(alphas)
     y = as_responses(responses)
