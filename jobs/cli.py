@@ -240,16 +240,11 @@ def models(
     families: Annotated[
         list[str] | None, typer.Argument(metavar="[FAMILY]...", help="Families [default: all].")
     ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print a table in GitHub's Markdown.")] = False,
 ) -> None:
     """Every family's ladder of sizes, with parameters and FLOPs, counted without building weights."""
-    from jobs.models import ladder_rows, markdown_ladders, print_ladders
+    from jobs.print_models import ladder_rows, print_ladders
 
-    rows = ladder_rows(families or [])
-    if markdown:
-        print(markdown_ladders(rows))
-    else:
-        print_ladders(rows, terminal())
+    print_ladders(ladder_rows(families or []), terminal())
 
 
 @app.command(epilog="Example: scaling training convnext")

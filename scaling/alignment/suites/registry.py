@@ -92,11 +92,6 @@ def file_benchmarks(names: Sequence[str]) -> dict[str, Path]:
     return {f"{header.name}.{region}": path for path, header in headers.items() for region in header.regions}
 
 
-def check_benchmark_names(names: Sequence[str]) -> None:
-    """Refuse unknown benchmark names. Raises StudyError as `benchmark_regions`."""
-    benchmark_regions(names)
-
-
 def check_benchmark_data(names: Sequence[str], data_dir: Path | None) -> None:
     """Refuse benchmarks whose files are missing, unreadable or of the wrong size.
 
