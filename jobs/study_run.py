@@ -9,9 +9,10 @@ from rich.console import Console
 
 from jobs.progress import StudyProgress
 from scaling.cluster.driver import Hearers, RunOptions, check_before, do_work
-from scaling.cluster.stopping import GOES_ON, INCOMPLETE, Stopped, StopSwitch, stop_switch
+from scaling.cluster.stopping import INCOMPLETE, Stopped, StopSwitch, files_refused, stop_switch
 from scaling.errors import StudyError
 from scaling.ledger import OpenWork, Study
+from scaling.records import AlignmentRecord
 from scaling.tracking import Tracker, connect
 
 STOP_WAIT_S = 3.0  # for MLflow, where a study is stopped: what it lacks is logged by the next
@@ -19,7 +20,7 @@ STOP_WAIT_S = 3.0  # for MLflow, where a study is stopped: what it lacks is logg
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a study's run ended. left: still open; answered: laws and recipe are there; stopped: from outside, or None."""
+    """How a study's run ended. left: still open; answered: it has laws and recipe; stopped: from outside, or None."""
 
     left: OpenWork
     answered: bool
@@ -47,17 +48,18 @@ def run_study(
         try:
             check_before(study, options)
             work = _open_work(study, train)
-            tracker = Tracker(connect(study.tracking_uri) if use_mlflow else None, study.spec, study.storage)
+            client = connect(study.tracking_uri) if use_mlflow else None
+            tracker = Tracker(client, study.spec, study.storage, partial(_protocol, study))
         except Stopped as stopped:
             console.print(stopped.line, highlight=False, soft_wrap=True)
             return Outcome(OpenWork(train=study.runs), False, stopped)
         try:
             return _run(study, work, options, console, tracker, switch)
         except (Stopped, OSError) as error:
-            stopped = error if isinstance(error, Stopped) else _disk(error)
+            end = error if isinstance(error, Stopped) else files_refused(error)
             tracker.close("KILLED", (), STOP_WAIT_S)
-            console.print(stopped.line, highlight=False, soft_wrap=True)
-            return Outcome(work, False, stopped)
+            console.print(end.line, highlight=False, soft_wrap=True)
+            return Outcome(work, False, end)
 
 
 def _run(
@@ -88,8 +90,10 @@ def _open_work(study: Study, train: bool) -> OpenWork:
     return work
 
 
-def _disk(error: OSError) -> Stopped:
-    return Stopped(f"the study's files cannot be written or read ({error}); mend that: {GOES_ON}")
+def _protocol(study: Study, score: AlignmentRecord) -> str:
+    """The study's own text where the score is by its own protocol, however a version before wrote it."""
+    own = study.protocols.get(score.benchmark)
+    return own.text if own is not None and own.made(score.protocol) else score.protocol
 
 
 def _answer(study: Study, console: Console) -> bool:

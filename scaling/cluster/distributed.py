@@ -13,7 +13,7 @@ from scaling.records import ResultsStore
 from scaling.specs.run import RunSpec
 from scaling.storage import Storage
 
-# A group waits for its nodes as long as it takes, as a run of one worker does; its failures to start are Tune's to count.
+# A group waits for its nodes as long as it takes, as a run of one worker does; Tune counts its failures to start.
 START_WAIT = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(7 * 24 * 3600)}
 
 
@@ -23,16 +23,14 @@ def launch_distributed(config: dict[str, Any], source: ImageSource, storage_uri:
     It waits without holding a CPU, so that any number of launchers cannot starve the workers they wait for.
 
     Raises:
-        TrainingFailedError: what other processes may not meet again, see `failures`; Tune starts the run anew.
+        Exception: what other processes may not meet again, see `failures`; Tune starts the run anew.
     """
-    from ray.train import TrainingFailedError
-
     run = RunSpec.model_validate(config["run"])
     storage = Storage(storage_uri)
     os.environ |= START_WAIT
     try:
         _trainer(run, config["run"], source, storage).fit()
-    except TrainingFailedError as error:
+    except Exception as error:  # of Ray Train's or of the workers
         cause = cause_of(error)
         if cause in AGAIN:
             raise

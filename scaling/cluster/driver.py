@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scaling.alignment.suites.registry import build_benchmarks
 from scaling.alignment.scoring import with_convention
+from scaling.alignment.suites.registry import build_benchmarks
 from scaling.checks import check_study
 from scaling.cluster.facts import DataFacts, check_without_images, look, look_on_a_node
-from scaling.cluster.placement import Node, beside_scoring, capacity_problems, check_capacity, slots
+from scaling.cluster.placement import Node, beside_scoring, capacity_problems, check_capacity, needs_gpu, slots
 from scaling.cluster.progress import Progress, ProgressFactory
 from scaling.cluster.session import growing_nodes, local_nodes, ray_session, wanted_address
 from scaling.cluster.shared_storage import check_shared
-from scaling.cluster.stopping import GOES_ON, Stopped, StopSwitch
+from scaling.cluster.stopping import GOES_ON, Stopped, StopSwitch, files_refused
 from scaling.cluster.watch import cluster_lost
 from scaling.data.image_source import image_source
 from scaling.errors import StudyError
@@ -25,6 +25,8 @@ from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
 from scaling.tracking import Tracker
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Hearers:
 
     tracker: Tracker
     progress: ProgressFactory
-    say: Callable[[str], None]
+    say: Say
     switch: StopSwitch
 
 
@@ -78,20 +80,14 @@ def do_work(study: Study, work: OpenWork, options: RunOptions, hearers: Hearers)
         facts = look(study.spec, work.train, source)
     dashboard = any(run.resources.workers > 1 for run in work.train)
     with _one_line_ends(), ray_session(address, dashboard, hearers.switch) as nodes:
-        _admit(study.spec, work.train, nodes, options.concurrency, hearers.say)
+        admit(study.spec, work.train, nodes, options.concurrency, hearers.say)
         if facts is None:
             check_shared(study.storage, nodes)
             facts = look_on_a_node(study.spec, work.train, source, hearers.say)
         _train_and_score(study, work, options, hearers, facts, nodes)
 
 
-def needs_gpu(study: StudySpec, runs: Sequence[RunSpec]) -> bool:
-    return study.scoring.gpus > 0 or any(run.resources.gpus_per_worker for run in runs)
-
-
-def _admit(
-    study: StudySpec, runs: Sequence[RunSpec], nodes: Sequence[Node], concurrency: int | None, say: Callable[[str], None]
-) -> None:
+def admit(study: StudySpec, runs: Sequence[RunSpec], nodes: Sequence[Node], concurrency: int | None, say: Say) -> None:
     """Refuse runs that do not fit the nodes, or wait for nodes where the cluster grows, or is said to, and say so.
 
     Raises:
@@ -152,7 +148,7 @@ def _one_line_ends() -> Iterator[None]:
     except StudyError:
         raise
     except OSError as error:
-        raise Stopped(f"the study's files cannot be written or read ({error}); mend that: {GOES_ON}") from error
+        raise files_refused(error) from error
     except Exception as error:
         from ray.exceptions import RayError
         from ray.tune import TuneError

@@ -1,4 +1,4 @@
-"""What the driver needs to know of a study's images: looked at here, or on a node of the cluster that reads them anyway."""
+"""What the driver needs to know of a study's images: looked at here, or on a node that reads them anyway."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """What an exception or a death means for a run or a score, and what follows: decided here and nowhere else.
 
-| cause  | what                                                | the run's record      | started again              |
-| run    | an error of the run itself: a bug, a bad value      | failed                | no                         |
-| memory | of a device or the process                          | out_of_memory         | no                         |
-| device | an error that leaves the device unusable            | failed when given up  | `max_failures` times in all, by a new process |
-| place  | storage or data that refuse or do not answer        | likewise              | likewise                   |
-| peer   | the exchange with a run's other workers broke       | likewise              | likewise                   |
-| death  | the process, its node or its worker group is gone   | likewise              | likewise                   |
+| cause  | what                                            | the run's record     | started again  |
+| run    | an error of the run itself: a bug, a bad value  | failed               | no             |
+| memory | of a device or the process                      | out_of_memory        | no             |
+| device | an error that leaves the device unusable        | failed when given up | `max_failures` |
+| place  | storage or data that refuse or do not answer    | likewise             | times in all,  |
+| peer   | the exchange with a run's other workers broke   | likewise             | by a new       |
+| death  | the process, its node or worker group is gone   | likewise             | process        |
 
 Tune alone counts: Ray Train restarts nothing by itself, save what a cloud announces to take away (preemption, which
 Tune does not count either). Imports neither Ray nor torch before an error is there to be judged.

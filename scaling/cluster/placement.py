@@ -6,7 +6,7 @@ A process lies on one node, a share of a GPU on one GPU. Processes are placed by
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from scaling.errors import StudyError
@@ -59,7 +59,7 @@ def _take_gpus(gpus: tuple[int, ...], need: int) -> tuple[int, ...] | None:
         return gpus
     if need < GRAIN:
         left = min((left for left in gpus if left >= need), default=None)
-        return None if left is None else _without(gpus, left, 1) + (left - need,)
+        return None if left is None else (*_without(gpus, left, 1), left - need)
     n = need // GRAIN
     return None if need % GRAIN or gpus.count(GRAIN) < n else _without(gpus, GRAIN, n)
 
@@ -84,6 +84,11 @@ def place(needs: Sequence[Need], free: Sequence[Free]) -> list[Free] | None:
             return None
         left[found[0]] = found[1]
     return left
+
+
+def shapes_in_turn(runs: Iterable[RunSpec]) -> list[ResourceSpec]:
+    """The resource shapes of runs, in the order of their turns: runs of different shapes do not go on together."""
+    return sorted({run.resources for run in runs}, key=lambda shape: shape.model_dump_json())
 
 
 def run_needs(shape: ResourceSpec) -> list[Need]:
@@ -112,6 +117,10 @@ def beside_scoring(spec: ScoringSpec, nodes: Sequence[Node]) -> tuple[list[Free]
             _, _, i, left[i] = min(fits)
             homes.append(nodes[i])
     return left, homes
+
+
+def needs_gpu(study: StudySpec, runs: Iterable[RunSpec]) -> bool:
+    return study.scoring.gpus > 0 or any(run.resources.gpus_per_worker for run in runs)
 
 
 def check_capacity(study: StudySpec, runs: Sequence[RunSpec], nodes: Sequence[Node], where: str) -> None:

@@ -1,4 +1,4 @@
-"""Ray's own words go to a file while a study runs: its core prints from C++ to the terminal, and its raylet to stdout."""
+"""Ray's own words go to a file while a study runs: its core prints from C++ to stderr, its raylet to stdout."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from ray import cloudpickle, tune
 
 from scaling.cluster.distributed import launch_distributed
 from scaling.cluster.failures import reason_of
+from scaling.cluster.placement import shapes_in_turn
 from scaling.cluster.worker import RAY_FOLDER, RunTrainable, ray_path
 
 HEAD = "node:__internal_head__"  # a resource that every Ray head has, 1.0: launchers run there and need no CPU
@@ -63,8 +64,7 @@ def train_runs(
         max_failures: how often a run is started again, in all, after its process died; see `failures`.
     """
     storage.delete_folder(RAY_FOLDER)  # what an earlier, killed driver left: nothing there is read again
-    shapes = sorted({run.resources for run in runs}, key=lambda shape: shape.model_dump_json())
-    for shape in shapes:
+    for shape in shapes_in_turn(runs):
         group = sorted((run for run in runs if run.resources == shape), key=lambda run: cost[run.run_id], reverse=True)
         _tune(group, shape, source, storage, listener, slots(shape), max_failures)
     storage.delete_folder(RAY_FOLDER)

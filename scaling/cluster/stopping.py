@@ -14,7 +14,7 @@ INCOMPLETE = 1
 
 
 class Stopped(BaseException):
-    """A study that ends before its work is done. No `except Exception` on the way, such as Tune's, takes it for a fault.
+    """A study that ends before its work is done; no `except Exception` on the way, such as Tune's, takes it for an error.
 
     line: what is said; status: of the process; at_once: nothing of Ray answers any more, so nothing is waited for.
     """
@@ -22,6 +22,11 @@ class Stopped(BaseException):
     def __init__(self, line: str, status: int = INCOMPLETE, at_once: bool = False) -> None:
         super().__init__(line)
         self.line, self.status, self.at_once = line, status, at_once
+
+
+def files_refused(error: OSError) -> Stopped:
+    """How a study ends whose files cannot be written or read any more, such as on a full disk."""
+    return Stopped(f"the study's files cannot be written or read ({error}); mend that: {GOES_ON}")
 
 
 class StopSwitch:

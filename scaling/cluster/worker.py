@@ -36,7 +36,7 @@ class RunTrainable(tune.Trainable):
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.run_epochs = iter(())  # the run before holds its memory no longer
+        del self.run_epochs  # the run before holds its memory no longer
         release_memory()
         self._begin(new_config)
         return True
@@ -65,7 +65,7 @@ class RunTrainable(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.run_spec = RunSpec.model_validate(config["run"])
-        self.run_epochs: Iterator[EpochRecord] = self._train()
+        self.run_epochs = self._train()
 
     def _train(self) -> Iterator[EpochRecord]:
         from scaling.train.loop import train_run
