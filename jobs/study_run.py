@@ -54,7 +54,8 @@ def run_study(
             console.print(stopped.line, highlight=False, soft_wrap=True)
             return Outcome(OpenWork(train=study.runs), False, stopped)
         try:
-            return _run(study, work, options, console, tracker, switch)
+            with switch.instead():
+                return _run(study, work, options, console, tracker, switch)
         except (Stopped, OSError) as error:
             end = error if isinstance(error, Stopped) else files_refused(error)
             tracker.close("KILLED", (), STOP_WAIT_S)

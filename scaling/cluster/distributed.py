@@ -6,7 +6,7 @@ import os
 import uuid
 from typing import Any
 
-from scaling.cluster.failures import AGAIN, cause_of, describe, failed_record, origin, reason_of
+from scaling.cluster.failures import AGAIN, cause_of, failed_record, origin, reason_of, record_own
 from scaling.cluster.worker import RAY_FOLDER, ray_path, report
 from scaling.data.image_source import ImageSource
 from scaling.records import ResultsStore
@@ -87,6 +87,5 @@ def train_distributed(config: dict[str, Any]) -> None:
         for record in train_run(run, config["source"].open(), storage, worker):
             ray.train.report(report(run, [record]), checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC)
     except Exception as error:
-        if cause_of(error) == "run":
-            ResultsStore(storage).write_run(failed_record(run, describe(error)))
+        record_own(ResultsStore(storage), run, error)
         raise

@@ -11,6 +11,7 @@ from scaling.alignment.scoring import with_convention
 from scaling.alignment.suites.registry import build_benchmarks
 from scaling.checks import check_study
 from scaling.cluster.facts import DataFacts, check_without_images, look, look_on_a_node
+from scaling.cluster.failures import first_line
 from scaling.cluster.placement import Node, beside_scoring, capacity_problems, check_capacity, needs_gpu, slots
 from scaling.cluster.progress import Progress, ProgressFactory
 from scaling.cluster.session import growing_nodes, local_nodes, ray_session, wanted_address
@@ -79,7 +80,7 @@ def do_work(study: Study, work: OpenWork, options: RunOptions, hearers: Hearers)
         check_capacity(study.spec, work.train, local_nodes(needs_gpu(study.spec, work.train)), "this machine")
         facts = look(study.spec, work.train, source)
     dashboard = any(run.resources.workers > 1 for run in work.train)
-    with _one_line_ends(), ray_session(address, dashboard, hearers.switch) as nodes:
+    with one_line_ends(), ray_session(address, dashboard, hearers.switch) as nodes:
         admit(study.spec, work.train, nodes, options.concurrency, hearers.say)
         if facts is None:
             check_shared(study.storage, nodes)
@@ -137,7 +138,7 @@ def _say_left_out(facts: DataFacts, study: StudySpec, shown: Progress) -> None:
 
 
 @contextmanager
-def _one_line_ends() -> Iterator[None]:
+def one_line_ends() -> Iterator[None]:
     """What ends a study from outside ends it with one line: a cluster that is gone, a place that takes no more.
 
     Raises:
@@ -147,6 +148,8 @@ def _one_line_ends() -> Iterator[None]:
         yield
     except StudyError:
         raise
+    except ConnectionError as error:  # of Ray's: a file system's have other types
+        raise cluster_lost(first_line(error)) from error
     except OSError as error:
         raise files_refused(error) from error
     except Exception as error:
@@ -154,7 +157,7 @@ def _one_line_ends() -> Iterator[None]:
         from ray.tune import TuneError
 
         if isinstance(error, RayError):
-            raise cluster_lost(str(error).strip().splitlines()[0]) from error
+            raise cluster_lost(first_line(error)) from error
         if isinstance(error, TuneError):
             raise Stopped(f"Ray Tune gave up ({str(error).strip().splitlines()[-1]}); {GOES_ON}") from error
         raise

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from scaling.errors import DamagedFile, MissingFile, StorageError, StudyError
-from scaling.records import RunRecord, run_record
+from scaling.records import ResultsStore, RunRecord, RunStatus, needs_training, run_record
 from scaling.specs.run import RunSpec
 
 Cause = Literal["run", "memory", "device", "place", "peer", "death"]
@@ -90,6 +90,26 @@ def reason_of(error: BaseException) -> str:
         lines = str(found).strip().splitlines()
         return lines[-1].strip() if lines else type(found).__name__
     return str(found) if isinstance(found, StudyError) else f"{type(found).__name__}: {' '.join(str(found).split())}"
+
+
+def record_own(store: ResultsStore, run: RunSpec, error: BaseException) -> bool:
+    """Record an error that is the run's own, where it was raised; False: others follow from it, see the table.
+
+    Training itself has recorded most of what ran out of memory, with an estimate.
+    """
+    cause = cause_of(error)
+    if cause in AGAIN:
+        return False
+    before = store.read_run(run.run_id) if cause == "memory" else None
+    if before is None or needs_training(run, before):
+        status: RunStatus = "out_of_memory" if cause == "memory" else "failed"
+        store.write_run(run_record(run, status, describe(error), ended_at=time.time()))
+    return True
+
+
+def first_line(error: BaseException) -> str:
+    """Of what an exception says; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def failed_record(run: RunSpec, reason: str) -> RunRecord:

@@ -25,7 +25,7 @@ def quiet_ray() -> Iterator[None]:
     try:
         yield
     except Stopped as stopped:
-        if stopped.at_once:
+        if stopped.lost:
             stopped.line, log = f"{stopped.line} (Ray's own words: {name})", Path()
         raise
     finally:

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from scaling.cluster.failures import first_line
 from scaling.cluster.placement import Node
 from scaling.cluster.quiet import quiet_ray, silence_raylet
-from scaling.cluster.stopping import StopSwitch
+from scaling.cluster.stopping import Stopped, StopSwitch
 from scaling.cluster.watch import Pulse, answers, head_pulse, node_pulse, watched
 from scaling.errors import StudyError
 
-END_WAIT_S = 5.0  # for Ray's own ending, where its head is gone
+END_WAIT_S = 8.0  # for Ray's own ending, where a study is stopped
 MANY = 256  # nodes of a kind that a growing cluster is thought to reach at most, where it names no limit
 
 
@@ -53,13 +54,15 @@ def ray_session(address: str | None, dashboard: bool, switch: StopSwitch | None 
         else:
             _join(address)
         silence_raylet()
-        if switch is not None:
-            switch.arm()
         try:
-            with watched(_pulses(address) if switch is not None else [], switch or StopSwitch()):
+            if switch is None:
+                yield cluster_nodes()
+                return
+            switch.arm()
+            with switch.instead(), watched(_pulses(address), switch):
                 yield cluster_nodes()
         finally:
-            _end(at_once=switch is not None and switch.stopped is not None and switch.stopped.at_once)
+            _leave(None if switch is None else switch.stopped)
 
 
 def cluster_nodes() -> tuple[Node, ...]:
@@ -104,16 +107,17 @@ def _pulses(address: str | None) -> list[Pulse]:
     return [head_pulse(ray.get_runtime_context().gcs_address), node_pulse(node.raylet_socket_name)]
 
 
-def _end(at_once: bool) -> None:
-    """Leave the cluster. Where it is gone, Ray waits for it: in a thread, which is not waited for."""
+def _leave(stopped: Stopped | None) -> None:
+    """Leave the cluster; where a study was stopped in a thread, since Ray waits for a part of it that is gone."""
     import ray
 
-    if not at_once:
+    if stopped is None:
         ray.shutdown()
         return
     thread = threading.Thread(target=ray.shutdown, daemon=True)
     thread.start()
     thread.join(END_WAIT_S)
+    stopped.at_once = stopped.at_once or thread.is_alive()
 
 
 def _start_here(dashboard: bool) -> None:
@@ -136,7 +140,7 @@ def _start_here(dashboard: bool) -> None:
         )
     except Exception as error:  # whatever hinders it: sockets, folders, a slow machine; Ray raises bare ones too
         raise StudyError(
-            f"Ray does not start on this machine ({_first_line(error)}); run again, or set RAY_TMPDIR to a short path "
+            f"Ray does not start on this machine ({first_line(error)}); run again, or set RAY_TMPDIR to a short path "
             "that can be written, such as /tmp"
         ) from error
 
@@ -148,7 +152,7 @@ def _join(address: str) -> None:
     try:
         ray.init(address=address, logging_level="error", log_to_driver=False)
     except Exception as error:  # of the connection, the token, the version, the address's form
-        raise StudyError(_nobody(address, _first_line(error))) from error
+        raise StudyError(_nobody(address, first_line(error))) from error
 
 
 def _check_answers(address: str) -> None:
@@ -163,8 +167,3 @@ def _nobody(address: str, why: str) -> str:
         f"no Ray cluster answers at --address='{address}' ({why}); start one with "
         "`ray start --head`, correct the address and RAY_AUTH_TOKEN, or leave it out to run on this machine"
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

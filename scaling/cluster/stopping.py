@@ -11,17 +11,19 @@ from types import FrameType
 
 GOES_ON = "the same command goes on"
 INCOMPLETE = 1
+HEARD_WITHIN_S = 5.0
 
 
-class Stopped(BaseException):
-    """A study that ends before its work is done; no `except Exception` on the way, such as Tune's, takes it for an error.
+class Stopped(KeyboardInterrupt):
+    """A study that ends before its work is done. Of this type, as Ray's core lets no other pass a signal handler.
 
-    line: what is said; status: of the process; at_once: nothing of Ray answers any more, so nothing is waited for.
+    line: what is said; status: of the process; lost: the cluster does not answer any more; at_once: Ray does not end
+    either, so that it is not waited for.
     """
 
-    def __init__(self, line: str, status: int = INCOMPLETE, at_once: bool = False) -> None:
+    def __init__(self, line: str, status: int = INCOMPLETE, lost: bool = False) -> None:
         super().__init__(line)
-        self.line, self.status, self.at_once = line, status, at_once
+        self.line, self.status, self.lost, self.at_once = line, status, lost, lost
 
 
 def files_refused(error: OSError) -> Stopped:
@@ -34,6 +36,7 @@ class StopSwitch:
 
     def __init__(self) -> None:
         self.stopped: Stopped | None = None
+        self._heard = threading.Event()
 
     def arm(self) -> None:
         """Take SIGINT and SIGTERM; again after Ray has started, which takes them for itself."""
@@ -42,15 +45,29 @@ class StopSwitch:
                 signal.signal(number, self._on_signal)
 
     def stop(self, stopped: Stopped) -> None:
-        """From another thread: stop the main thread, wherever it waits."""
-        if self.stopped is None:
-            self.stopped = stopped
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        """From another thread: stop the main thread, or the process where that waits deep in Ray and hears nothing."""
+        if self.stopped is not None:
+            return
+        self.stopped = stopped
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        if not self._heard.wait(HEARD_WITHIN_S):
+            os.write(1, f"{stopped.line}\n".encode())
+            os._exit(stopped.status)
 
     def check(self) -> None:
         """Raises: Stopped, once a stop was asked for."""
         if self.stopped is not None:
             raise self.stopped
+
+    @contextmanager
+    def instead(self) -> Iterator[None]:
+        """Once a stop was asked for, whatever the block raises is that stop: Ray raises its own in its place."""
+        try:
+            yield
+        except BaseException as error:
+            if self.stopped is None or error is self.stopped:
+                raise
+            raise self.stopped from error
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.stopped is not None and self.stopped.status == 128 + number:  # asked twice
@@ -58,6 +75,7 @@ class StopSwitch:
         if self.stopped is None:
             word = "interrupted" if number == signal.SIGINT else "terminated"
             self.stopped = Stopped(f"{word}: {GOES_ON}", 128 + number)
+        self._heard.set()
         raise self.stopped
 
 

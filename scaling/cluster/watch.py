@@ -53,7 +53,7 @@ def _watch(pulses: list[Pulse], switch: StopSwitch, over: threading.Event) -> No
 
 def cluster_lost(what: str) -> Stopped:
     """How a study ends whose cluster is gone."""
-    return Stopped(f"the Ray cluster is gone ({what}); what was recorded stays: {GOES_ON}", at_once=True)
+    return Stopped(f"the Ray cluster is gone ({what}); what was recorded stays: {GOES_ON}", lost=True)
 
 
 def head_pulse(address: str) -> Pulse:

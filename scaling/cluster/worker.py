@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from scaling.cluster.failures import AGAIN, cause_of, describe, failed_record, release_memory
+from scaling.cluster.failures import record_own, release_memory
 from scaling.data.image_source import ImageSource
 from scaling.records import EpochRecord, ResultsStore
 from scaling.specs.run import RunSpec
@@ -57,10 +57,8 @@ class RunTrainable(tune.Trainable):
                 if time.monotonic() > deadline or record.epoch in self.run_spec.score_epochs:
                     return report(self.run_spec, records) | {"done": False}
         except Exception as error:  # whatever it is, it ends this run alone and stands in its record
-            if cause_of(error) in AGAIN:
+            if not record_own(ResultsStore(Storage(self.storage_uri)), self.run_spec, error):
                 raise
-            store = ResultsStore(Storage(self.storage_uri))
-            store.write_run(failed_record(self.run_spec, describe(error)))
         return report(self.run_spec, records) | {"done": True}
 
     def _begin(self, config: dict[str, Any]) -> None:

@@ -13,10 +13,11 @@ from ray.train.v2.api.exceptions import ControllerError
 from torch.distributed import DistBackendError
 
 from scaling.cluster.distributed import launch_distributed
-from scaling.cluster.failures import AGAIN, cause_of, describe, is_lost, is_place, origin, reason_of
+from scaling.cluster.failures import AGAIN, cause_of, describe, is_lost, is_place, origin, reason_of, record_own
 from scaling.cluster.worker import RunTrainable
 from scaling.errors import DamagedFile, MissingFile, StorageError, StudyError
-from scaling.records import ResultsStore
+from scaling.records import ResultsStore, run_record
+from scaling.study import expand_study
 
 GLOO = RuntimeError(
     "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:544] Connection closed by peer [127.0.0.1]:1"
@@ -83,10 +84,9 @@ def test_reasons_are_one_line_and_name_the_error_that_began_it():
     assert reason_of(group(of_worker(GLOO), of_worker(ZeroDivisionError("by\nzero")))) == "ZeroDivisionError: by zero"
     assert reason_of(of_task(StudyError("no such layer"))) == "no such layer"
     assert "\n" not in reason_of(ActorDiedError())
-    try:
+    with pytest.raises(ValueError, match="two") as raised:
         raise ValueError("two\nlines")
-    except ValueError as error:
-        assert describe(error).startswith("ValueError: two lines (test_failures.py:")
+    assert describe(raised.value).startswith("ValueError: two lines (test_failures.py:")
 
 
 def test_only_a_place_is_tried_again_and_only_a_lost_file_is_lost():
@@ -147,3 +147,15 @@ def test_many_workers_end_by_the_same_table(make_run, storage, monkeypatch, case
         launch_distributed({"run": run.model_dump(mode="json")}, None, storage.uri)
     recorded = ResultsStore(storage).read_run(run.run_id)
     assert (recorded is not None) == (case == "a controller's bug"), "a worker's error is recorded by the worker"
+
+
+def test_memory_that_ran_out_keeps_the_record_of_training_or_gets_one(make_study, storage):
+    store, error = ResultsStore(storage), torch.OutOfMemoryError("CUDA out of memory")
+    (before,), (run,) = (expand_study(make_study(resources=r)) for r in ({}, {"micro_batch": 5}))
+    store.write_run(run_record(before, "out_of_memory", "needs 9 GiB of 8"))
+    assert record_own(store, run, error)
+    assert "CUDA out of memory" in store.read_run(run.run_id).reason, "that was of other resources"
+    store.write_run(run_record(run, "out_of_memory", "needs 9 GiB of 8"))
+    assert record_own(store, run, error)
+    record = store.read_run(run.run_id)
+    assert (record.status, record.reason) == ("out_of_memory", "needs 9 GiB of 8")
