@@ -138,7 +138,9 @@ def _start_here(dashboard: bool) -> None:
         ray.init(
             address="local", num_cpus=cpus, include_dashboard=dashboard, logging_level="error", log_to_driver=False
         )
-    except Exception as error:  # whatever hinders it: sockets, folders, a slow machine; Ray raises bare ones too
+    except Exception as error:
+        if not _hinders(error):
+            raise
         raise StudyError(
             f"Ray does not start on this machine ({first_line(error)}); run again, or set RAY_TMPDIR to a short path "
             "that can be written, such as /tmp"
@@ -151,8 +153,16 @@ def _join(address: str) -> None:
 
     try:
         ray.init(address=address, logging_level="error", log_to_driver=False)
-    except Exception as error:  # of the connection, the token, the version, the address's form
+    except Exception as error:
+        if not _hinders(error):
+            raise
         raise StudyError(_nobody(address, first_line(error))) from error
+
+
+def _hinders(error: Exception) -> bool:
+    """Of sockets, folders, the token, the version, a slow machine; Ray also raises bare exceptions and its own."""
+    ours = isinstance(error, OSError | RuntimeError | ValueError)
+    return ours or type(error) is Exception or type(error).__module__.startswith("ray.")
 
 
 def _check_answers(address: str) -> None:

@@ -16,7 +16,7 @@ import ray.train
 
 from scaling.cluster.facts import look_on_a_node
 from scaling.cluster.placement import Node
-from scaling.cluster.session import ray_session
+from scaling.cluster.session import growing_nodes, ray_session
 from scaling.cluster.shared_storage import check_shared
 from scaling.cluster.stopping import Stopped, StopSwitch, stop_switch
 from scaling.data.image_set import ImageData
@@ -144,6 +144,7 @@ def test_a_node_looks_at_the_images_and_its_refusals_are_told(nodes, make_study,
     runs, source = expand_study(study), image_source(study.dataset, tmp_path)
     facts = look_on_a_node(study, runs, source, print)
     assert (facts.n_samples[runs[0].run_id], facts.source.digest) == (20, digits_data.digest())
+    assert growing_nodes() == (), "no autoscaler"
     greedy = make_study(storage=str(tmp_path), data_sizes=[5000])
     with pytest.raises(StudyError, match="exceeds the 142 training images"):
         look_on_a_node(greedy, expand_study(greedy), source, print)

@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 from ray.exceptions import ActorDiedError, NodeDiedError, RayTaskError
-from ray.train import TrainingFailedError, WorkerGroupError
+from ray.train import TrainingFailedError, UserCallback, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerGroupStartupFailedError
 from ray.train.v2.api.exceptions import ControllerError
 from torch.distributed import DistBackendError
@@ -167,6 +167,7 @@ def test_ray_train_restarts_nothing_so_that_tune_alone_counts(make_run, storage,
 
     made = {}
     monkeypatch.setattr(ray.train.torch, "TorchTrainer", lambda loop, **words: made.update(words))
+    monkeypatch.setattr("ray.tune.integration.ray_train.TuneReportCallback", UserCallback)
     run = make_run(resources={"workers": 2})
     distributed._trainer(run, run.model_dump(mode="json"), None, storage)
     failures = made["run_config"].failure_config
