@@ -1,4 +1,4 @@
-"""Where tables come from: a study's results store, CSV and Parquet files. All reading of analysis/ is here."""
+"""A study's results store as a frame: runs joined with their scores. Nothing else here knows how results are stored."""
 
 from __future__ import annotations
 
@@ -13,20 +13,7 @@ import pyarrow.fs as fs
 STORE_RENAMES = {"status": "score_status", "reason": "score_reason"}
 
 
-def read_csv(path: str | Path) -> pd.DataFrame:
-    """A CSV as a frame; what is no CSV is refused."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no table at {path}; give the path of a CSV file")
-    try:
-        frame = pd.read_csv(path, sep=None if str(path).endswith(".tsv") else ",", low_memory=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a CSV: {error}") from error
-    if frame.shape[1] < 2:
-        raise ValueError(f"{path} is not a CSV of several columns: it has {list(frame.columns)[:3]!r}; commas expected")
-    return frame
-
-
-def read_parquet(path: str) -> pd.DataFrame:
+def _read_folder(path: str) -> pd.DataFrame:
     """A Parquet file, or all those of a folder, as a frame; `path` may be local or a URI that pyarrow knows."""
     filesystem, inside = _open(path)
     info = filesystem.get_file_info(inside)
@@ -58,14 +45,14 @@ def _open(path: str) -> tuple[fs.FileSystem, str]:
     return fs.LocalFileSystem(), str(Path(path).absolute())
 
 
-def read_study(study_dir: str, run_ids: Iterable[str] | None, all_epochs: bool) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Runs joined with their scores, and the number of runs or rows left out, by reason.
+def read_study(study_dir: str, run_ids: Iterable[str] | None = None, all_epochs: bool = False) -> pd.DataFrame:
+    """Runs joined with their scores; attrs["left_out"]: the number of runs or rows left out, by reason.
 
     Runs: study_dir/runs/*.parquet; scores: study_dir/scores/*.parquet, whose samples_seen, flops and accuracy are
     those of the scored checkpoint.
     """
     root = study_dir.rstrip("/")
-    runs, scores = read_parquet(f"{root}/runs"), read_parquet(f"{root}/scores")
+    runs, scores = _read_folder(f"{root}/runs"), _read_folder(f"{root}/scores")
     for name, frame in (("runs", runs), ("scores", scores)):
         if "run_id" not in frame:
             raise ValueError(f"{root}/{name} has no column 'run_id'; its columns: {', '.join(frame.columns)}")
@@ -82,7 +69,9 @@ def read_study(study_dir: str, run_ids: Iterable[str] | None, all_epochs: bool) 
     if not all_epochs:
         frame = _drop(frame, frame["epoch"] != frame["epochs"], "earlier checkpoint", left_out)
     left_out |= {"run without scores": unscored}
-    return frame.reset_index(drop=True), {reason: n for reason, n in left_out.items() if n}
+    frame = frame.reset_index(drop=True)
+    frame.attrs["left_out"] = {reason: n for reason, n in left_out.items() if n}
+    return frame
 
 
 def _restrict(
