@@ -10,7 +10,7 @@ from analysis.fit.estimate import Estimate
 from analysis.fit.law import FittedLaw
 from analysis.tradeoff.twins import TwinDifference
 
-WIDTH = 100
+WIDTH = 400  # no table is that wide: its cells are whole
 LEGEND = (
     "L = E + A·C^-alpha a family; L = E + A·N^-alpha + B·D^-beta with exponents shared by the families;\n"
     "[95 % bootstrap interval]; ~ weakly identified"

@@ -55,7 +55,7 @@ def pair_rows(
     ends = pd.concat([first, second], ignore_index=True)
     # Groups by number and not by key: a missing value equals no other, and is one key here.
     code = pd.concat([ends, both])[rest].groupby(rest, dropna=False).ngroup().to_numpy()
-    told = [name for name in rest if ends[name].nunique(dropna=False) > 1] or rest[:1]
+    told = _telling(ends, rest)
     for group in range(code.max(initial=-1) + 1):
         rows, pairs = ends[code[: len(ends)] == group], both[code[len(ends) :] == group]
         yield Pairs(_called(rows, told if over else keys, bool(over)), pairs, len(rows) - 2 * len(pairs))
@@ -65,6 +65,16 @@ def _means(rows: ScalingTable, keys: Sequence[str]) -> pd.DataFrame:
     """Mean accuracy and score of each key, and the number of rows in it."""
     grouped = rows.require(*QUANTITIES).frame.groupby(list(keys), dropna=False)
     return grouped.agg(**{q: (q, "mean") for q in QUANTITIES}, repeats=(QUANTITIES[0], "size")).reset_index()
+
+
+def _telling(rows: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """The columns that tell the rows apart, each where those before it leave some together; the first at least."""
+    told: list[str] = []
+    for name in columns:
+        before = rows.groupby(told, dropna=False).ngroups if told else 1
+        if rows.groupby([*told, name], dropna=False).ngroups > before:
+            told.append(name)
+    return told or [columns[0]]
 
 
 def _called(rows: pd.DataFrame, columns: Sequence[str], units: bool) -> str:

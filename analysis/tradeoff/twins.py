@@ -18,8 +18,8 @@ from analysis.tradeoff.arrows import Arrow, treatment_arrows
 from analysis.tradeoff.pairs import QUANTITIES, Pairs, pair_rows, t_interval
 
 PLAIN_FAMILY = "arch"  # the column of the family's own name, where `family` also names the objective
-PAIRED = ("study", "dataset", "image_size", PLAIN_FAMILY, "size", "depth", "width", "variant", "images_per_class",
-          "epochs", "seed")  # fmt: skip
+PAIRED = ("study", "dataset", "image_size", PLAIN_FAMILY, "size", "depth", "width", "variant", "n_params",
+          "images_per_class", "n_samples", "epochs", "seed")  # fmt: skip
 TREATMENT, PLAIN = "harmonizer", "supervised"  # names of the objective that treats, and of a baseline that does not
 
 
