@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_serializer
 
 from analysis.fit.estimate import Estimate, PlainModel
 
@@ -26,8 +26,8 @@ def nearest_model(models: Sequence[Model], n_params: float) -> Model | None:
 class Allocation(PlainModel):
     """A budget's split. n_params and samples_seen are None where the law does not say; `reason` then says why.
 
-    scores: by target, the score predicted (None: no usable law); where the laws are of another quantity, as "loss",
-    that. status: of the law that splits the budget, and why it is not "ok".
+    scores: by target, the score predicted (None, and left out of JSON, where no usable law says it); where the laws are
+    of another quantity, as "loss", that. status: of the law that splits the budget, and why it is not "ok".
     """
 
     flops: float
@@ -44,6 +44,10 @@ class Allocation(PlainModel):
     reason: str = ""
     fallback: dict[str, Any] | None = None
     quantity: str = "score"
+
+    @field_serializer("scores")
+    def _known_scores(self, scores: Mapping[str, Estimate | None]) -> dict[str, Any]:
+        return {name: score.model_dump() for name, score in scores.items() if score is not None}
 
     def text(self) -> str:
         """A table for a terminal."""

@@ -20,11 +20,12 @@ def study_frame(families: tuple[str, ...] = ("resnet", "vit"), seeds: int = 1) -
         for size, n_images, seed in runs:
             N, D = 1e4 * size**2, 1e4 * n_images
             law = OFFSETS[family] + 8.0 * N**-0.4 + 12.0 * D**-0.4
-            run = {"run_id": f"{family}-{size}-{n_images}-{seed}", "study": "s", "family": family, "size": size,
-                   "seed": seed, "epoch": 4, "epochs": 4, "n_params": N, "n_samples": D / 4, "images_per_class": n_images,
-                   "samples_seen": D,
-                   "flops_per_image": 100 * N, "flops": 300 * N * D, "objective": "supervised",
-                   "accuracy": 1 - law * np.exp(rng.normal(0, 0.01))}  # fmt: skip
+            run = {
+                "run_id": f"{family}-{size}-{n_images}-{seed}", "study": "s", "family": family, "size": size,
+                "seed": seed, "epoch": 4, "epochs": 4, "n_params": N, "n_samples": D / 4, "images_per_class": n_images,
+                "samples_seen": D, "flops_per_image": 100 * N, "flops": 300 * N * D, "objective": "supervised",
+                "accuracy": 1 - law * np.exp(rng.normal(0, 0.01)),
+            }  # fmt: skip
             rows += [
                 {**run, "benchmark": f"{name}.{region}", "region": region, "protocol": "p",
                  "score": 1 - factor * law * np.exp(rng.normal(0, 0.01))}
@@ -128,6 +129,7 @@ def test_a_study_of_one_size_has_reasons_and_no_numbers(frame: pd.DataFrame) -> 
     best = analysis.answer(frame[frame["size"] == 1], bootstrap=0).allocate(1e13, "IT", "vit")
     assert (best.n_params, dict(best.scores)) == (None, {"accuracy": None, "V1": None, "IT": None})
     assert "n_params has one distinct value" in best.reason
+    assert best.to_dict()["scores"] == {}
 
 
 def test_what_was_left_out_before_is_said(frame: pd.DataFrame) -> None:
