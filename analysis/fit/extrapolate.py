@@ -37,10 +37,6 @@ class Trial:
     aicc: float
     reason: str = ""
 
-    @property
-    def name(self) -> str:
-        return self.form
-
 
 @dataclass(frozen=True)
 class Extrapolation:

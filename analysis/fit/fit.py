@@ -68,7 +68,7 @@ def _resampled(spec: FitSpec, data: Data, task: Task, optima: Minima) -> tuple[A
 def _unfitted(spec: FitSpec, data: Data, reason: str) -> FittedLaw:
     names, nothing = data.design.names, np.empty((0, data.design.n_params))
     verdict = Verdict("too few points", reason, names, {})
-    diagnostics = Diagnostics(np.nan, np.nan, np.nan, np.nan, {})
+    diagnostics = Diagnostics(np.nan, np.nan, np.nan, np.nan)
     return FittedLaw(spec, names, np.full(len(names), np.nan), nothing, nothing, verdict, diagnostics, data.rows,
                      data.y, ranges(spec, data), int(data.clusters.max()) + 1, data.design.groups)  # fmt: skip
 
@@ -78,7 +78,7 @@ def _law(spec: FitSpec, data: Data, optima: Minima, draws: Array, left_out: Arra
     residual = np.log(design.predict(best)[0]) - np.log(data.y)
     diagnostics = Diagnostics(
         float(optima.loss[0]), float(np.median(np.abs(residual))), verdict.numbers["aicc"],
-        verdict.numbers["aicc_constant"], verdict.numbers,
+        verdict.numbers["aicc_constant"],
     )  # fmt: skip
     return FittedLaw(spec, design.names, design.natural(best)[0], draws, left_out, verdict, diagnostics, data.rows,
                      data.y, ranges(spec, data), int(data.clusters.max()) + 1, design.groups)  # fmt: skip

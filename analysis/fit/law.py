@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from analysis.columns import MISALIGNMENT, Array
 from analysis.fit.forms import evaluate_form, find_form
-from analysis.fit.resample import HALVED, bca_interval, percentile_interval
+from analysis.fit.resample import HALVED, bca_interval
 from analysis.fit.spec import FitSpec
 from analysis.fit.status import USABLE, Status, Verdict
 from analysis.table import ScalingTable
-
-IntervalKind = Literal["halved", "percentile", "bca"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,6 @@ class Diagnostics:
     median_error: float
     aicc: float
     aicc_constant: float
-    numbers: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -86,32 +83,23 @@ class FittedLaw:
     def formula(self) -> str:
         return find_form(self.spec.form).formula
 
-    def interval(self, name: str, level: float = 0.95, kind: IntervalKind = "halved") -> tuple[float, float]:
+    def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of a parameter; needs a fit with bootstrap > 0.
 
-        By default BCa with its median correction halved, whose coverage is nearest to nominal: see `bca_interval`.
+        BCa with its median correction halved, whose coverage is nearest to nominal: see `bca_interval`.
         """
         if name not in self.names:
             raise ValueError(f"the law has no parameter {name!r}; it has {', '.join(self.names)}")
-        i = self.names.index(name)
-        return self.derived_interval(self.estimate[i], self.draws[:, i], self.left_out[:, i], level, kind)
-
-    def derived_interval(
-        self, value: float, draws: Array, left_out: Array, level: float = 0.95, kind: IntervalKind = "halved"
-    ) -> tuple[float, float]:
-        """Interval of anything computed from the parameters: its value, over draws (B,) and jackknife (G,)."""
         if not 0 < level < 1:
             raise ValueError(f"level={level} must lie between 0 and 1, as 0.95")
-        if not len(draws):
+        if not len(self.draws):
             raise ValueError("no interval without draws; fit with bootstrap=1000")
-        if kind == "percentile":
-            return percentile_interval(draws, level)
-        return bca_interval(draws, value, left_out, level, HALVED if kind == "halved" else 1.0)
+        i = self.names.index(name)
+        return bca_interval(self.draws[:, i], self.estimate[i], self.left_out[:, i], level, HALVED)
 
-    def draws_of(self, draws: Array | None = None) -> dict[str, Array]:
+    def draws_of(self) -> dict[str, Array]:
         """Bootstrap draws by parameter name, as columns (B, 1)."""
-        chosen = self.draws if draws is None else draws
-        return {name: chosen[:, [i]] for i, name in enumerate(self.names)}
+        return {name: self.draws[:, [i]] for i, name in enumerate(self.names)}
 
     def predict(self, group: str = "", **axes: Any) -> Array:
         """The law's y (misalignment 1 - score, or the target fitted) at axes given by name, natural units."""

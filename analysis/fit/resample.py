@@ -36,13 +36,6 @@ def jackknife_weights(clusters: Codes) -> Array:
     return (clusters[None, :] != np.arange(n_clusters)[:, None]).astype(np.float64)
 
 
-def percentile_interval(draws: Array, level: float) -> tuple[float, float]:
-    """Central interval of the bootstrap draws (B,)."""
-    tail = (1 - level) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return float(low), float(high)
-
-
 HALVED = 0.5  # share of the median-bias correction that the default interval applies; see `bca_interval`
 
 

@@ -21,14 +21,13 @@ BREAK_FLOOR = 0.2  # assumption: accuracy above which a turn is looked for
 class Break:
     """A continuous line of two slopes: where it breaks, the slopes per unit of accuracy, the score at the break.
 
-    gain: share of one line's squared error that the break removes; start: accuracy from which models counted.
+    start: accuracy from which models counted.
     """
 
     at: Estimate
     slope_below: Estimate
     slope_above: Estimate
     level: float
-    gain: float
     start: float = BREAK_FLOOR
 
     @property
@@ -51,16 +50,15 @@ def fit_break(table: ScalingTable, bootstrap: int = 1000, seed: int = 0, cluster
     grid = np.unique(np.linspace(ordered[LEAST_EACH_SIDE], ordered[-LEAST_EACH_SIDE - 1], BREAK_GRID))
     clusters = cluster_codes(table, cluster)
     weights = bootstrap_weights(clusters, np.zeros_like(clusters), bootstrap, seed)
-    at, below, above, level, gain = _segments(x, y, np.concatenate([np.ones((1, len(x))), weights]), grid)
+    at, below, above, level = _segments(x, y, np.concatenate([np.ones((1, len(x))), weights]), grid)
     position, first, second = (estimate(float(v[0]), v[1:], 0.95) for v in (at, below, above))
-    return Break(position, first, second, level=float(level[0]), gain=float(gain[0]), start=float(x.min()))
+    return Break(position, first, second, level=float(level[0]), start=float(x.min()))
 
 
-def _segments(x: Array, y: Array, weights: Array, grid: Array) -> tuple[Array, Array, Array, Array, Array]:
-    """Best break, slopes, level at the break and gain of each weighting (B,): normal equations at grid points."""
+def _segments(x: Array, y: Array, weights: Array, grid: Array) -> tuple[Array, Array, Array, Array]:
+    """Best break, slopes and level at the break of each weighting (B,): normal equations at grid points."""
     best = np.full(len(weights), np.inf)
     at, below, above, level = (np.full(len(weights), np.nan) for _ in range(4))
-    line = _explained(np.column_stack([np.ones_like(x), x]), y, weights)[1]
     for t in grid:
         coefficients, left = _explained(np.column_stack([np.ones_like(x), x, np.maximum(x - t, 0)]), y, weights)
         better = left < best
@@ -69,7 +67,7 @@ def _segments(x: Array, y: Array, weights: Array, grid: Array) -> tuple[Array, A
         below = np.where(better, coefficients[:, 1], below)
         above = np.where(better, coefficients[:, 1] + coefficients[:, 2], above)
         level = np.where(better, coefficients[:, 0] + coefficients[:, 1] * t, level)
-    return at, below, above, level, 1 - best / np.maximum(line, 1e-300)
+    return at, below, above, level
 
 
 def _explained(X: Array, y: Array, weights: Array) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ import pytest
 
 from analysis import (
     ComputeMap,
+    Estimate,
     FittedLaw,
     Model,
     Recipe,
@@ -106,6 +107,15 @@ def test_save_load_answers_the_same(recipe: Recipe, tmp_path: Path) -> None:
     assert loaded == recipe
     assert loaded.allocate(1e20) == recipe.allocate(1e20)
     assert ask_recipe(loaded, flops=1e20, score=0.5).to_dict()["allocation"]["n_params"]["value"] > 0
+
+
+def test_a_recipe_saved_before_still_answers() -> None:
+    """saved_before.json: format 1 as version 0.1 wrote it; the numbers are what it answered then."""
+    best = Recipe.load(Path(__file__).with_name("saved_before.json")).allocate(1e14, "accuracy")
+    assert best.n_params == Estimate(value=552851.2406999088, low=246443.9453515034, high=1009046.5588572415)
+    assert best.scores["accuracy"] == Estimate(
+        value=0.9157544464050359, low=0.9005901227732895, high=0.9242024599044205
+    )
 
 
 def test_a_law_in_compute_gives_scores_but_no_split(plant: Plant) -> None:
