@@ -25,7 +25,8 @@ class NumericColumn:
     remedy: str = ""
 
 
-# Limits are those of what a column means. A score is a quotient of two noisy estimates: it may well lie above 1.
+# Limits are those of what a column means: raw and ceiling are correlations (one of 0 or less is no ceiling), accuracy
+# is a share of images counted. A score is a quotient of two noisy estimates, and may well lie above 1.
 NUMERIC: dict[str, NumericColumn] = {
     "n_params": NumericColumn("parameters", 0, open_low=True),
     "n_samples": NumericColumn("unique training images", 0),
@@ -47,8 +48,9 @@ MISALIGNMENT = "misalignment"  # 1 - score: what laws are fitted to, unless anot
 ACCURACY = "accuracy"  # a region of its own in tables that treat held-out accuracy as a score
 
 # What differs between the rows of one checkpoint: the benchmark and what was measured on it.
-MEASURED = ("benchmark", "benchmark_id", "region", "metric", "layer", "raw", "ceiling", "score", "score_status",
-            "score_reason", "n_stimuli", "n_neuroids")  # fmt: skip
+MEASURED = ("benchmark", "benchmark_id", "region", "metric", "protocol", "layer", "commitment", "layer_scores", "raw",
+            "raw_error", "raw_low", "raw_high", "ceiling", "ceiling_kind", "ceiled", "selection_raw", "selection_leak",
+            "score", "score_s", "score_status", "score_reason", "n_stimuli", "n_neuroids")  # fmt: skip
 # What makes a configuration; its seeds, checkpoints and benchmarks stay together in a bootstrap.
 CONFIGURATION = ("study", "family", "arch", "size", "depth", "width", "dataset", "image_size", "images_per_class",
                  "objective", "epochs", "n_params", "n_samples", "flops_per_image", "is_pretrained", "is_random",

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis import files, sources
+from analysis import files
 from analysis.checks import check
 from analysis.columns import (
     ACCURACY,
@@ -67,7 +67,9 @@ class ScalingTable:
         cls, study_dir: str | Path, run_ids: Iterable[str] | None = None, all_epochs: bool = False
     ) -> ScalingTable:
         """The table of a results store: finished runs at their last epoch (or all epochs), scored benchmarks."""
-        return cls.from_frame(sources.read_study(str(study_dir), run_ids, all_epochs), where=str(study_dir))
+        from analysis.sources import read_study
+
+        return cls.from_frame(read_study(str(study_dir), run_ids, all_epochs), where=str(study_dir))
 
     def __len__(self) -> int:
         return len(self.frame)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.answers.laws import StudyLaws, fit_study, lacking, left_out, study_recipes
 from analysis.answers.objectives import name_objectives
 from analysis.answers.regions import by_region
-from analysis.answers.saved import file_names, fingerprint, read_answer, write_answer
+from analysis.answers.saved import file_names, fingerprint, new_folder, read_answer, write_answer
 from analysis.answers.text import laws_text, left_out_text, twins_text
 from analysis.columns import ACCURACY
 from analysis.fit.law import FittedLaw
@@ -27,8 +27,8 @@ BOOTSTRAP = 300
 BEYOND = 10.0  # the allocation shown at the end of a run is for this many times the largest run's compute
 
 
-@dataclass(frozen=True)
-class Prepared:
+@dataclass(frozen=True, eq=False)
+class StudyRows:
     """A study's rows as the fits see them: families by objective, accuracy as a region, one table a region."""
 
     mark: str
@@ -40,7 +40,7 @@ class Prepared:
         return tuple(str(family) for family in self.table.unique("family"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Answer:
     """What a study answers: `laws`, `recipes` by family (an objective's runs are a family of their own), `twins`.
 
@@ -49,18 +49,18 @@ class Answer:
     as their mean.
     """
 
-    prepared: Prepared
-    laws: StudyLaws
+    rows: StudyRows = field(repr=False)
+    laws: StudyLaws = field(repr=False)
     recipes: dict[str, Recipe]
     twins: tuple[TwinDifference, ...]
 
     @property
     def regions(self) -> tuple[str, ...]:
-        return tuple(self.prepared.regions)
+        return tuple(self.rows.regions)
 
     @property
     def families(self) -> tuple[str, ...]:
-        return self.prepared.families
+        return self.rows.families
 
     @property
     def target(self) -> str:
@@ -68,7 +68,7 @@ class Answer:
 
     @property
     def budget(self) -> float:
-        return BEYOND * float(self.prepared.table.values("flops").max())
+        return BEYOND * float(self.rows.table.values("flops").max())
 
     def allocate(self, flops: float, region: str | None = None, family: str | None = None) -> Allocation:
         """The split of a budget in one family (which may be left out where there is one), best for a region.
@@ -102,17 +102,17 @@ class Answer:
 
     def text(self) -> str:
         """The table of laws, the table of twins, and what was left out of either."""
-        table = self.prepared.table
+        table = self.rows.table
         said = (laws_text(self.laws, table.names_simulated()), twins_text(self.twins), self._left_out_text())
         return "\n".join(part for part in said if part)
 
     def left_out(self) -> dict[str, dict[str, int]]:
         """What each region's mean and laws left out: region -> reason -> rows; the table's own is not repeated."""
-        table, regions = self.prepared.table, self.prepared.regions
+        table, regions = self.rows.table, self.rows.regions
         return {region: left_out(table, rows, self.laws, region) for region, rows in regions.items()}
 
     def _left_out_text(self) -> str:
-        return left_out_text(self.prepared.table.left_out, self.left_out())
+        return left_out_text(self.rows.table.left_out, self.left_out())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -123,12 +123,12 @@ class Answer:
         size = [{"region": region, **_law_dict(law)} for region, law in self.laws.size.items()]
         return {
             **self._facts(), "laws_in_compute": compute, "laws_in_size": size,
-            "left_out": {"table": dict(self.prepared.table.left_out), "regions": self.left_out()},
+            "left_out": {"table": dict(self.rows.table.left_out), "regions": self.left_out()},
         }  # fmt: skip
 
     def _facts(self) -> dict[str, Any]:
         return {
-            "fingerprint": self.prepared.mark, "target": self.target, "budget": self.budget, "regions": self.regions,
+            "fingerprint": self.rows.mark, "target": self.target, "budget": self.budget, "regions": self.regions,
             "families": self.families, "twins": [twin.to_dict() for twin in self.twins],
         }  # fmt: skip
 
@@ -137,14 +137,14 @@ class Answer:
         from analysis.answers.drawing import family_figure, optimum_figure
         from analysis.figures.tradeoff import plot_twins
 
-        table, regions, names = self.prepared.table, self.prepared.regions, file_names(self.families)
+        table, regions, names = self.rows.table, self.rows.regions, file_names(self.families)
         found: dict[str, Figure | None] = {}
         for family, name in names.items():
             found[f"score-against-compute-{name}.png"] = family_figure(self.laws, table, family)
         for family, recipe in self.recipes.items():
             found[f"compute-optimal-{names[family]}.png"] = optimum_figure(recipe, regions, family)
         twins = find_twins(table)
-        found["accuracy-alignment.png"] = plot_twins(_scored(self.prepared), twins) if twins else None
+        found["accuracy-alignment.png"] = plot_twins(_scored(self.rows), twins) if twins else None
         return {name: figure for name, figure in found.items() if figure is not None}
 
     def save(self, folder: str | Path) -> None:
@@ -152,20 +152,20 @@ class Answer:
 
         Raises ValueError where the folder holds anything.
         """
-        folder = Path(folder)
-        write_answer(folder, self._facts(), self.laws, self.recipes, self.text())
+        folder = new_folder(folder)
         for name, figure in self.figures().items():
             figure.savefig(folder / name, dpi=150, format="png")
+        write_answer(folder, self._facts(), self.laws, self.recipes, self.text())
 
     @classmethod
     def load(cls, folder: str | Path, frame: pd.DataFrame | ScalingTable) -> Answer | None:
         """The answer saved in a folder, if it was made of this very frame, else None. Fits nothing."""
-        prepared = prepare(frame)
-        found = read_answer(Path(folder), prepared.mark)
+        rows = study_rows(frame)
+        found = read_answer(Path(folder), rows.mark)
         if found is None:
             return None
-        _, laws, recipes = found
-        return cls(prepared, laws.study_laws(prepared.regions), recipes, _twins(prepared))
+        laws, recipes = found
+        return cls(rows, laws.study_laws(rows.regions), recipes, _twins(rows))
 
 
 def answer(frame: pd.DataFrame | ScalingTable, bootstrap: int = BOOTSTRAP, seed: int = 0) -> Answer:
@@ -176,28 +176,28 @@ def answer(frame: pd.DataFrame | ScalingTable, bootstrap: int = BOOTSTRAP, seed:
     with objective_name and objective_weight harmonized twins are compared. attrs["left_out"]: reason -> rows.
     Raises ValueError for a missing column, or values that no measurement gives.
     """
-    prepared = prepare(frame)
-    laws = fit_study(prepared.regions, prepared.families, bootstrap, seed)
-    return Answer(prepared, laws, study_recipes(laws, prepared.families), _twins(prepared))
+    rows = study_rows(frame)
+    laws = fit_study(rows.regions, rows.families, bootstrap, seed)
+    return Answer(rows, laws, study_recipes(laws, rows.families), _twins(rows))
 
 
-def prepare(frame: pd.DataFrame | ScalingTable) -> Prepared:
+def study_rows(frame: pd.DataFrame | ScalingTable) -> StudyRows:
     """A study's rows as the fits see them."""
     table = frame if isinstance(frame, ScalingTable) else ScalingTable.from_frame(frame, where="the study")
     named = name_objectives(table.require("family", "region")).with_accuracy()
     if not len(named):
         raise ValueError(f"no row has a family and a region; left out: {dict(named.left_out)}")
-    return Prepared(fingerprint(table), named, by_region(named))
+    return StudyRows(fingerprint(table), named, by_region(named))
 
 
-def _scored(prepared: Prepared) -> dict[str, ScalingTable]:
+def _scored(rows: StudyRows) -> dict[str, ScalingTable]:
     """The regions that were scored: accuracy is none, where twins are compared."""
-    return {region: rows for region, rows in prepared.regions.items() if region != ACCURACY}
+    return {region: part for region, part in rows.regions.items() if region != ACCURACY}
 
 
-def _twins(prepared: Prepared) -> tuple[TwinDifference, ...]:
-    twins = find_twins(prepared.table)
-    return twin_differences(_scored(prepared), twins) if twins else ()
+def _twins(rows: StudyRows) -> tuple[TwinDifference, ...]:
+    twins = find_twins(rows.table)
+    return twin_differences(_scored(rows), twins) if twins else ()
 
 
 def _law_dict(law: FittedLaw | str) -> dict[str, Any]:

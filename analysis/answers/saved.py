@@ -100,16 +100,22 @@ def fingerprint(table: ScalingTable) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def write_answer(
-    folder: Path, facts: Mapping[str, Any], laws: StudyLaws, recipes: Mapping[str, Recipe], text: str
-) -> None:
-    """Write all but the figures into an empty folder, the index last.
+def new_folder(folder: str | Path) -> Path:
+    """The folder, made where it is not there.
 
-    Raises ValueError where the folder holds anything: a file of an earlier answer would pass for one of this.
+    Raises ValueError where it holds anything: a file of an earlier answer would pass for one of this.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; save an answer into a new folder and put it in the old one's place")
+    return folder
+
+
+def write_answer(
+    folder: Path, facts: Mapping[str, Any], laws: StudyLaws, recipes: Mapping[str, Recipe], text: str
+) -> None:
+    """Write all but the figures, the index last."""
     names = {family: f"recipe-{name}.json" for family, name in file_names(recipes).items()}
     for family, recipe in recipes.items():
         recipe.save(folder / names[family])
@@ -118,15 +124,16 @@ def write_answer(
     (folder / INDEX).write_text(json.dumps({**facts, "recipes": names}, indent=2), encoding="utf-8")
 
 
-def read_answer(folder: Path, mark: str) -> tuple[dict[str, Any], SavedLaws, dict[str, Recipe]] | None:
-    """The index, laws and recipes of a folder; None where it holds no answer of this fingerprint."""
-    if not (folder / INDEX).is_file():
+def read_answer(folder: Path, mark: str) -> tuple[SavedLaws, dict[str, Recipe]] | None:
+    """The laws and recipes of a folder; None where it holds no whole answer of this fingerprint."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        if index["fingerprint"] != mark:
+            return None
+        recipes = {family: Recipe.load(folder / name) for family, name in index["recipes"].items()}
+        return SavedLaws.model_validate_json((folder / LAWS).read_text(encoding="utf-8")), recipes
+    except (FileNotFoundError, ValueError, KeyError):  # none, cut off while it was written, or another version's
         return None
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    if index.get("fingerprint") != mark:
-        return None
-    recipes = {family: Recipe.load(folder / name) for family, name in index["recipes"].items()}
-    return index, SavedLaws.model_validate_json((folder / LAWS).read_text(encoding="utf-8")), recipes
 
 
 def file_names(families: Mapping[str, Any] | tuple[str, ...]) -> dict[str, str]:

@@ -72,6 +72,12 @@ def test_accuracy_is_a_region_of_one_row_a_model() -> None:
     pd.testing.assert_frame_equal(table.select(region="IT").frame, ScalingTable.from_frame(frame).frame)
 
 
+def test_without_a_run_id_seeds_are_models_of_their_own() -> None:
+    frame = _frame(accuracy=0.5, benchmark="b", seed=np.tile([0, 1], 6), n_params=1e5, samples_seen=1e4, flops=1e14)
+    table = ScalingTable.from_frame(frame.drop(columns="run_id").iloc[:2]).with_accuracy()
+    assert table.select(region="accuracy").column("seed").tolist() == [0, 1]
+
+
 def test_study_by_uri_run_ids_and_epochs(tmp_path: Path) -> None:
     store = _study(tmp_path / "store")
     assert len(ScalingTable.from_study(f"file://{store}", run_ids=["r0"])) == 1

@@ -151,7 +151,7 @@ def _twins(frame: pd.DataFrame) -> pd.DataFrame:
 def test_objectives_are_families_apart_and_twins_are_compared() -> None:
     found = analysis.answer(_twins(study_frame(("resnet",), seeds=2)), bootstrap=0)
     assert found.families == ("resnet supervised", "resnet harmonizer weight=0.3")
-    assert found.prepared.table.unique("arch") == ["resnet"]
+    assert found.rows.table.unique("arch") == ["resnet"]
     assert found.allocate(1e13, family="resnet harmonizer weight=0.3").n_params is not None
     assert {twin.region for twin in found.twins} == {"V1", "IT"}
     names = [twin.name for twin in found.twins if twin.region == "V1"]

@@ -1,6 +1,7 @@
 """Saved answers: given back without a fit for the very frame they were made of, and of nothing else."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,16 @@ def test_another_frame_or_an_empty_folder_has_no_answer(folder: Path, frame: pd.
     assert Answer.load(tmp_path / "absent", frame) is None
     assert Answer.load(folder, frame.iloc[1:]) is None
     assert Answer.load(folder, frame.assign(score=frame["score"] - 1e-9)) is None
+
+
+@pytest.mark.parametrize("name", ["recipe-vit.json", "laws.json", "index.json"])
+def test_what_was_cut_off_is_no_answer(folder: Path, frame: pd.DataFrame, tmp_path: Path, name: str) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / name).write_bytes((copy / name).read_bytes()[:100])
+    assert Answer.load(copy, frame) is None
+    (copy / name).unlink()
+    assert Answer.load(copy, frame) is None
 
 
 def test_a_folder_with_files_is_refused(folder: Path, made: Answer) -> None:
