@@ -43,11 +43,7 @@ def pair_rows(
     that agree in all of that are repeats: their means pair where both ends have equally many.
     Raises ValueError where `match` names no column, or `over` is not one of several.
     """
-    keys = [name for name in match if name in table.columns]
-    if not keys:
-        raise ValueError(f"none of {list(match)} is a column of the table; give match=[...]")
-    if over is not None and (over not in keys or keys == [over]):
-        raise ValueError(f"over={over!r} is not one of several columns that pairs agree in: {keys}; give match=[...]")
+    keys = _keys(table, match, over)
     full = [*keys, *(name for name in ALWAYS if name in table.columns and name not in keys)]
     first, second = (_means(table.select(**where), full) for where in (baseline_where, treated_where))
     both = first.merge(second, on=[*full, "repeats"], suffixes=("_base", "_treated"))
@@ -59,6 +55,16 @@ def pair_rows(
     for group in range(code.max(initial=-1) + 1):
         rows, pairs = ends[code[: len(ends)] == group], both[code[len(ends) :] == group]
         yield Pairs(_called(rows, told if over else keys, bool(over)), pairs, len(rows) - 2 * len(pairs))
+
+
+def _keys(table: ScalingTable, match: Sequence[str], over: str | None) -> list[str]:
+    """The columns of `match` that the table has."""
+    keys = [name for name in match if name in table.columns]
+    if not keys:
+        raise ValueError(f"none of {list(match)} is a column of the table; give match=[...]")
+    if over is not None and (over not in keys or keys == [over]):
+        raise ValueError(f"over={over!r} is not one of several columns that pairs agree in: {keys}; give match=[...]")
+    return keys
 
 
 def _means(rows: ScalingTable, keys: Sequence[str]) -> pd.DataFrame:
