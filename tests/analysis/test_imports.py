@@ -88,3 +88,12 @@ def test_a_saved_recipe_answers_without_pandas_matplotlib_or_optimize(
     loaded = set(_fresh(code))
     assert not {"matplotlib", "pandas", "scipy.optimize", "scipy.stats", "pyarrow", "rich", "jinja2"} & loaded
     assert ("scipy" in loaded) == (bootstrap > 0)  # intervals alone need it
+
+
+def test_an_answer_is_made_without_matplotlib() -> None:
+    """Figures are drawn when they are saved or asked for."""
+    code = (
+        "import analysis; table = analysis.ScalingTable.from_csv('jobs/studies/fashion.csv').select(region='IT');"
+        "analysis.answer(table, bootstrap=0).allocate(1e14, family='resnet')"
+    )
+    assert "matplotlib" not in _fresh(code)
