@@ -331,17 +331,18 @@ def recipe(
 ) -> None:
     """Which model size and how many images a budget buys, what alignment to expect, and how sure that is."""
     if source.suffix not in {".yaml", ".yml"}:
-        from analysis.commands import recipe_command
+        from jobs.tables import ask_table
 
         options: dict[str, Any] = {"where": conditions(where)} if where else {}
         options |= {"columns": column_map(column)} if column else {}
         options |= {"target": target} if source.suffix != ".json" else {}
-        show(asked(recipe_command, source, flops=flops, score=score, region=region, family=family, **options), as_json)
+        show(asked(ask_table, source, flops=flops, score=score, region=region, family=family, **options), as_json)
         return
-    from jobs.answer import answer_study, print_recipe, recipe_json
+    from jobs.answer import answer_study
+    from jobs.print_answer import print_recipe, recipe_json
 
     answer = answer_study(opened(source, storage))
-    allocations = answer.allocate(flops, region, family)
+    allocations = asked(answer.allocate_each, flops, region, family)
     if as_json:
         print(json.dumps(recipe_json(allocations, region or answer.target), indent=2))
     else:
@@ -366,12 +367,12 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit a scaling law to a table, with bootstrap intervals and a status."""
-    from analysis.commands import fit_command
+    from jobs.tables import fit_table
 
     columns = tuple(name for name in axes.split(",") if name)
     show(
         asked(
-            fit_command, table, form, columns, region, mean, conditions(where), extrapolate, column_map(column),
+            fit_table, table, form, columns, region, mean, conditions(where), extrapolate, column_map(column),
             bootstrap=bootstrap, seed=seed, target=target, huber_delta=huber_delta,
         ),
         as_json,
@@ -386,9 +387,9 @@ def report(
     where: Where = None,
 ) -> None:
     """Every figure of a table, and a page that explains each."""
-    from analysis.commands import report_command
+    from jobs.tables import report_table
 
-    asked(report_command, table, out, conditions(where))
+    asked(report_table, table, out, conditions(where))
     print(f"report: {out / 'report.html'}")
 
 
