@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.answers.answering import Answer, answer
-    from analysis.figures.checks import plot_extrapolation, plot_residuals
+    from analysis.figures.accuracy_alignment import plot_tradeoff, plot_twins
     from analysis.figures.compute import plot_score_against_compute
+    from analysis.figures.diagnostics import plot_extrapolation, plot_residuals
     from analysis.figures.report import build_report
     from analysis.figures.split import plot_isoflop_contours, plot_optimum
-    from analysis.figures.tradeoff import plot_tradeoff, plot_twins
     from analysis.fit.estimate import Estimate
     from analysis.fit.extrapolate import choose_form, compare_forms
     from analysis.fit.families import compare_families
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "answers.answering": ("Answer", "answer"),
-    "figures.checks": ("plot_extrapolation", "plot_residuals"),
+    "figures.diagnostics": ("plot_extrapolation", "plot_residuals"),
     "figures.compute": ("plot_score_against_compute",),
     "figures.report": ("build_report",),
     "figures.split": ("plot_isoflop_contours", "plot_optimum"),
-    "figures.tradeoff": ("plot_tradeoff", "plot_twins"),
+    "figures.accuracy_alignment": ("plot_tradeoff", "plot_twins"),
     "fit.estimate": ("Estimate",),
     "fit.extrapolate": ("choose_form", "compare_forms"),
     "fit.families": ("compare_families",),

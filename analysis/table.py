@@ -13,7 +13,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis import files
-from analysis.checks import check
 from analysis.columns import (
     ACCURACY,
     CONFIGURATION,
@@ -24,8 +23,9 @@ from analysis.columns import (
     measured,
     measured_name,
 )
+from analysis.limits import check
 from analysis.means import mean_of_parts, with_every_part
-from analysis.published import rename
+from analysis.published_columns import rename
 
 SIMULATED = "simulated"  # in the name of every benchmark that is
 

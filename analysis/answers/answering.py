@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.answers.by_region import by_region
 from analysis.answers.laws import StudyLaws, fit_study, lacking, left_out, study_recipes
 from analysis.answers.objectives import name_objectives
-from analysis.answers.regions import by_region
 from analysis.answers.saved import file_names, fingerprint, new_folder, read_answer, write_answer
 from analysis.answers.text import laws_text, left_out_text, twins_text
 from analysis.columns import ACCURACY
@@ -135,7 +135,7 @@ class Answer:
     def figures(self) -> dict[str, Figure]:
         """Every figure by the name of its file: of each family, and of twins where there are any."""
         from analysis.answers.drawing import family_figure, optimum_figure
-        from analysis.figures.tradeoff import plot_twins
+        from analysis.figures.accuracy_alignment import plot_twins
 
         table, regions, names = self.rows.table, self.rows.regions, file_names(self.families)
         found: dict[str, Figure | None] = {}

@@ -16,8 +16,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from analysis.answers.laws import Fitted, StudyLaws
-from analysis.fit.gather import gather, ranges
 from analysis.fit.law import Diagnostics, FittedLaw
+from analysis.fit.rows import gather, ranges
 from analysis.fit.spec import FitSpec
 from analysis.fit.status import Verdict
 from analysis.recipe.recipe import Recipe

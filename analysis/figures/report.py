@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from analysis.columns import REGIONS
-from analysis.figures.checks import plot_extrapolation, plot_residuals
+from analysis.figures.accuracy_alignment import plot_tradeoff
 from analysis.figures.compute import plot_score_against_compute
+from analysis.figures.diagnostics import plot_extrapolation, plot_residuals
 from analysis.figures.page import Report, Section
 from analysis.figures.split import plot_isoflop_contours, plot_optimum
 from analysis.figures.style import in_order
-from analysis.figures.tradeoff import plot_tradeoff
 from analysis.fit.extrapolate import Extrapolation, compare_forms
 from analysis.fit.families import FamilyComparison, compare_families
 from analysis.fit.fit import fit_law

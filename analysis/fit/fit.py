@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from analysis.columns import Array
-from analysis.fit.gather import Data, gather, ranges
 from analysis.fit.identify import diagnose, enough_points
 from analysis.fit.law import Diagnostics, FittedLaw
 from analysis.fit.multistart import Task, solve_global, solve_resamples
 from analysis.fit.resample import bootstrap_weights, jackknife_weights
+from analysis.fit.rows import Data, gather, ranges
 from analysis.fit.solver import Minima
 from analysis.fit.spec import FitSpec
 from analysis.fit.status import Verdict

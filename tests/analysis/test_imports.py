@@ -14,7 +14,7 @@ from analysis import Recipe, ScalingTable, fit_law
 
 ROOT = Path(analysis.__file__).parent
 LAYERS = ("columns", "table", "fit", "recipe", "figures", "answers")  # from the bottom up
-OF = {"checks": "columns", "published": "columns", "means": "columns", "files": "columns",
+OF = {"limits": "columns", "published_columns": "columns", "means": "columns", "files": "columns",
       "tradeoff": "recipe"}  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from analysis import Recipe, ScalingTable, fit_law
-from analysis.published import PUBLISHED
+from analysis.published_columns import PUBLISHED
 
 NOT_MEASURED = 0.02  # a share of y below which an offset is none
 
