@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling.errors import StudyError
+from scaling.layout import MLFLOW_ARTIFACTS, MLFLOW_FILE
 from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord
 from scaling.specs.study import StudySpec
 from scaling.storage import Storage
@@ -36,10 +37,10 @@ def tracking_uri(study: StudySpec, storage: Storage) -> str:
         return study.mlflow
     if not storage.is_local:
         raise StudyError(
-            f"storage='{storage.uri}' is remote and mlflow is not set (study '{study.name}'); "
+            f"storage='{storage.shown}' is remote and mlflow is not set (study '{study.name}'); "
             "give mlflow: an http(s) server, or sqlite:///a/local/file.db"
         )
-    return f"sqlite:///{storage.path('mlflow.db')}"
+    return f"sqlite:///{storage.path(MLFLOW_FILE)}"
 
 
 def connect(uri: str) -> MlflowClient:
@@ -116,7 +117,7 @@ class StudyLog:
         if found is not None:
             return str(found.experiment_id)
         local = storage.is_local and self.study.mlflow is None
-        place = Path(storage.path("mlflow-artifacts")).as_uri() if local else None
+        place = Path(storage.path(MLFLOW_ARTIFACTS)).as_uri() if local else None
         return str(self.client.create_experiment(self.study.name, artifact_location=place, tags=EXPERIMENT_TAGS))
 
     def _existing(self) -> dict[tuple[str, str], tuple[str, dict[str, str]]]:
