@@ -11,7 +11,7 @@ class StudyError(ValueError):
 
 
 class StorageError(StudyError):
-    """A place that is full, refuses or does not answer: nothing is wrong with the study, and the same may work later."""
+    """A place that is full, refuses or does not answer; nothing is wrong with the study, and later it may work."""
 
 
 class MissingFile(StudyError):

@@ -21,6 +21,11 @@ def is_uri(text: str | Path) -> bool:
     return "://" in str(text)
 
 
+def shown(text: str | Path) -> str:
+    """A path or name as it is, a URI without its credentials."""
+    return Place.of(text).shown if is_uri(text) else str(text)
+
+
 @dataclass(frozen=True)
 class Place:
     """A URI without its query, and the query; names are appended before the query, percent-encoded."""

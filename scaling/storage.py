@@ -249,6 +249,13 @@ class Storage:
                 self.filesystem.delete_file(info.path)
 
 
+def file_error(path: str | Path, error: OSError) -> StudyError:
+    """What to raise for a local file outside a Storage that the system does not give."""
+    if isinstance(error, FileNotFoundError):
+        return MissingFile(f"'{path}' cannot be read ({error}), seen from node {platform.node()}; restore it")
+    return storage_error("read", str(path), str(error), error)
+
+
 def storage_error(doing: str, where: str, message: str, error: BaseException | None = None) -> StorageError:
     """What to raise where `where` cannot be `doing`. error: tells a full disk and a refusal from the rest."""
     number = getattr(error, "errno", None)
@@ -258,7 +265,9 @@ def storage_error(doing: str, where: str, message: str, error: BaseException | N
     elif number in REFUSED:
         remedy = "allow this user to do it"
     other = " or choose another with storage: or --storage" if doing == "written" else ""
-    return StorageError(f"storage: '{where}' cannot be {doing} ({message}); {remedy}{other}, then go on: what is done stays")
+    return StorageError(
+        f"storage: '{where}' cannot be {doing} ({message}); {remedy}{other}, then go on: what is done stays"
+    )
 
 
 def _open(place: Place) -> tuple[fs.FileSystem, str]:
