@@ -233,9 +233,9 @@ class Storage:
         except FileNotFoundError as error:
             if doing == "written":
                 raise self.error(doing, name, error) from error
+            seen = f", seen from node {platform.node()}; if another has it, keep it in a folder that all nodes share"
             raise MissingFile(
-                f"'{self.place.child(name).shown}' cannot be read: there is no such file, seen from node "
-                f"{platform.node()}; if another node has it, keep it in a folder that all nodes share"
+                f"'{self.place.child(name).shown}' cannot be read: there is no such file{seen if self.is_local else ''}"
             ) from error
         except OSError as error:
             raise self.error(doing, name, error) from error

@@ -133,7 +133,7 @@ def size_of(coded: Coded) -> tuple[int, int]:
 
 @contextmanager
 def _opened(coded: Coded) -> Iterator[Image.Image]:
-    """Pillow's image; whatever Pillow raises while it is read is a CorruptImage, a file out of reach as `file_error`."""
+    """Pillow's image; what Pillow raises while it is read is a CorruptImage, a file out of reach is as `file_error`."""
     try:
         with _open(coded) as image:
             yield image
