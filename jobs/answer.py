@@ -26,14 +26,11 @@ from analysis import (
     plot_isoflop_contours,
     plot_score_against_compute,
 )
-from analysis.columns import ACCURACY
-from jobs.run import study_storage
+from analysis.columns import ACCURACY, check
 from jobs.twins import Twins, name_objectives, study_twins, twins_figure
-from scaling.alignment.suites.registry import benchmark_regions
 from scaling.errors import StudyError
-from scaling.specs.study import StudySpec
+from scaling.ledger import Study
 from scaling.storage import Storage
-from scaling.study import expand_study
 
 BOOTSTRAP = 300
 BEYOND = 10.0  # the recipe printed at the end of a run is for this many times the largest run's compute
@@ -98,34 +95,16 @@ class StudyAnswer:
             raise StudyError(str(error)) from error
 
 
-def answer_study(study: StudySpec) -> StudyAnswer:
+def answer_study(study: Study) -> StudyAnswer:
     """The saved answer if it was made from the very scores that the store holds, else a new one, saved.
 
     Raises:
         StudyError: nothing is scored yet.
     """
-    storage, table = study_storage(study), study_table(study)
+    frame = study.table()
+    table = name_objectives(ScalingTable(check(frame, study.name), frame.attrs["left_out"]))
     mark = fingerprint(table)
-    return _load(storage, mark) or _fit_and_save(storage, table, mark, study_twins(study))
-
-
-def study_table(study: StudySpec) -> ScalingTable:
-    """The final scores of the study's own runs on its own benchmarks, as a table; see `name_objectives`.
-
-    Raises:
-        StudyError: nothing is scored yet.
-    """
-    run_ids = {run.run_id for run in expand_study(study)}
-    try:
-        table = ScalingTable.from_study(study_storage(study).uri, run_ids=run_ids)
-    except (ValueError, FileNotFoundError) as error:
-        raise StudyError(f"study '{study.name}' has no scores to fit ({error}); first: scaling run STUDY") from error
-    table = name_objectives(table, study)
-    scored = table.unique("benchmark") if len(table) else []
-    table = table.select(benchmark=[name for name in benchmark_regions(study.benchmarks) if name in scored])
-    if not len(table):
-        raise StudyError(f"study '{study.name}' has no finished, scored run; run it first: scaling run STUDY")
-    return table
+    return _load(study.storage, mark) or _fit_and_save(study.storage, table, mark, study_twins(study.spec))
 
 
 def fingerprint(table: ScalingTable) -> str:

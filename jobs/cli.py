@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -17,8 +17,9 @@ from rich.console import Console
 from scaling.errors import StudyError
 from scaling.specs.base import override
 from scaling.specs.scoring import ScoringSpec
-from scaling.specs.study import StudySpec
-from scaling.study import load_study
+
+if TYPE_CHECKING:
+    from scaling.ledger import Study
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -130,14 +131,16 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(width=PIPE_WIDTH)
 
 
-def read_study(path: Path, storage: str | None) -> StudySpec:
-    """The study, its storage overridden; inside a Ray job, whose folder is deleted, a relative path is refused."""
-    study = load_study(path)
-    study = study if storage is None else study.model_copy(update={"storage": storage})
-    relative = "://" not in study.storage and not Path(study.storage).expanduser().is_absolute()
+def opened(path: Path, storage: str | None) -> Study:
+    """The opened study; inside a Ray job, whose folder is deleted, a relative storage is refused."""
+    from scaling.ledger import open_study
+
+    study = open_study(path, storage)
+    written = study.spec.storage
+    relative = "://" not in written and not Path(written).expanduser().is_absolute()
     if relative and RAY_JOB in os.environ:
         raise StudyError(
-            f"storage='{study.storage}' is relative, and a Ray job's folder is deleted with it; "
+            f"storage='{written}' is relative, and a Ray job's folder is deleted with it; "
             "give --storage an absolute path that all nodes share, or a URI such as s3://bucket/folder"
         )
     return study
@@ -152,10 +155,6 @@ def scoring_settings(base: ScoringSpec, settings: list[str] | None) -> ScoringSp
             raise StudyError(f"--set '{setting}' is no setting; write NAME=VALUE, e.g. commitment=all")
         changes[name] = value
     return override(base, changes, "--set")
-
-
-def override_scoring(study: StudySpec, settings: list[str] | None) -> StudySpec:
-    return study.model_copy(update={"scoring": scoring_settings(study.scoring, settings)})
 
 
 def data_folder(data_dir: Path | None) -> Path:
@@ -195,11 +194,11 @@ def run(
     ] = None,
 ) -> None:
     """Train and score what the study lacks, then fit its laws and print the recipe. Run again, it resumes."""
-    from jobs.run import RunOptions, run_study
+    from jobs.study_run import run_study
+    from scaling.cluster.driver import RunOptions
 
-    spec = read_study(study, storage)
-    options = RunOptions(data_folder(data_dir), address, mlflow, concurrency, cache_dir, terminal())
-    left = run_study(spec, options)
+    options = RunOptions(data_folder(data_dir), address, concurrency, cache_dir)
+    left = run_study(opened(study, storage), options, terminal(), mlflow)
     if not left.is_empty:
         raise typer.Exit(INCOMPLETE)
 
@@ -217,9 +216,10 @@ def plan(
     ] = None,
 ) -> None:
     """What every run would cost (N, images, samples seen, C, memory, time) and what would be refused."""
-    from jobs.plan import plan_study, print_plan
+    from jobs.print_plan import print_plan
+    from scaling.cluster.plan import plan_study
 
-    planned = plan_study(read_study(study, storage), data_folder(data_dir), address, throughput, cache_dir)
+    planned = plan_study(opened(study, storage), data_folder(data_dir), address, throughput, cache_dir)
     print_plan(planned, terminal())
     if planned.refused:
         raise typer.Exit(BAD_INPUT)
@@ -231,16 +231,11 @@ def models(
     families: Annotated[
         list[str] | None, typer.Argument(metavar="[FAMILY]...", help="Families [default: all].")
     ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print a table in GitHub's Markdown.")] = False,
 ) -> None:
     """Every family's ladder of sizes, with parameters and FLOPs, counted without building weights."""
-    from jobs.models import ladder_rows, markdown_ladders, print_ladders
+    from jobs.print_models import ladder_rows, print_ladders
 
-    rows = ladder_rows(families or [])
-    if markdown:
-        print(markdown_ladders(rows))
-    else:
-        print_ladders(rows, terminal())
+    print_ladders(ladder_rows(families or []), terminal())
 
 
 @app.command(epilog="Example: scaling training convnext")
@@ -258,9 +253,9 @@ def training(
 @bad_input_ends
 def status(study: StudyFile, storage: StorageOption = None) -> None:
     """Which runs are finished, diverged, failed or open, and what is still to be scored."""
-    from jobs.status import print_status
+    from jobs.print_status import print_status
 
-    print_status(read_study(study, storage), terminal())
+    print_status(opened(study, storage), terminal())
 
 
 @app.command(epilog="Example: scaling score --model timm:resnet18 --pretrained --benchmark kriegeskorte2008")
@@ -285,24 +280,27 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score a trained study on further benchmarks, or one model on any benchmark."""
-    from jobs.score import ModelRequest, print_scores, score_one_model, score_study, scores_json
-
     if (study is None) == (model is None):
         raise StudyError("score: give either a study file or --model timm:NAME")
     if study is not None:
-        from jobs.run import RunOptions
+        from jobs.study_run import run_study
+        from scaling.cluster.driver import RunOptions
 
-        spec = override_scoring(read_study(study, storage), setting)
-        options = RunOptions(data_folder(data_dir), address, mlflow, None, cache_dir, terminal())
-        left = score_study(spec, benchmark or [], options)
+        own = opened(study, storage)
+        wider = own.scored_by(benchmark or [], scoring_settings(own.spec.scoring, setting))
+        options = RunOptions(data_folder(data_dir), address, None, cache_dir)
+        left = run_study(wider, options, terminal(), mlflow, train=False)
         raise typer.Exit(0 if left.is_empty else INCOMPLETE)
+    from jobs.print_scores import print_scores, scores_json
+    from jobs.progress import pass_bars
+    from scaling.alignment.one_model import ModelRequest, score_one_model
+
     request = ModelRequest(
         str(model), tuple(benchmark or ()), pretrained, weights, tuple(layer or ()), image_size, images
     )
-    errors = Console(stderr=True)
-    scores = score_one_model(
-        request, scoring_settings(ScoringSpec(), setting), data_folder(data_dir), errors, cache_dir
-    )
+    settings = scoring_settings(ScoringSpec(), setting)
+    with pass_bars(Console(stderr=True)) as bars:
+        scores = score_one_model(request, settings, data_folder(data_dir), cache_dir, bars)
     if as_json:
         print(scores_json(request.model, scores))
     else:
@@ -342,7 +340,7 @@ def recipe(
         return
     from jobs.answer import answer_study, print_recipe, recipe_json
 
-    answer = answer_study(read_study(source, storage))
+    answer = answer_study(opened(source, storage))
     allocations = answer.allocate(flops, region, family)
     if as_json:
         print(json.dumps(recipe_json(allocations, region or answer.target), indent=2))
@@ -402,9 +400,9 @@ def ui(
     storage: StorageOption = None,
 ) -> None:
     """Open MLflow's UI on the study's store, on loopback, until Ctrl-C."""
-    from jobs.status import serve_ui
+    from jobs.ui import serve_ui
 
-    raise typer.Exit(serve_ui(read_study(study, storage), port))
+    raise typer.Exit(serve_ui(opened(study, storage), port))
 
 
 @app.command(epilog="Example: scaling fetch kriegeskorte2008 --data-dir data")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from scaling.specs.run import RunSpec
@@ -17,7 +20,7 @@ PLAIN_INTERVAL_S = 10.0
 class StudyProgress:
     """Counts runs and scores; the time left is elapsed x (work left / work done), work by each run's expected cost."""
 
-    def __init__(self, console: Console, cost: Mapping[str, float], n_done: int) -> None:
+    def __init__(self, console: Console, cost: Mapping[str, float], n_done: int, to_score: int) -> None:
         self._console = console
         self._cost = dict(cost)
         self._done_share = dict.fromkeys(self._cost, 0.0)
@@ -25,7 +28,7 @@ class StudyProgress:
         self._running: set[str] = set()
         self._failed = 0
         self._began = self._printed = time.monotonic()
-        self.scored = self.to_score = 0
+        self._scored, self._to_score = 0, to_score
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> StudyProgress:
@@ -50,6 +53,9 @@ class StudyProgress:
         self._failed += failed
         self._n_done += not failed
 
+    def scored(self) -> None:
+        self._scored += 1
+
     def say(self, message: str) -> None:
         self._console.print(message, highlight=False)
 
@@ -64,7 +70,7 @@ class StudyProgress:
         failed = f", {self._failed} failed" if self._failed else ""
         return (
             f"runs: {self._n_done}/{self._n_total} done, {len(self._running)} running{failed} · "
-            f"checkpoints scored: {self.scored}/{self.to_score} · {self._time_left()}"
+            f"checkpoints scored: {self._scored}/{self._to_score} · {self._time_left()}"
         )
 
     def _time_left(self) -> str:
@@ -76,3 +82,18 @@ class StudyProgress:
         if done < 0.02 * total:
             return f"{elapsed:.0f} s, time left unknown yet"
         return f"{elapsed:.0f} s, about {elapsed * (total - done) / done:.0f} s left"
+
+
+@contextmanager
+def pass_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each pass over images: what hears of (what, done, total)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        tasks: dict[str, Any] = {}
+
+        def advance(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield advance

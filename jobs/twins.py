@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from analysis import ScalingTable, analyze_tradeoff, plot_tradeoff, treatment_arrows
 from scaling.specs.objective import HarmonizerSpec, ObjectiveSpec, objective_spec
 from scaling.specs.study import StudySpec
-from scaling.study import expand_study
 
 PLAIN_FAMILY = "arch"  # the column of the family's own name, where `family` also names the objective
 PAIRED = (PLAIN_FAMILY, "size", "depth", "images_per_class", "seed")
@@ -35,15 +34,12 @@ def objective_names(study: StudySpec) -> dict[ObjectiveSpec, str]:
     return names
 
 
-def name_objectives(table: ScalingTable, study: StudySpec) -> ScalingTable:
+def name_objectives(table: ScalingTable) -> ScalingTable:
     """Runs of several objectives never enter one law: `family` becomes 'resnet harmonizer', `arch` keeps 'resnet'."""
-    if len(study.all_objectives) < 2:
+    if len(table.unique("objective")) < 2:
         return table
-    names = objective_names(study)
-    by_run = {run.run_id: names[objective_spec(run.objective)] for run in expand_study(study)}
-    objective = table.column("run_id").map(by_run)
     family = table.column("family")
-    return table.with_columns(objective=objective, family=family + " " + objective, **{PLAIN_FAMILY: family})
+    return table.with_columns(family=family + " " + table.column("objective"), **{PLAIN_FAMILY: family})
 
 
 def study_twins(study: StudySpec) -> Twins | None:

@@ -8,19 +8,23 @@ from scaling.version import VERSION as __version__
 if TYPE_CHECKING:
     from scaling.checkpoints.load import checkpoint_info, load_model, preprocessing
     from scaling.errors import StudyError
+    from scaling.ledger import Study, open_study
     from scaling.specs.study import StudySpec
     from scaling.study import expand_study, load_study
 
 _HOMES = {
+    "Study": "scaling.ledger",
     "StudyError": "scaling.errors",
     "StudySpec": "scaling.specs.study",
     "checkpoint_info": "scaling.checkpoints.load",
     "expand_study": "scaling.study",
     "load_model": "scaling.checkpoints.load",
     "load_study": "scaling.study",
+    "open_study": "scaling.ledger",
     "preprocessing": "scaling.checkpoints.load",
 }
 __all__ = [
+    "Study",
     "StudyError",
     "StudySpec",
     "__version__",
@@ -28,8 +32,9 @@ __all__ = [
     "expand_study",
     "load_model",
     "load_study",
+    "open_study",
     "preprocessing",
-]
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -26,7 +26,8 @@ from scaling.storage import Storage
 
 DATASET_FILE = "dataset.json"
 RUNS, EPOCHS, SCORES, CHECKPOINTS = "runs", "epochs", "scores", "checkpoints"
-ANSWER, ANSWER_INDEX, LAWS_FILE = "answer", "answer/index.json", "answer/laws.txt"
+ANSWER = "answer"
+ANSWER_INDEX = "index.json"  # in ANSWER, written last: an answer without it is not whole
 MLFLOW_FILE, MLFLOW_ARTIFACTS = "mlflow.db", "mlflow-artifacts"
 RAY_FOLDER = "ray"
 

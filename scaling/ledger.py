@@ -1,72 +1,305 @@
-"""What a study still lacks: the grid against the store."""
+"""An opened study: its runs, its folder, its records, the protocol of each benchmark, open work, tables.
+
+The one place that knows them: a study's grid is expanded, its folder listed and its records read once, here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from scaling.alignment.protocol import scoring_protocol
+from scaling import layout
+from scaling.alignment.protocol import Protocol, scoring_protocols
 from scaling.alignment.suites.registry import benchmark_regions
 from scaling.errors import StudyError
-from scaling.layout import delete_weights, weights_name, weights_names
-from scaling.records import ResultsStore, RunRecord, kept_epochs, needs_training
+from scaling.frames import results_frame
+from scaling.records import AlignmentRecord, ResultsStore, RunRecord, kept_epochs, needs_training
 from scaling.specs.run import RunSpec
+from scaling.specs.scoring import ScoringSpec
 from scaling.specs.study import StudySpec
 from scaling.storage import Storage
-from scaling.study import expand_study
+from scaling.study import expand_study, read_study
+from scaling.tracking import tracking_uri
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scaling.data.image_set import ImageData
+
+Place = tuple[str, int]  # run_id, epoch: a checkpoint
 
 
 @dataclass(frozen=True)
 class OpenWork:
-    """Runs to train, and (run_id, epoch) checkpoints to score once they exist.
+    """What a study lacks.
 
-    out_of_memory: run_ids that do not fit the resources they ask for, so that to train them again would be in vain.
-    prune: checkpoints whose weights go once they are scored.
+    train: runs to train. score: checkpoint -> benchmarks that it is to be scored on once it exists. out_of_memory:
+    run_ids that do not fit the resources they ask for, so that to train them again would be in vain. gone: finished
+    runs whose weights are missed, and why; they are among those to train. prune: checkpoints whose weights go once they
+    are scored.
     """
 
-    train: tuple[RunSpec, ...]
-    score: tuple[tuple[str, int], ...]
+    train: tuple[RunSpec, ...] = ()
+    score: dict[Place, tuple[str, ...]] = field(default_factory=dict)
     out_of_memory: tuple[str, ...] = ()
-    prune: frozenset[tuple[str, int]] = frozenset()
+    gone: dict[str, str] = field(default_factory=dict)
+    prune: frozenset[Place] = frozenset()
 
     @property
     def is_empty(self) -> bool:
         return not (self.train or self.score or self.out_of_memory)
 
 
-def open_work(study: StudySpec, store: ResultsStore) -> OpenWork:
-    """Compare the grid with the store.
+def open_study(source: str | Path | StudySpec, storage: str | Path | None = None) -> Study:
+    """A study by its file or its spec, with its results; nothing is read of them before it is asked for.
 
-    Failed runs and failed scores are open again, diverged runs are not; one that ran out of memory is once it asks for
-    other resources.
+    Args:
+        storage: in place of the study's own: a local path or a URI such as s3://bucket/folder.
 
     Raises:
-        StudyError: an ended run did not keep an epoch that is now to be scored, or its weights are pruned.
+        StudyError: a field that is unknown or impossible, a run that cannot be.
     """
-    runs = expand_study(study)
-    records = store.read_runs(run.run_id for run in runs)
-    protocol = scoring_protocol(study.scoring, study.benchmarks)
-    scores = [s for s in store.read_scores(run.run_id for run in runs) if s.status == "scored"]
-    scored = {(s.run_id, s.epoch, s.benchmark) for s in scores if s.protocol == protocol}
-    had_weights = {(s.run_id, s.epoch) for s in scores}
-    benchmarks = benchmark_regions(study.benchmarks)
-    train = tuple(run for run in runs if needs_training(run, records.get(run.run_id)))
-    score: list[tuple[str, int]] = []
-    for run in runs:
-        lacking = [e for e in run.score_epochs if any((run.run_id, e, name) not in scored for name in benchmarks)]
-        record = records.get(run.run_id)
-        if record is not None and not needs_training(run, record):
-            lacking = _scorable_epochs(run, record, lacking)
-            _check_not_pruned(run, record, [e for e in lacking if (run.run_id, e) in had_weights], store.storage)
-        score += [(run.run_id, e) for e in lacking]
-    stuck = {run_id for run_id, record in records.items() if record.status == "out_of_memory"}
-    prunable = ((run.run_id, e) for run in runs for e in study.checkpoints.prunable(run.training.epochs))
-    return OpenWork(
-        train, tuple(score), tuple(sorted(stuck - {run.run_id for run in train})), prune=frozenset(prunable)
-    )
+    spec = source if isinstance(source, StudySpec) else read_study(source)
+    if storage is not None:
+        spec = spec.model_copy(update={"storage": str(storage)})
+    where = f"study '{spec.name}'" if isinstance(source, StudySpec) else str(source)
+    return Study(spec, tuple(expand_study(spec, where)))
 
 
-def _scorable_epochs(run: RunSpec, record: RunRecord, lacking: Sequence[int]) -> list[int]:
+class Study:
+    """See `open_study`. Records and scores are read once; who writes one tells, by `run_ended` and `scored`.
+
+    Attributes:
+        spec: as the study file has it. runs: of the grid, in its order. storage: the study's own folder. store: its
+            records.
+    """
+
+    def __init__(self, spec: StudySpec, runs: Sequence[RunSpec]) -> None:
+        self.spec, self.runs = spec, tuple(runs)
+        self.storage = Storage(spec.storage).child(spec.name)
+        self.store = ResultsStore(self.storage)
+        self._weights: dict[str, list[str]] = {}
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's, see `tracking.tracking_uri`."""
+        return tracking_uri(self.spec, self.storage)
+
+    def scored_by(self, benchmarks: Iterable[str] = (), scoring: ScoringSpec | None = None) -> Study:
+        """The same runs on further benchmarks, or by other settings.
+
+        Raises:
+            StudyError: an unknown benchmark.
+        """
+        names = tuple(dict.fromkeys([*self.spec.benchmarks, *benchmarks]))
+        benchmark_regions(names)
+        changes = {"benchmarks": names, "scoring": scoring or self.spec.scoring}
+        return Study(self.spec.model_copy(update=changes), self.runs)
+
+    @cached_property
+    def protocols(self) -> dict[str, Protocol]:
+        """The study's benchmarks, by full name, and how each is scored."""
+        return scoring_protocols(self.spec.scoring, self.spec.benchmarks)
+
+    @cached_property
+    def records(self) -> dict[str, RunRecord]:
+        """The runs that ended, by run_id."""
+        return self.store.read_runs(run.run_id for run in self.runs)
+
+    @cached_property
+    def scores(self) -> dict[Place, list[AlignmentRecord]]:
+        """All that was ever scored of the study's runs, by checkpoint, whatever the benchmark and protocol."""
+        found: dict[Place, list[AlignmentRecord]] = defaultdict(list)
+        for score in self.store.read_scores(run.run_id for run in self.runs):
+            found[score.run_id, score.epoch].append(score)
+        return found
+
+    def run_ended(self, run_id: str) -> RunRecord | None:
+        """Read a run's record again: its worker has written it, or died."""
+        record = self.store.read_run(run_id)
+        self._weights.pop(run_id, None)
+        if record is None:
+            self.records.pop(run_id, None)
+        else:
+            self.records[run_id] = record
+        return record
+
+    def write_run(self, record: RunRecord) -> None:
+        """A record that no worker could write."""
+        self.store.write_run(record)
+        self.records[record.run_id] = record
+
+    def scored(self, new: Iterable[AlignmentRecord]) -> None:
+        """Scores that an actor has written."""
+        for score in new:
+            there = self.scores[score.run_id, score.epoch]
+            there[:] = [s for s in there if (s.benchmark, s.protocol) != (score.benchmark, score.protocol)] + [score]
+
+    def scores_of(self, run_id: str) -> list[AlignmentRecord]:
+        """A run's scores at all its epochs."""
+        return [score for (scored, _), found in self.scores.items() if scored == run_id for score in found]
+
+    def lacking(self, run_id: str, epoch: int) -> tuple[str, ...]:
+        """The study's benchmarks that a checkpoint has no score of, by the study's own protocols."""
+        done = {s.benchmark for s in self.scores.get((run_id, epoch), ()) if s.status == "scored" and self._is_own(s)}
+        return tuple(name for name in self.protocols if name not in done)
+
+    def _is_own(self, score: AlignmentRecord) -> bool:
+        return score.benchmark in self.protocols and self.protocols[score.benchmark].made(score.protocol)
+
+    def open_work(self) -> OpenWork:
+        """Compare the grid with the records.
+
+        Failed runs and failed scores are open again, diverged runs are not; one that ran out of memory is once it asks
+        for other resources, a finished one where weights that are to be scored are gone.
+
+        Raises:
+            StudyError: an ended run did not keep an epoch that is now to be scored, or its weights are pruned.
+        """
+        train, score, gone = [], dict[Place, tuple[str, ...]](), dict[str, str]()
+        for run in self.runs:
+            record = self.records.get(run.run_id)
+            lacking = {e: names for e in run.score_epochs if (names := self.lacking(run.run_id, e))}
+            if needs_training(run, record):
+                train.append(run)
+            elif record is not None and lacking:
+                lacking = _scorable(run, record, lacking)
+                missed = self._missed(run, record, lacking)
+                if missed:
+                    gone[run.run_id] = missed
+                    train.append(run)
+            score |= {(run.run_id, epoch): names for epoch, names in lacking.items()}
+        stuck = {run_id for run_id, record in self.records.items() if record.status == "out_of_memory"}
+        stuck -= {run.run_id for run in train}
+        return OpenWork(tuple(train), score, tuple(sorted(stuck)), gone, self._prunable())
+
+    def _prunable(self) -> frozenset[Place]:
+        checkpoints = self.spec.checkpoints
+        return frozenset((run.run_id, e) for run in self.runs for e in checkpoints.prunable(run.training.epochs))
+
+    def _missed(self, run: RunSpec, record: RunRecord, epochs: Iterable[int]) -> str | None:
+        """Why an ended run has to be trained again, where the weights of epochs to be scored are gone.
+
+        Raises:
+            StudyError: they went because the study prunes what is scored.
+        """
+        there = self.weights(run.run_id)
+        gone = [epoch for epoch in epochs if layout.weights_name(run.run_id, epoch) not in there]
+        pruned = [e for e in gone if any(s.status == "scored" for s in self.scores.get((run.run_id, e), ()))]
+        if pruned and self.spec.checkpoints.prune != "never":
+            left = [epoch for epoch in kept_epochs(record) if layout.weights_name(run.run_id, epoch) in there]
+            raise StudyError(
+                f"epoch {pruned[0]} of {record.status} run {run.run_id} ({run.label()}) lacks a score, but its weights "
+                f"were pruned when it had all that were asked for (still there: "
+                f"{', '.join(map(str, left)) or 'none'}; checkpoints.prune); score epochs that are there, or give the "
+                "study a new name"
+            )
+        if not gone or record.status != "finished":
+            return None
+        return f"the weights of epoch {gone[0]} are gone"
+
+    def weights(self, run_id: str) -> list[str]:
+        """Names of a run's weights that are there, by epoch; listed once."""
+        if run_id not in self._weights:
+            self._weights[run_id] = layout.weights_names(self.storage, run_id)
+        return self._weights[run_id]
+
+    def reopen(self, run_id: str, reason: str) -> None:
+        """Have an ended run trained again: its record becomes that of a failed one."""
+        record = self.records[run_id]
+        self.write_run(record.model_copy(update={"status": "failed", "reason": f"{reason}; it is trained again"}))
+
+    def prune_scored(self, work: OpenWork) -> None:
+        """Delete what is scored and was to go: a process killed between the two left it."""
+        epochs: dict[str, list[int]] = {}
+        for run_id, epoch in sorted(work.prune - set(work.score)):
+            epochs.setdefault(run_id, []).append(epoch)
+        for run_id, gone in epochs.items():
+            layout.delete_weights(self.storage, run_id, gone)
+            self._weights.pop(run_id, None)
+
+    def check_same_data(self, data: ImageData) -> None:
+        """Refuse to mix runs on different images under one name: the first run's images are remembered.
+
+        Raises:
+            StudyError: the decoded data are not those that the study began with.
+        """
+        mark = data_mark(data)
+        if not self.storage.exists(layout.DATASET_FILE):
+            self.storage.write_bytes(layout.DATASET_FILE, json.dumps(mark, indent=2).encode())
+        elif (before := json.loads(self.storage.read_bytes(layout.DATASET_FILE))) != mark:
+            raise StudyError(
+                f"dataset '{data.name}' now holds {len(data.train):,} + {len(data.heldout):,} images, not the "
+                f"{before['n_train']:,} + {before['n_heldout']:,} that this study began with "
+                f"({self.storage.path(layout.DATASET_FILE)}); restore them, or give the study a new name"
+            )
+
+    def table(self, all_epochs: bool = False) -> pd.DataFrame:
+        """One row a finished run and benchmark, at its last epoch or at all; see `frames.results_frame`.
+
+        Only the study's own benchmarks, by its own protocols: the rest is counted in `attrs["left_out"]`.
+
+        Raises:
+            StudyError: nothing is scored yet.
+        """
+        others = Counter(self._other(score) for found in self.scores.values() for score in found)
+        own = [self._best(found, name) for found in self.scores.values() for name in self.protocols]
+        left_out = {reason: n for reason, n in others.items() if reason is not None}
+        records = [self.records[run.run_id] for run in self.runs if run.run_id in self.records]
+        frame = results_frame(records, [score for score in own if score is not None], left_out, all_epochs)
+        if frame.empty:
+            raise StudyError(f"study '{self.name}' has no finished, scored run; run it first: scaling run STUDY")
+        return frame
+
+    def _other(self, score: AlignmentRecord) -> str | None:
+        """Why a score is not the study's."""
+        if score.benchmark not in self.protocols:
+            return f"benchmark {score.benchmark}, which is not the study's"
+        return None if self._is_own(score) else f"{score.benchmark} scored by another protocol ({score.protocol})"
+
+    def _best(self, found: Sequence[AlignmentRecord], benchmark: str) -> AlignmentRecord | None:
+        """A checkpoint's own score of a benchmark; the record of a failure only where there is none."""
+        own = [score for score in found if score.benchmark == benchmark and self._is_own(score)]
+        return min(own, key=lambda score: score.status != "scored", default=None)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second driver out, see `Storage.locked`."""
+        with self.storage.locked():
+            yield
+
+    @contextmanager
+    def answer_files(self) -> Iterator[Path]:
+        """A local folder with what was saved of the study's answer; a copy where its storage is remote."""
+        if self.storage.is_local:
+            yield Path(self.storage.path(layout.ANSWER))
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for name in self.storage.names(layout.ANSWER):
+                Path(folder, name).write_bytes(self.storage.read_bytes(f"{layout.ANSWER}/{name}"))
+            yield Path(folder)
+
+    def save_answer(self, folder: Path) -> None:
+        """Replace the study's saved answer by the files of a local folder; none of an earlier answer stays."""
+        names = sorted(path.name for path in folder.iterdir())
+        for name in [n for n in names if n != layout.ANSWER_INDEX] + [n for n in names if n == layout.ANSWER_INDEX]:
+            self.storage.write_bytes(f"{layout.ANSWER}/{name}", (folder / name).read_bytes())
+        for name in set(self.storage.names(layout.ANSWER)) - set(names):
+            self.storage.delete(f"{layout.ANSWER}/{name}")
+
+
+def _scorable(run: RunSpec, record: RunRecord, lacking: dict[int, tuple[str, ...]]) -> dict[int, tuple[str, ...]]:
     """Which epochs that lack a score an ended run has kept."""
     kept = kept_epochs(record)
     lost = [epoch for epoch in lacking if epoch not in kept]
@@ -75,26 +308,32 @@ def _scorable_epochs(run: RunSpec, record: RunRecord, lacking: Sequence[int]) ->
             f"epoch {lost[0]} of finished run {run.run_id} ({run.label()}) is to be scored but was not kept "
             f"(kept: {', '.join(map(str, kept))}; checkpoints.score); score kept epochs, or give the study a new name"
         )
-    return [epoch for epoch in lacking if epoch in kept]
+    return {epoch: names for epoch, names in lacking.items() if epoch in kept}
 
 
-def _check_not_pruned(run: RunSpec, record: RunRecord, epochs: Sequence[int], storage: Storage) -> None:
-    """Refuse epochs that were scored once and whose weights are gone; one listing a run."""
-    there = weights_names(storage, run.run_id) if epochs else []
-    gone = [epoch for epoch in epochs if weights_name(run.run_id, epoch) not in there]
-    if gone:
-        left = [epoch for epoch in kept_epochs(record) if weights_name(run.run_id, epoch) in there]
-        raise StudyError(
-            f"epoch {gone[0]} of {record.status} run {run.run_id} ({run.label()}) lacks a score, but its weights were "
-            f"pruned when it had all that were asked for (still there: {', '.join(map(str, left)) or 'none'}; "
-            "checkpoints.prune); score epochs that are there, or give the study a new name"
-        )
+def data_mark(data: ImageData) -> dict[str, Any]:
+    """What tells a study's images from others."""
+    mark: dict[str, Any] = {"dataset": data.name, "n_train": len(data.train), "n_heldout": len(data.heldout)}
+    mark["sha256"] = data.digest()
+    if data.skipped:
+        mark["skipped"] = [place.partition(": ")[0] for place in data.skipped]
+    return mark
 
 
-def prune_scored(work: OpenWork, storage: Storage) -> None:
-    """Delete what is scored and was to go: a process killed between the two left it."""
-    epochs: dict[str, list[int]] = {}
-    for run_id, epoch in sorted(work.prune - set(work.score)):
-        epochs.setdefault(run_id, []).append(epoch)
-    for run_id in epochs:
-        delete_weights(storage, run_id, epochs[run_id])
+def results_table(folder: str | Path, all_epochs: bool = False) -> pd.DataFrame:
+    """The table of a results folder without its study file; of several protocols of a benchmark, the commonest.
+
+    Raises:
+        StudyError: no results there.
+    """
+    store = ResultsStore(Storage(folder))
+    records, scores = list(store.read_runs().values()), store.read_scores()
+    if not records or not scores:
+        raise StudyError(f"'{folder}' holds no scored runs; give a study's results folder, such as results/quickstart")
+    counts = Counter((score.benchmark, score.protocol) for score in scores)
+    chosen = {name: protocol for (name, protocol), _ in reversed(counts.most_common())}
+    own = [score for score in scores if chosen[score.benchmark] == score.protocol]
+    others = Counter(
+        f"{s.benchmark} scored by another protocol ({s.protocol})" for s in scores if chosen[s.benchmark] != s.protocol
+    )
+    return results_frame(records, own, dict(others), all_epochs)

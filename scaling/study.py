@@ -20,11 +20,31 @@ from scaling.specs.training import TrainingSpec, resolve_training
 
 
 def load_study(path: str | Path) -> StudySpec:
-    """Read and check a study file.
+    """Read and check a study file, its runs too.
+
+    Raises:
+        StudyError: as `read_study` and `expand_study`.
+    """
+    return parse_study(_content(path), str(path))
+
+
+def parse_study(content: dict[str, Any], where: str = "study") -> StudySpec:
+    """A checked StudySpec from plain data, every run of which can be expanded."""
+    study = read_spec(StudySpec, content, where)
+    expand_study(study, where)
+    return study
+
+
+def read_study(path: str | Path) -> StudySpec:
+    """Read a study file and check its fields; its grid is not expanded.
 
     Raises:
         StudyError: the file is missing, is not YAML, or a field is unknown or impossible; the message names it.
     """
+    return read_spec(StudySpec, _content(path), str(path))
+
+
+def _content(path: str | Path) -> dict[str, Any]:
     try:
         text = Path(path).read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -35,14 +55,7 @@ def load_study(path: str | Path) -> StudySpec:
         raise StudyError(f"study file '{path}' is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise StudyError(f"study file '{path}' holds no fields; see jobs/studies/quickstart.yaml for an example")
-    return parse_study(content, where=str(path))
-
-
-def parse_study(content: dict[str, Any], where: str = "study") -> StudySpec:
-    """A checked StudySpec from plain data, every run of which can be expanded."""
-    study = read_spec(StudySpec, content, where)
-    expand_study(study, where)
-    return study
+    return content
 
 
 def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:

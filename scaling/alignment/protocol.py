@@ -1,30 +1,89 @@
-"""What a score depends on beside checkpoint and benchmark."""
+"""What a score depends on beside checkpoint and benchmark: its protocol, one a benchmark."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from scaling.alignment.commitment import read_commitment
-from scaling.alignment.suites.registry import own_files
+from scaling.alignment.commitment import Commitment, read_commitment
+from scaling.alignment.suites.registry import benchmark_regions, file_benchmarks
 from scaling.specs.scoring import ScoringSpec
 
+_SETTINGS = 4  # parts of a protocol before those of files
 
-def scoring_protocol(spec: ScoringSpec, benchmarks: Sequence[str] = ()) -> str:
-    """What a score depends on beside checkpoint and benchmark; scores of another protocol are computed anew.
 
-    benchmarks: names as in the study file; the contents of own recordings (`file:PATH`) count.
+@dataclass(frozen=True)
+class Protocol:
+    """How one benchmark is scored, as text that its scores carry; equal texts, equal numbers.
+
+    former: the settings as versions before wrote them, alike for all benchmarks of a study and followed by every file
+    that the study named.
     """
-    commitment = read_commitment(spec.commitment)
-    parts = [commitment.name, spec.ceiled or "own", spec.reduction, f"{spec.degrees:g} deg"]
-    if commitment.layers:
-        parts[0] += f" {_digest(json.dumps(sorted(commitment.layers.items())).encode())}"
-    if spec.reduction != "none":
-        parts[2] += f" {spec.components}"
-    own = (f"{path.name} {_digest(path.read_bytes())}" for path in sorted(own_files(benchmarks)))
-    return "; ".join([*parts, *own])
+
+    text: str
+    former: str
+
+    def made(self, stored: str) -> bool:
+        """Whether a score that carries `stored` was made by this protocol."""
+        if stored == self.text:
+            return True
+        theirs, own = stored.split("; "), self.text.split("; ")
+        same_settings = theirs[:_SETTINGS] == self.former.split("; ")
+        return same_settings and set(own[_SETTINGS:]) <= set(theirs[_SETTINGS:])
+
+
+def scoring_protocols(spec: ScoringSpec, benchmarks: Sequence[str]) -> dict[str, Protocol]:
+    """Each benchmark's own protocol, by its full name.
+
+    A fixed layer stands in the protocol of the benchmark that it is for, the content of a recording (`file:PATH`) in
+    its own: another benchmark, or a change of one, leaves the rest as they are.
+
+    Args:
+        benchmarks: names as in the study file: suites, benchmarks, files.
+
+    Raises:
+        StudyError: as `read_commitment` and `benchmark_regions`.
+    """
+    commitment, files = read_commitment(spec.commitment), file_benchmarks(benchmarks)
+    content = {path: f"{path.name} {_file_digest(path)}" for path in set(files.values())}
+    former = _settings(spec, _former_commitment(commitment))
+    found = {}
+    for name, region in benchmark_regions(benchmarks).items():
+        layer = commitment.fixed(name, region)
+        text = _settings(spec, commitment.scored_on if layer is None else f"layer {layer}")
+        text += f"; {content[files[name]]}" if name in files else ""
+        found[name] = Protocol(text, former)
+    return found
+
+
+def default_protocol(text: str) -> bool:
+    """Whether a protocol is that of the default settings, and of no file."""
+    return text == _settings(ScoringSpec(), ScoringSpec().commitment)
+
+
+def protocol_digest(text: str) -> str:
+    """8 hex digits that tell protocols apart where a name must be short."""
+    return _digest(text.encode())
+
+
+def _settings(spec: ScoringSpec, commitment: str) -> str:
+    reduction = spec.reduction if spec.reduction == "none" else f"{spec.reduction} {spec.components}"
+    return "; ".join([commitment, spec.ceiled or "own", reduction, f"{spec.degrees:g} deg"])
+
+
+def _former_commitment(commitment: Commitment) -> str:
+    if not commitment.layers:
+        return commitment.name
+    return f"{commitment.name} {_digest(json.dumps(sorted(commitment.layers.items())).encode())}"
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:8]
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:8]

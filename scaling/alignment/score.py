@@ -17,6 +17,7 @@ from scaling.alignment.features.extraction import layer_representations
 from scaling.alignment.features.gradients import input_gradients
 from scaling.alignment.features.layer_maps import layer_maps
 from scaling.alignment.features.preprocessing import Preprocessing
+from scaling.alignment.protocol import Protocol
 from scaling.alignment.scoring import ScoringOptions
 from scaling.checkpoints.weights import CheckpointInfo, load_weights
 from scaling.errors import StudyError
@@ -44,10 +45,13 @@ def score_checkpoint(
     epoch: int,
     benchmarks: Sequence[Benchmark],
     options: ScoringOptions,
-    protocol: str = "",
+    protocols: Mapping[str, Protocol],
     device: str = "cpu",
 ) -> list[AlignmentRecord]:
-    """Score a run's checkpoint on the benchmarks it has no score for by this protocol, and store all its scores.
+    """Score a run's checkpoint on those benchmarks that it has no score of by their protocols; the store keeps all.
+
+    Returns:
+        The scores of these benchmarks, those that were there already too.
 
     A benchmark that cannot be computed gives a record with status 'failed' and the reason. On CPUs one thread is
     used, so that a score does not depend on where it was computed and training keeps its cores.
@@ -60,22 +64,33 @@ def score_checkpoint(
     torch.set_num_threads(1)
     store = ResultsStore(storage)
     before = store.read_checkpoint_scores(run_id, epoch)
-    done = {r.benchmark for r in before if r.status == "scored" and r.protocol == protocol}
-    missing = [b for b in benchmarks if b.name not in done]
+    there = [r for r in before if r.status == "scored" and _made(r, protocols)]
+    missing = [b for b in benchmarks if b.name not in {record.benchmark for record in there}]
+    known = [record for record in there if record.benchmark in {b.name for b in benchmarks}]
     if not missing:
-        return before
+        return known
     model, info = load_weights(storage, run_id, epoch)
     preprocessing = Preprocessing.square(info.image_size, info.mean, info.std)
     subject = Subject(model.to(device), candidate_layers(info.run.model, model), preprocessing)
     with threadpool_limits(1):
         scores = score_model(subject, missing, options)
-    facts = checkpoint_facts(info) | {"protocol": protocol}
-    names = {score.benchmark for score in scores}
-    records = [record for record in before if record.benchmark not in names]
-    records += [AlignmentRecord.model_validate(facts | score.columns()) for score in scores]
-    records.sort(key=lambda record: record.benchmark)
-    store.write_scores(records)
-    return records
+    facts = checkpoint_facts(info)
+    new = [
+        AlignmentRecord.model_validate(facts | {"protocol": protocols[score.benchmark].text} | score.columns())
+        for score in scores
+    ]
+    store.write_scores(_merged(before, new))
+    return sorted([*known, *new], key=lambda record: record.benchmark)
+
+
+def _made(record: AlignmentRecord, protocols: Mapping[str, Protocol]) -> bool:
+    return record.benchmark in protocols and protocols[record.benchmark].made(record.protocol)
+
+
+def _merged(before: Sequence[AlignmentRecord], new: Sequence[AlignmentRecord]) -> list[AlignmentRecord]:
+    """Scores by (benchmark, protocol), the new in place of the old."""
+    found = {(record.benchmark, record.protocol): record for record in [*before, *new]}
+    return [found[key] for key in sorted(found)]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
@@ -15,6 +15,7 @@ from scaling.storage import Storage
 
 if TYPE_CHECKING:
     from scaling.alignment.benchmark import Benchmark
+    from scaling.alignment.protocol import Protocol
     from scaling.alignment.scoring import ScoringOptions
     from scaling.records import AlignmentRecord
 
@@ -23,8 +24,11 @@ TASK_RETRIES = 3  # a killed actor is restarted and its checkpoint tried again
 
 
 class Checkpoint(NamedTuple):
+    """What is scored, and on which benchmarks."""
+
     run_id: str
     epoch: int
+    benchmarks: tuple[str, ...]
 
 
 class Score(NamedTuple):
@@ -38,8 +42,8 @@ class Score(NamedTuple):
 class ScoringActor:
     """Holds the benchmarks (their arrays stay in the node's object store) and scores one checkpoint a call."""
 
-    def __init__(self, storage_uri: str, spec: ScoringSpec, protocol: str) -> None:
-        self.storage, self.protocol = Storage(storage_uri), protocol
+    def __init__(self, storage_uri: str, spec: ScoringSpec, protocols: Mapping[str, Protocol]) -> None:
+        self.storage, self.protocols = Storage(storage_uri), protocols
         self.work: tuple[Sequence[Benchmark], ScoringOptions] | None = None
         self.device = "cuda" if spec.gpus else "cpu"
         if not spec.cpus:
@@ -52,7 +56,9 @@ class ScoringActor:
         if self.work is None:
             self.work = ray.get(shared[0])
         benchmarks, options = self.work
-        return score_checkpoint(self.storage, *checkpoint, benchmarks, options, self.protocol, self.device)
+        wanted = [benchmark for benchmark in benchmarks if benchmark.name in checkpoint.benchmarks]
+        place = (checkpoint.run_id, checkpoint.epoch)
+        return score_checkpoint(self.storage, *place, wanted, options, self.protocols, self.device)
 
 
 class ScoringPool:
@@ -61,7 +67,7 @@ class ScoringPool:
     Args:
         storage_uri: the study's folder, reachable from every node.
         benchmarks, options: sent to the object store once.
-        protocol: of the scores; see `options.scoring_protocol`.
+        protocols: of the benchmarks, by name; see `protocol.scoring_protocols`.
     """
 
     def __init__(
@@ -70,13 +76,13 @@ class ScoringPool:
         benchmarks: Sequence[Benchmark],
         options: ScoringOptions,
         spec: ScoringSpec,
-        protocol: str,
+        protocols: Mapping[str, Protocol],
     ) -> None:
         self._shared = ray.put((list(benchmarks), options))
         actor = ray.remote(ScoringActor).options(
             num_cpus=spec.cpus, num_gpus=spec.gpus, max_restarts=-1, max_task_retries=TASK_RETRIES
         )
-        self._idle: deque[Any] = deque(actor.remote(storage_uri, spec, protocol) for _ in range(spec.actors))
+        self._idle: deque[Any] = deque(actor.remote(storage_uri, spec, protocols) for _ in range(spec.actors))
         self._waiting: deque[Checkpoint] = deque()
         self._running: dict[ray.ObjectRef, tuple[Any, Checkpoint]] = {}
 

@@ -18,7 +18,7 @@ from scipy.io import savemat
 from typer.testing import CliRunner, Result
 
 from jobs.cli import app
-from scaling.alignment.protocol import scoring_protocol
+from scaling.alignment.protocol import scoring_protocols
 from scaling.data.recordings.kriegeskorte import N_STIMULI, NAME, STIMULI_FILE
 from scaling.records import AlignmentRecord, ResultsStore, run_record
 from scaling.storage import Storage
@@ -112,7 +112,7 @@ def write_results(folder: Path, study: Path) -> None:
         facts |= {"benchmark": spec.benchmarks[0], "region": "IT", "metric": "rsa", "layer": "l", "raw": score}
         facts |= {"ceiling": 1.0, "ceiling_kind": "x", "score": score, "n_stimuli": 92, "n_neuroids": None}
         facts |= {"selection_raw": None, "status": "scored", "reason": None, "score_s": 0.0}
-        facts |= {"protocol": scoring_protocol(spec.scoring)}
+        facts |= {"protocol": scoring_protocols(spec.scoring, spec.benchmarks)[spec.benchmarks[0]].text}
         store.write_scores([AlignmentRecord(run_id=run.run_id, epoch=2, **facts)])
 
 

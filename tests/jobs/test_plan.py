@@ -10,7 +10,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from jobs.cli import app
-from jobs.plan import plan_study
+from scaling.cluster.plan import plan_study
+from scaling.layout import weights_name
+from scaling.ledger import open_study
 from scaling.models import build_model
 from scaling.models.cost import training_memory
 from scaling.records import ResultsStore, run_record
@@ -71,8 +73,9 @@ def test_the_table_holds_n_images_samples_and_compute(write_study):
 
 def test_workers_share_a_runs_time_and_memory(write_study):
     study = load_study(write_study(models=[VIT], training={"batch_size": 10}, resources={"workers": 2}))
-    (shared,) = plan_study(study, Path(), None, 1e6).runs
-    (alone,) = plan_study(study.model_copy(update={"resources": type(study.resources)()}), Path(), None, 1e6).runs
+    (shared,) = plan_study(open_study(study), Path(), None, 1e6).runs
+    unshared = study.model_copy(update={"resources": type(study.resources)()})
+    (alone,) = plan_study(open_study(unshared), Path(), None, 1e6).runs
     assert shared.train_s == alone.train_s / 2
     assert shared.memory_bytes == training_memory(shared.run.model, 8, 10, 5, "sgd")
     assert alone.memory_bytes == training_memory(alone.run.model, 8, 10, 10, "sgd")
@@ -81,7 +84,7 @@ def test_workers_share_a_runs_time_and_memory(write_study):
 def test_timed_runs_of_one_model_take_as_long_as_their_samples(write_study):
     """Without --throughput each model is timed here once, and time is proportional to the samples seen."""
     study = load_study(write_study(models=[RESNET], data_sizes=[2, 20], training={"epochs": 3, "batch_size": 10}))
-    planned = plan_study(study, Path(), None, None)
+    planned = plan_study(open_study(study), Path(), None, None)
     short, long = planned.runs
     assert long.train_s == pytest.approx(10 * short.train_s, rel=1e-9)
     assert 1e-6 < short.train_s / short.samples_seen < 0.1, "seconds an image of a tiny model"
@@ -94,11 +97,12 @@ def test_finished_runs_are_done_and_cost_nothing_more(write_study):
     first, *others = expand_study(spec)
     store = ResultsStore(Storage(spec.storage).child(spec.name))
     store.write_run(run_record(first, "finished", None, kept=(3,)))
+    store.storage.write_bytes(weights_name(first.run_id, 3), b"weights")
     store.write_run(run_record(others[0], "failed", "power cut"))
     result = plan(study, "--throughput", "1e6")
     assert "4 runs, 1 done" in result.output
     assert re.findall(r"^\s*(\w{12}) .* done\s*$", result.output, re.MULTILINE) == [first.run_id]
-    planned = plan_study(spec, Path(), None, 1e6)
+    planned = plan_study(open_study(spec), Path(), None, 1e6)
     assert planned.wall_s * planned.slots == pytest.approx(sum(p.train_s for p in planned.runs[1:]))
 
 

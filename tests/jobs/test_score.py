@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 from jobs.cli import app
 from scaling.alignment.features.activations import collect_activations
 from scaling.alignment.features.preprocessing import Preprocessing
-from scaling.alignment.protocol import scoring_protocol
+from scaling.alignment.protocol import scoring_protocols
 from scaling.alignment.score import score_checkpoint
 from scaling.alignment.scoring import scoring_options
 from scaling.alignment.suites.registry import build_benchmarks
@@ -206,10 +206,11 @@ def train_and_score(path: Path) -> None:
     storage, data = Storage(study.storage).child(study.name), load_images(study.dataset, path.parent)
     heldout = select_stimuli(data.heldout.images, data.heldout.labels, name=f"{data.name} held-out")
     benchmarks = build_benchmarks(study.benchmarks, heldout)
-    options, protocol = scoring_options(study.scoring, lambda n: heldout), scoring_protocol(study.scoring)
+    options = scoring_options(study.scoring, lambda n: heldout)
+    protocols = scoring_protocols(study.scoring, study.benchmarks)
     for run in expand_study(study):
         list(Training(run, data, storage).epochs())
-        score_checkpoint(storage, run.run_id, run.training.epochs, benchmarks, options, protocol)
+        score_checkpoint(storage, run.run_id, run.training.epochs, benchmarks, options, protocols)
 
 
 def test_a_trained_study_on_a_further_benchmark(write_study, invoke, tmp_path):

@@ -15,9 +15,9 @@ MIN_STIMULI = 4  # the estimator divides by n − 3
 def linear_cka(features: Representation | ArrayLike, responses: Representation | ArrayLike) -> float:
     """Linear CKA of two representations of the same stimuli, unbiased HSIC: 1 for equal, 0 on average for independent.
 
-    `CKA = HSIC(K, M) / √(HSIC(K, K) · HSIC(M, M))`, `K = X Xᵀ`, `M = Y Yᵀ`, HSIC as in `unbiased_hsic`. The usual,
-    biased HSIC scores independent wide features near 1. It sees neither rotation nor scale nor offset of X or Y;
-    below 0 is possible, by chance.
+    `CKA = HSIC(K, M) / √(HSIC(K, K) · HSIC(M, M))`, `K = X Xᵀ`, `M = Y Yᵀ`, HSIC₁ the inner product of the
+    U-centred kernels. The usual, biased HSIC scores independent wide features near 1. It sees neither rotation nor
+    scale nor offset of X or Y; below 0 is possible, by chance.
 
     Args:
         features, responses: Representations, or (n_stimuli, ...) arrays, further axes flattened.
@@ -29,7 +29,9 @@ def linear_cka(features: Representation | ArrayLike, responses: Representation |
     Raises:
         StudyError: fewer than 4 stimuli, numbers of stimuli that differ, or values that are not finite.
 
-    Source: Kornblith et al. (2019), ICML, eq. 6; with HSIC₁ as Nguyen, Raghu & Kornblith (2021), ICLR, eq. 3. The
+    Source: Kornblith et al. (2019), ICML, eq. 6; with HSIC₁ (Song et al. 2012, JMLR 13:1393,
+    eq. 5) as Nguyen, Raghu & Kornblith (2021), ICLR, eq. 3; U-centring: Székely & Rizzo (2014), Annals of Statistics
+    42:2382, definition 2. The
     ratio of unbiased estimates is not itself unbiased.
     """
     x, y = (as_representation(z) for z in (features, responses))
@@ -40,22 +42,6 @@ def linear_cka(features: Representation | ArrayLike, responses: Representation |
     if not m_norm > 0:
         return float("nan")
     return float(np.clip(np.vdot(k, m) / (k_norm * m_norm), -1.0, 1.0)) if k_norm > 0 else 0.0
-
-
-def unbiased_hsic(first: ArrayLike, second: ArrayLike) -> float:
-    """HSIC₁ of two kernels, an unbiased estimate of the Hilbert–Schmidt independence criterion.
-
-    `HSIC₁ = [tr K̃M̃ + 1ᵀK̃1·1ᵀM̃1/((n − 1)(n − 2)) − 2/(n − 2)·1ᵀK̃M̃1] / (n(n − 3))`, K̃ = K with a zero diagonal;
-    computed as the inner product of the U-centred kernels, which is the same and does not cancel.
-
-    Args:
-        first, second: (n, n) symmetric, n ≥ 4; centred or not is the same: U-centring removes `a 1ᵀ + 1 aᵀ`.
-
-    Source: Song, Smola, Gretton, Bedo & Borgwardt (2012), J. Machine Learning Research 13:1393, eq. 5; U-centring:
-    Székely & Rizzo (2014), Annals of Statistics 42:2382, definition 2.
-    """
-    k, m = (u_centred(np.asarray(z, dtype=np.float64)) for z in (first, second))
-    return float(np.vdot(k, m)) / (len(k) * (len(k) - 3))
 
 
 def u_centred(kernel: Array) -> Array:

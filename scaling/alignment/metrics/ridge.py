@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import cho_factor, cho_solve
 
 from scaling.alignment.features.representation import Representation
 from scaling.alignment.metrics.splits import StimulusSplit, check_splits
@@ -42,37 +41,6 @@ class _Fold(NamedTuple):
         return float(np.trace(self.gram)) / len(self.left)
 
 
-def ridge_predictions(
-    rep: Representation, responses: ArrayLike, splits: Sequence[StimulusSplit], alpha: float = 1.0
-) -> list[Array]:
-    """Held-out predictions of ridge regression with one absolute penalty.
-
-    Minimises `‖Y_c − X_c W‖² + α‖W‖²` with X and Y centred on the training stimuli: `W = (X_cᵀ X_c + α I)^-1 X_cᵀ Y_c`
-    where features are fewer than training stimuli, else `W = X_cᵀ (X_c X_cᵀ + α I)^-1 Y_c`. As scikit-learn's
-    `Ridge(alpha)`; Brain-Score's ridge has α = 1.
-
-    Args:
-        rep: n stimuli. responses: (n, q), finite. splits: the stimuli to fit and those to predict. alpha: positive.
-
-    Returns:
-        A (n_test, q) array a split; constant features predict the training mean.
-
-    Raises:
-        StudyError: rows that differ in number, a penalty that is not positive, responses that are not finite, splits
-            that are empty or overlap.
-
-    Source: Hoerl & Kennard (1970), Technometrics 12:55; dual form: Saunders, Gammerman & Vovk (1998), ICML.
-    """
-    penalties = _check_alphas([alpha])
-
-    def solve(fold: _Fold, y: Array) -> Array:
-        fold.gram[np.diag_indices(len(fold.gram))] += penalties[0]
-        factor = cho_factor(fold.gram, lower=True, overwrite_a=True, check_finite=False)
-        return fold.right @ cho_solve(factor, fold.left.T @ y if fold.primal else y, check_finite=False)
-
-    return _predict(rep, responses, splits, solve)
-
-
 def ridge_cv_predictions(
     rep: Representation,
     responses: ArrayLike,
@@ -82,9 +50,11 @@ def ridge_cv_predictions(
 ) -> list[Array]:
     """Held-out predictions of ridge regression with the penalty chosen inside each training part.
 
-    As `ridge_predictions`, where for each neuroid α minimises the exact leave-one-out error (PRESS, the mean refitted
-    too) over `alphas`, the first of equals. One eigendecomposition a split serves all penalties and neuroids: give
-    the neuroids of all regions together.
+    Minimises `‖Y_c − X_c W‖² + α‖W‖²` with X and Y centred on the training stimuli: `W = (X_cᵀ X_c + α I)^-1 X_cᵀ Y_c`
+    where features are fewer than training stimuli, else `W = X_cᵀ (X_c X_cᵀ + α I)^-1 Y_c`. For each neuroid α
+    minimises the exact leave-one-out error (PRESS, the mean refitted too) over `alphas`, the first of equals; a single
+    α is a fixed penalty, as scikit-learn's `Ridge(alpha)` where not relative. One eigendecomposition a split serves
+    all penalties and neuroids: give the neuroids of all regions together.
 
     Args:
         rep: n stimuli. responses: (n, q), finite. splits: the stimuli to fit and those to predict.
@@ -96,22 +66,13 @@ def ridge_cv_predictions(
         A (n_test, q) array a split; constant features predict the training mean.
 
     Raises:
-        StudyError: as `ridge_predictions`.
+        StudyError: rows that differ in number, a penalty that is not positive, responses that are not finite, splits
+            that are empty or overlap.
 
-    Source: PRESS: Allen (1974), Technometrics 16:125; Rifkin & Lippert (2007), MIT-CSAIL-TR-2007-025.
+    Source: Hoerl & Kennard (1970), Technometrics 12:55; dual form: Saunders, Gammerman & Vovk (1998), ICML;
+    PRESS: Allen (1974), Technometrics 16:125; Rifkin & Lippert (2007), MIT-CSAIL-TR-2007-025.
     """
     penalties = _check_alphas(alphas)
-
-    def solve(fold: _Fold, y: Array) -> Array:
-        return fold.right @ _weights(fold, y, penalties * (fold.scale if relative else 1.0))
-
-    return _predict(rep, responses, splits, solve)
-
-
-def _predict(
-    rep: Representation, responses: ArrayLike, splits: Sequence[StimulusSplit], solve: Callable[[_Fold, Array], Array]
-) -> list[Array]:
-    """The training mean plus what `solve` predicts of the responses centred on it, split by split."""
     y = as_responses(responses)
     if len(rep) != len(y):
         raise StudyError(f"ridge: features of {len(rep)} stimuli, responses of {len(y)}; give the same stimuli")
@@ -120,7 +81,10 @@ def _predict(
     for split in splits:
         mean, fold = y[split.train].mean(axis=0), _fold(rep, split)
         constant = np.tile(mean, (len(split.test), 1))
-        predictions.append(constant if fold.flat else constant + solve(fold, y[split.train] - mean))
+        if not fold.flat:
+            weights = _weights(fold, y[split.train] - mean, penalties * (fold.scale if relative else 1.0))
+            constant = constant + fold.right @ weights
+        predictions.append(constant)
     return predictions
 
 

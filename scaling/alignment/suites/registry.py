@@ -86,9 +86,10 @@ def benchmark_regions(names: Sequence[str]) -> dict[str, str]:
     return _named(names)[1]
 
 
-def check_benchmark_names(names: Sequence[str]) -> None:
-    """Refuse unknown benchmark names. Raises StudyError as `benchmark_regions`."""
-    benchmark_regions(names)
+def file_benchmarks(names: Sequence[str]) -> dict[str, Path]:
+    """Full benchmark name → the file that holds it, of the files among the names; raises as `benchmark_regions`."""
+    headers = {path: read_own_header(path) for path in own_files(names)}
+    return {f"{header.name}.{region}": path for path, header in headers.items() for region in header.regions}
 
 
 def check_benchmark_data(names: Sequence[str], data_dir: Path | None) -> None:

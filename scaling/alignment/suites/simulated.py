@@ -54,30 +54,23 @@ def build_simulated(heldout: Stimuli) -> list[Benchmark]:
         StudyError: no labels, or a single category.
     """
     _check_labels(heldout)
-    features = _all_features(heldout)
+    features = region_features(heldout)
     return [
         Benchmark(f"{SUITE}.{region}", region, "ridge", heldout, _record(features[region], index), "split_half")
         for index, region in enumerate(REGIONS[:4])
     ] + [Benchmark(f"{SUITE}.behavior", "behavior", "rsa", heldout, _judge(features["behavior"]), "subjects")]
 
 
-def simulated_features(stimuli: Stimuli, region: str) -> Array:
-    """The noiseless truth behind a region.
+def region_features(stimuli: Stimuli) -> dict[str, Array]:
+    """The noiseless truth behind each region: what the simulated recordings are made of.
+
+    Args:
+        stimuli: with labels.
 
     Returns:
-        V1–IT: (n_stimuli, N_NEUROIDS) responses without noise; behavior: (n_stimuli, n_categories)
-        probabilities of choosing each category, before any subject's error.
-
-    Raises:
-        StudyError: as `build_simulated`; an unknown region.
+        V1 to IT: (n_stimuli, N_NEUROIDS) responses without noise; behavior: (n_stimuli, n_categories) probabilities of
+        choosing each category, before any subject's error.
     """
-    if region not in REGIONS:
-        raise StudyError(f"{SUITE}: region {region!r} is unknown; choose one of {', '.join(REGIONS)}")
-    _check_labels(stimuli)
-    return _all_features(stimuli)[region]
-
-
-def _all_features(stimuli: Stimuli) -> dict[str, Array]:
     rng = np.random.default_rng(2008)
     assert stimuli.labels is not None
     simple, energy = _gabor_responses(_luminance(stimuli.images))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from scaling.alignment.benchmark import Benchmark
 from scaling.alignment.commitment import Commitment, read_commitment
 from scaling.alignment.features.reduction import PrincipalComponents, Reduction, SparseProjection
-from scaling.alignment.protocol import scoring_protocol
+from scaling.alignment.protocol import default_protocol, scoring_protocols
 from scaling.alignment.scoring import FIT_IMAGES, scoring_options, with_convention
+from scaling.data.recordings import PlainRecording, write_recording
 from scaling.data.recordings.stimuli import Stimuli
 from scaling.errors import StudyError
 from scaling.specs.scoring import ScoringSpec
@@ -20,6 +24,14 @@ from scaling.specs.scoring import ScoringSpec
 
 def spec(**settings):
     return ScoringSpec(**settings)
+
+
+IT, V4 = "majajhong2015.IT", "majajhong2015.V4"
+
+
+def protocol(settings, benchmark=IT):
+    """The text of one benchmark's."""
+    return scoring_protocols(settings, ["majajhong2015"])[benchmark].text
 
 
 def no_images(n):
@@ -68,7 +80,7 @@ def test_files_that_hold_no_commitment(tmp_path, content, words):
     path = tmp_path / "layers.yaml"
     if content is not None:
         path.write_bytes(content)
-    for read in (read_commitment, lambda value: scoring_protocol(spec(commitment=value))):
+    for read in (read_commitment, lambda value: protocol(spec(commitment=value))):
         with pytest.raises(StudyError) as error:
             read(str(path))
         told = [f"commitment='{path}'", *words]
@@ -103,14 +115,14 @@ NO_NUMBERS = [
 
 
 def test_every_setting_that_changes_scores_has_a_protocol_of_its_own(layers):
-    protocols = [scoring_protocol(spec(**s)) for s in [{}, *NUMBERS, {"commitment": str(layers)}]]
+    protocols = [protocol(spec(**s)) for s in [{}, *NUMBERS, {"commitment": str(layers)}]]
     assert len(set(protocols)) == len(protocols)
     assert all(text and "\n" not in text for text in protocols)
 
 
 @pytest.mark.parametrize("settings", NO_NUMBERS, ids=lambda settings: next(iter(settings)))
 def test_settings_that_change_no_score_change_no_protocol(settings):
-    assert scoring_protocol(spec(**settings)) == scoring_protocol(spec())
+    assert protocol(spec(**settings)) == protocol(spec())
 
 
 def test_every_setting_is_sorted_into_one_or_the_other():
@@ -119,14 +131,15 @@ def test_every_setting_is_sorted_into_one_or_the_other():
     assert listed | {"resamples"} == set(ScoringSpec.model_fields)
 
 
-def test_the_protocol_of_a_file_is_its_content_not_its_place(layers, tmp_path):
-    protocol = scoring_protocol(spec(commitment=str(layers)))
-    moved = tmp_path / "elsewhere" / "layers.yaml"
-    moved.parent.mkdir()
-    moved.write_text("# the same, in another order\nmajajhong2015.V4: layer3.1\nIT: layer4.0\n")
-    assert scoring_protocol(spec(commitment=str(moved))) == protocol
-    moved.write_text("majajhong2015.V4: layer3.0\nIT: layer4.0\n")
-    assert scoring_protocol(spec(commitment=str(moved))) != protocol
+def test_a_fixed_layer_is_in_the_protocol_of_its_own_benchmarks(layers, tmp_path):
+    fixed = spec(commitment=str(layers))
+    before = {name: protocol(fixed, name) for name in (IT, V4)}
+    assert before == {IT: "layer layer4.0; own; none; 8 deg", V4: "layer layer3.1; own; none; 8 deg"}
+    assert scoring_protocols(fixed, ["freemanziemba2013.V1"])["freemanziemba2013.V1"].text == protocol(spec())
+    moved = tmp_path / "elsewhere.yaml"
+    moved.write_text("majajhong2015.V4: layer2.0\nIT: layer4.0\n")
+    assert protocol(spec(commitment=str(moved)), IT) == before[IT], "of the file's place and other lines it is free"
+    assert protocol(spec(commitment=str(moved)), V4) != before[V4]
 
 
 def test_options_carry_the_settings(tmp_path, layers):
@@ -184,10 +197,51 @@ def test_the_driver_needs_no_torch_for_the_protocol():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
-def test_an_edited_recording_of_ones_own_changes_the_protocol(tmp_path):
-    path = tmp_path / "mine.nc"
-    path.write_bytes(b"one")
-    before = scoring_protocol(spec(), [f"file:{path}", "kriegeskorte2008"])
-    assert before.startswith(scoring_protocol(spec(), ["kriegeskorte2008"]) + "; mine.nc ")
-    path.write_bytes(b"two")
-    assert scoring_protocol(spec(), [f"file:{path}"]) != before
+@pytest.fixture
+def recording(tmp_path):
+    """Writes a recording of one's own, with other responses by each seed."""
+
+    def write(name, seed=0):
+        images = tmp_path / "images"
+        images.mkdir(exist_ok=True)
+        rng = np.random.default_rng(seed)
+        names = [f"{i}.png" for i in range(40)]
+        for file in names:
+            Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(images / file)
+        responses = rng.standard_normal((3, 40, 6))
+        write_recording(tmp_path / f"{name}.nc", PlainRecording(name, responses, names, ["IT"] * 6, 8.0, "images"))
+        return f"file:{tmp_path / f'{name}.nc'}"
+
+    return write
+
+
+def test_a_changed_file_changes_its_own_protocol_alone(recording):
+    mine, yours = recording("mine"), recording("yours")
+    names = [mine, yours, "majajhong2015"]
+    before = scoring_protocols(spec(), names)
+    assert before[IT].text == protocol(spec())
+    assert before["mine.IT"].text.startswith(protocol(spec()) + "; mine.nc ")
+    recording("mine", seed=1)
+    after = scoring_protocols(spec(), names)
+    assert {name for name in before if after[name] != before[name]} == {"mine.IT"}
+    assert scoring_protocols(spec(), names[1:])["yours.IT"] == after["yours.IT"], "nor does another file enter it"
+
+
+def test_protocols_of_earlier_versions_are_known(recording, layers):
+    mine, yours = recording("mine"), recording("yours")
+    now = scoring_protocols(spec(), [mine, yours, IT])
+    parts = [now[name].text.split("; ")[4] for name in ("mine.IT", "yours.IT")]
+    former = "; ".join(["split; own; none; 8 deg", *parts])  # one for all, every file behind it
+    assert [p.made(former) for p in now.values()] == [True] * 3
+    assert not now["mine.IT"].made(f"split; own; none; 8 deg; {parts[1]}")
+    assert not now[IT].made("all; own; none; 8 deg")
+    digest = hashlib.sha256(json.dumps([["IT", "layer4.0"], [V4, "layer3.1"]]).encode()).hexdigest()[:8]
+    fixed = scoring_protocols(spec(commitment=str(layers)), [IT])[IT]
+    assert fixed.made(f"fixed by layers.yaml {digest}; own; none; 8 deg")
+    assert not fixed.made("fixed by layers.yaml 00000000; own; none; 8 deg")
+
+
+def test_the_default_protocol_is_that_of_no_setting_and_no_file():
+    assert default_protocol(protocol(spec()))
+    assert not default_protocol(protocol(spec(commitment="all")))
+    assert not default_protocol(protocol(spec()) + "; mine.nc 12345678")

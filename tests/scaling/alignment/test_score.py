@@ -22,6 +22,7 @@ from scaling.alignment.features.extraction import FeatureBudget
 from scaling.alignment.features.preprocessing import Preprocessing
 from scaling.alignment.features.reduction import PrincipalComponents, SparseProjection
 from scaling.alignment.metrics.rsa import rdm
+from scaling.alignment.protocol import Protocol
 from scaling.alignment.score import Subject, score_checkpoint, score_model
 from scaling.alignment.scoring import ScoringOptions
 from scaling.checkpoints.weights import CheckpointInfo, save_weights
@@ -326,6 +327,11 @@ def loads(monkeypatch):
     return names
 
 
+def alike(benchmarks, text):
+    """One protocol for all of them."""
+    return {benchmark.name: Protocol(text, text) for benchmark in benchmarks}
+
+
 def by_name(records):
     return {record.benchmark: record for record in records}
 
@@ -335,7 +341,7 @@ def test_a_checkpoint_is_read_once_for_all_benchmarks_and_its_scores_are_stored(
 ):
     storage, run_id, epoch = checkpoint
     benchmarks = [b for b in benchmarks if b.metric != "pls"]  # the readout layer has 16 features, fewer than 25
-    records = score_checkpoint(*checkpoint, benchmarks, ON_ALL, "all")
+    records = score_checkpoint(*checkpoint, benchmarks, ON_ALL, alike(benchmarks, "all"))
     assert loads == [weights_name(run_id, epoch)]
     assert ResultsStore(storage).read_checkpoint_scores(run_id, epoch) == records
     assert [record.benchmark for record in records] == sorted(b.name for b in benchmarks)
@@ -352,47 +358,64 @@ def test_a_checkpoint_is_read_once_for_all_benchmarks_and_its_scores_are_stored(
 
 def test_what_is_scored_is_not_scored_again_nor_is_the_model_read(checkpoint, benchmarks, loads):
     storage, run_id, epoch = checkpoint
-    first = score_checkpoint(*checkpoint, benchmarks[:3], OPTIONS, "p")
+    first = score_checkpoint(*checkpoint, benchmarks[:3], OPTIONS, alike(benchmarks[:3], "p"))
     Path(storage.path(weights_name(run_id, epoch))).unlink()
-    assert score_checkpoint(*checkpoint, benchmarks[:3], OPTIONS, "p") == first
-    assert score_checkpoint(*checkpoint, benchmarks[:1], OPTIONS, "p") == first
+    assert score_checkpoint(*checkpoint, benchmarks[:3], OPTIONS, alike(benchmarks[:3], "p")) == first
+    (only,) = score_checkpoint(*checkpoint, benchmarks[:1], OPTIONS, alike(benchmarks[:1], "p"))
+    assert only == by_name(first)[only.benchmark]
     assert len(loads) == 1
     with pytest.raises(StudyError, match="cannot be read"):
-        score_checkpoint(*checkpoint, benchmarks[:3], OPTIONS, "another protocol")
+        score_checkpoint(*checkpoint, benchmarks[:3], OPTIONS, alike(benchmarks[:3], "another protocol"))
     assert ResultsStore(storage).read_checkpoint_scores(run_id, epoch) == first
 
 
 def test_a_new_benchmark_is_added_and_the_others_keep_their_scores(checkpoint, benchmarks, loads):
-    first = by_name(score_checkpoint(*checkpoint, benchmarks[:2], OPTIONS, "p"))
-    both = by_name(score_checkpoint(*checkpoint, benchmarks[:3], OPTIONS, "p"))
+    first = by_name(score_checkpoint(*checkpoint, benchmarks[:2], OPTIONS, alike(benchmarks[:2], "p")))
+    both = by_name(score_checkpoint(*checkpoint, benchmarks[:3], OPTIONS, alike(benchmarks[:3], "p")))
     assert list(both) == ["test.IT", "test.V4", "test.behavior"]
     assert {name: both[name] for name in first} == first  # score_s among their columns
     assert len(loads) == 2
 
 
-def test_another_protocol_scores_anew_and_leaves_benchmarks_that_are_not_asked_for(checkpoint, benchmarks):
+def test_another_protocol_scores_anew_beside_the_first(checkpoint, benchmarks):
     storage, run_id, epoch = checkpoint
-    split = by_name(score_checkpoint(*checkpoint, benchmarks[:2], OPTIONS, "split"))
-    mixed = by_name(score_checkpoint(*checkpoint, benchmarks[:1], ON_ALL, "all"))
-    assert mixed["test.IT"] == split["test.IT"]
-    assert (mixed["test.V4"].protocol, mixed["test.V4"].n_stimuli) == ("all", 80)
-    assert (split["test.V4"].protocol, split["test.V4"].n_stimuli) == ("split", 40)
-    assert by_name(ResultsStore(storage).read_checkpoint_scores(run_id, epoch)) == mixed
+    split = score_checkpoint(*checkpoint, benchmarks[:2], OPTIONS, alike(benchmarks[:2], "split"))
+    (other,) = score_checkpoint(*checkpoint, benchmarks[:1], ON_ALL, alike(benchmarks[:1], "all"))
+    (first,) = [record for record in split if record.benchmark == other.benchmark]
+    assert (other.benchmark, other.protocol, other.n_stimuli) == ("test.V4", "all", 80)
+    assert (first.protocol, first.n_stimuli) == ("split", 40)
+    stored = ResultsStore(storage).read_checkpoint_scores(run_id, epoch)
+    assert sorted(stored, key=repr) == sorted([*split, other], key=repr)
+
+
+def test_a_score_of_an_earlier_version_is_not_made_again(checkpoint, benchmarks, loads):
+    """Its protocol was the whole study's, followed by every file that the study named."""
+    settings = "split; own; none; 8 deg"
+    former = {b.name: Protocol(f"{settings}; a.nc 12345678; b.nc 9abcdef0", settings) for b in benchmarks[:2]}
+    before = score_checkpoint(*checkpoint, benchmarks[:2], OPTIONS, former)
+    file, other = benchmarks[0].name, benchmarks[1].name
+    now = {file: Protocol(f"{settings}; b.nc 9abcdef0", settings), other: Protocol(settings, settings)}
+    assert score_checkpoint(*checkpoint, benchmarks[:2], OPTIONS, now) == before
+    changed = now | {file: Protocol(f"{settings}; b.nc 00000000", settings)}
+    after = by_name(score_checkpoint(*checkpoint, benchmarks[:2], OPTIONS, changed))
+    assert after[other] == by_name(before)[other]
+    assert after[file].protocol.endswith("b.nc 00000000")
+    assert len(loads) == 2
 
 
 def test_failed_scores_are_records_and_are_tried_again(checkpoint, few, loads):
     storage, run_id, epoch = checkpoint
-    failed = by_name(score_checkpoint(*checkpoint, few, OPTIONS, "p"))["test.V1"]
+    failed = by_name(score_checkpoint(*checkpoint, few, OPTIONS, alike(few, "p")))["test.V1"]
     assert (failed.status, failed.raw, failed.score, failed.layer) == ("failed", None, None, None)
     assert "held out" in failed.reason
-    again = by_name(score_checkpoint(*checkpoint, few, OPTIONS, "p"))
+    again = by_name(score_checkpoint(*checkpoint, few, OPTIONS, alike(few, "p")))
     assert again["test.V1"].status == "failed"
     assert len(loads) == 2
     fixed = replace(OPTIONS, commitment=Commitment("split", {"V1": "act1"}, "fixed"))  # all stimuli: its cause is gone
-    mended = by_name(score_checkpoint(*checkpoint, few, fixed, "p"))
+    mended = by_name(score_checkpoint(*checkpoint, few, fixed, alike(few, "p")))
     assert (mended["test.V1"].status, mended["test.V1"].reason) == ("scored", None)
     for name in sorted(set(mended) - {"test.V1"}):
-        assert mended[name] == again[name] == by_name(score_checkpoint(*checkpoint, few, fixed, "p"))[name]
+        assert mended[name] == again[name] == by_name(score_checkpoint(*checkpoint, few, fixed, alike(few, "p")))[name]
     assert len(loads) == 3
     assert by_name(ResultsStore(storage).read_checkpoint_scores(run_id, epoch)) == mended
 
@@ -404,7 +427,7 @@ def test_a_diverged_checkpoint_gives_failed_records(checkpoint, benchmarks, make
         built.conv1.weight.fill_(float("inf"))
     info = score_module.load_weights(storage, run_id, epoch)[1]
     save_weights(storage, built, info)
-    records = score_checkpoint(*checkpoint, benchmarks, ON_ALL, "p")
+    records = score_checkpoint(*checkpoint, benchmarks, ON_ALL, alike(benchmarks, "p"))
     assert {record.status for record in records} == {"failed"}
     assert all("act1" in record.reason for record in records if record.benchmark != "test.V2")
     assert all(record.flops == 1e6 for record in records)
@@ -415,5 +438,5 @@ def test_a_damaged_checkpoint_is_said(checkpoint, benchmarks):
     path = Path(storage.path(weights_name(run_id, epoch)))
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(StudyError, match="cannot be read"):
-        score_checkpoint(*checkpoint, benchmarks, OPTIONS, "p")
+        score_checkpoint(*checkpoint, benchmarks, OPTIONS, alike(benchmarks, "p"))
     assert ResultsStore(storage).read_checkpoint_scores(run_id, epoch) == []

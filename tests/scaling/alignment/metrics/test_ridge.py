@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 from threadpoolctl import threadpool_limits
 
 from scaling.alignment.features.representation import Representation
-from scaling.alignment.metrics.ridge import ALPHAS, ridge_cv_predictions, ridge_predictions
+from scaling.alignment.metrics.ridge import ALPHAS, ridge_cv_predictions
 from scaling.alignment.metrics.splits import StimulusSplit, k_folds, shuffle_splits, split_correlations
 from scaling.errors import StudyError
 
@@ -29,6 +29,11 @@ def cross_validated(x, y, **settings):
     return ridge_cv_predictions(Representation.of(x), y, k_folds(len(y), 5), **settings)
 
 
+def fixed(x, y, splits, alpha):
+    """One penalty, in scikit-learn's units."""
+    return ridge_cv_predictions(Representation.of(x), y, splits, [alpha], relative=False)
+
+
 def assert_all_close(ours, theirs, atol=1e-8):
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=atol)
@@ -40,7 +45,7 @@ def test_fixed_alpha_equals_sklearn(rng, shape, alpha):
     x, y = planted(rng, *shape)
     splits = shuffle_splits(50, 4, 0.8)
     expected = [Ridge(alpha).fit(x[train], y[train]).predict(x[test]) for train, test in splits]
-    assert_all_close(ridge_predictions(Representation.of(x), y, splits, alpha), expected)
+    assert_all_close(fixed(x, y, splits, alpha), expected)
 
 
 @SHAPES
@@ -106,7 +111,7 @@ def test_splits_may_overlap_and_leave_stimuli_out(rng):
     x, y = planted(rng)
     splits = [StimulusSplit(np.arange(40), np.arange(45, 60)), StimulusSplit(np.arange(20, 60), np.arange(3))]
     expected = [Ridge(2.0).fit(x[train], y[train]).predict(x[test]) for train, test in splits]
-    assert_all_close(ridge_predictions(Representation.of(x), y, splits, 2.0), expected)
+    assert_all_close(fixed(x, y, splits, 2.0), expected)
 
 
 def test_a_subset_of_the_stimuli_is_as_good_as_its_own_representation(rng):
@@ -141,17 +146,16 @@ def test_features_that_predict_nothing_score_zero_on_average(rng):
 
 
 @pytest.mark.parametrize("d", [7, 200], ids=["narrow", "wide"])
-@pytest.mark.parametrize("predict", [ridge_predictions, ridge_cv_predictions])
-def test_constant_features_predict_the_training_mean(rng, predict, d):
+def test_constant_features_predict_the_training_mean(rng, d):
     _, y = planted(rng)
     splits = k_folds(60, 5)
     rounding = (np.float32(0.1) * (1 + 6e-8 * rng.standard_normal((60, d)))).astype(np.float32)
     held_out_only = np.full((60, d), 0.3)
     held_out_only[splits[0].test] = rng.standard_normal((12, d))
     for x in (np.full((60, d), 0.1, np.float32), rounding, held_out_only):
-        predicted = predict(Representation.of(x), y, splits)[0]
+        predicted = ridge_cv_predictions(Representation.of(x), y, splits)[0]
         np.testing.assert_allclose(predicted, np.tile(y[splits[0].train].mean(axis=0), (12, 1)), atol=1e-12)
-    r = split_correlations(predict(Representation.of(rounding), y, splits), y, splits)
+    r = split_correlations(ridge_cv_predictions(Representation.of(rounding), y, splits), y, splits)
     np.testing.assert_array_equal(r, 0.0)
 
 
@@ -200,8 +204,8 @@ def run(x, y, **settings):
         (lambda: run(np.eye(30), np.ones((30, 4)), alphas=[1.0, 0.0]), ["[1.0, 0.0]", "above 0"]),
         (lambda: run(np.eye(30), np.ones((30, 4)), alphas=[]), ["[]"]),
         (lambda: run(np.eye(30), np.ones((30, 4)), alphas=np.nan), ["nan"]),
-        (lambda: ridge_predictions(Representation.of(np.eye(30)), np.ones((30, 2)), k_folds(30, 5), -1.0), ["-1.0"]),
-        (lambda: ridge_predictions(Representation.of(np.eye(30)), np.ones((30, 2)), []), ["splits: none"]),
+        (lambda: fixed(np.eye(30), np.ones((30, 2)), k_folds(30, 5), -1.0), ["-1.0"]),
+        (lambda: fixed(np.eye(30), np.ones((30, 2)), [], 1.0), ["splits: none"]),
     ],
 )
 def test_bad_input(call, words):

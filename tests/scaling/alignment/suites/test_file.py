@@ -22,7 +22,6 @@ from scaling.alignment.suites.registry import (
     benchmark_regions,
     build_benchmarks,
     check_benchmark_data,
-    check_benchmark_names,
 )
 from scaling.alignment.suites.simulated import SUITE
 from scaling.data.recordings.recording import PlainRecording, read_header, write_recording
@@ -81,7 +80,6 @@ def test_a_file_is_a_suite_of_its_regions(folder, suffix):
     name = written(folder / f"any{suffix}")
     assert benchmark_regions([name]) == {"mine2026.V4": "V4", "mine2026.IT": "IT"}
     assert list(benchmark_regions([name, f"{SUITE}.IT"])) == [f"{SUITE}.IT", "mine2026.V4", "mine2026.IT"]
-    check_benchmark_names([name])
     check_benchmark_data([name], None)
     v4, it = build(name)
     assert v4.stimuli is it.stimuli
@@ -194,7 +192,7 @@ def test_damaged_files_are_named(folder, suffix, damage, words):
     path = folder / f"mine{suffix}"
     name = written(path)
     damage(path)
-    for ask in (benchmark_regions, check_benchmark_names, build, lambda names: check_benchmark_data(names, None)):
+    for ask in (benchmark_regions, build, lambda names: check_benchmark_data(names, None)):
         with pytest.raises(StudyError, match=words) as error:
             ask(name if ask is build else [name])
         assert str(path) in str(error.value)
@@ -213,7 +211,7 @@ def test_damaged_files_are_named(folder, suffix, damage, words):
 )
 def test_headers_that_benchmarks_cannot_have(folder, changes, words):
     name = written(folder / "mine.npz", **changes)
-    for ask in (lambda: check_benchmark_names([name]), lambda: build(name)):
+    for ask in (lambda: benchmark_regions([name]), lambda: build(name)):
         with pytest.raises(StudyError) as error:
             ask()
         assert all(word in str(error.value) for word in [str(folder / "mine.npz"), *words]), error.value

@@ -15,6 +15,7 @@ from scaling.alignment.commitment import Commitment
 from scaling.alignment.features.extraction import FeatureBudget
 from scaling.alignment.features.preprocessing import Preprocessing
 from scaling.alignment.metrics.saliency import HUMAN_CEILING
+from scaling.alignment.protocol import Protocol
 from scaling.alignment.regions import INPUT
 from scaling.alignment.score import Subject, score_checkpoint, score_model
 from scaling.alignment.scoring import ScoringOptions
@@ -204,7 +205,8 @@ def test_a_harmonized_checkpoint_is_scored_and_stored(make_run, storage):
         pass
     given = select_mapped(data.heldout, data.name, 40)
     benchmarks = build_benchmarks([f"{SIMULATED_SUITE}.max_abs"], given.stimuli, mapped=given)
-    (record,) = score_checkpoint(storage, run.run_id, 1, benchmarks, ScoringOptions())
+    protocols = {benchmark.name: Protocol("p", "p") for benchmark in benchmarks}
+    (record,) = score_checkpoint(storage, run.run_id, 1, benchmarks, ScoringOptions(), protocols)
     model, info = load_weights(storage, run.run_id, 1)
     x = Preprocessing.square(info.image_size, info.mean, info.std).apply(given.stimuli.images).requires_grad_()
     model(x).gather(1, torch.from_numpy(given.stimuli.labels)[:, None]).sum().backward()

@@ -12,7 +12,6 @@ from scaling.alignment.suites.registry import (
     benchmark_regions,
     build_benchmarks,
     check_benchmark_data,
-    check_benchmark_names,
 )
 from scaling.alignment.suites.simulated import SUITE
 from scaling.errors import StudyError
@@ -59,7 +58,7 @@ def test_the_simulated_suite_needs_no_data():
 )
 def test_unknown_names(names, words):
     with pytest.raises(StudyError) as error:
-        check_benchmark_names(names)
+        benchmark_regions(names)
     assert all(word in str(error.value) for word in words), error.value
 
 

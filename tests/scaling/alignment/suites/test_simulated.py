@@ -11,7 +11,7 @@ import pytest
 from sklearn.neural_network import MLPClassifier
 
 from scaling.alignment.regions import REGIONS
-from scaling.alignment.suites.simulated import SUITE, build_simulated, simulated_features
+from scaling.alignment.suites.simulated import SUITE, build_simulated, region_features
 from scaling.data.recordings.stimuli import Stimuli, select_stimuli
 from scaling.errors import StudyError
 
@@ -51,7 +51,7 @@ def test_names_regions_and_shared_stimuli(benchmarks, digits):
 
 @pytest.mark.parametrize("region", REGIONS)
 def test_generating_features_score_at_ceiling(benchmarks, digits, region):
-    truth = simulated_features(digits[2], region)
+    truth = region_features(digits[2])[region]
     assert benchmarks[region]({"truth": truth}).score == pytest.approx(1.0, abs=0.06)
 
 
@@ -107,8 +107,9 @@ def test_any_size_and_number_of_categories(shape, n_categories):
     began = time.perf_counter()
     built = build_simulated(stimuli)
     assert time.perf_counter() - began < 20
+    features = region_features(stimuli)
     for benchmark in built:
-        truth = simulated_features(stimuli, benchmark.region)
+        truth = features[benchmark.region]
         assert benchmark({"truth": truth}).score > 0.8
 
 
@@ -124,8 +125,3 @@ def test_stimuli_that_cannot_be_simulated(stimuli, change, words):
     with pytest.raises(StudyError) as error:
         build_simulated(dataclasses.replace(stimuli, **change))
     assert all(word in str(error.value) for word in [SUITE, *words]), error.value
-
-
-def test_an_unknown_region_is_refused(stimuli):
-    with pytest.raises(StudyError, match="region 'TE' is unknown; choose one of V1, V2, V4, IT, behavior"):
-        simulated_features(stimuli, "TE")

@@ -19,10 +19,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from jobs.plan import plan_run
 from scaling.alignment.metrics.saliency import human_alignment, reduce_channels
 from scaling.checkpoints.tensors import load_tensors
 from scaling.checkpoints.weights import load_weights
+from scaling.cluster.plan import plan_run
 from scaling.data.images import ImageData, ImageSet, load_images
 from scaling.errors import StudyError
 from scaling.layout import weights_name

@@ -37,12 +37,6 @@ def print_ladders(rows: Sequence[LadderRow], console: Console) -> None:
     console.print(NOTE, highlight=False)
 
 
-def markdown_ladders(rows: Sequence[LadderRow]) -> str:
-    """The ladders as a table in GitHub's Markdown."""
-    lines = [COLUMNS, ("---", "---", *["--:"] * 4), *table_cells(rows)]
-    return "\n".join(["| " + " | ".join(cells) + " |" for cells in lines] + ["", NOTE])
-
-
 def table_cells(rows: Sequence[LadderRow]) -> list[tuple[str, ...]]:
     """A row's texts under COLUMNS; a family is named at its first size."""
     cells: list[tuple[str, ...]] = []

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
 from jobs.progress import StudyProgress
-from scaling.alignment.protocol import scoring_protocol
 from scaling.alignment.score import score_checkpoint
 from scaling.alignment.scoring import scoring_options
 from scaling.alignment.suites.registry import build_benchmarks
@@ -18,8 +17,8 @@ from scaling.cluster.actors import Checkpoint, Score
 from scaling.cluster.listener import StudyListener
 from scaling.data.recordings.stimuli import select_stimuli
 from scaling.layout import weights_name, weights_names
-from scaling.ledger import open_work, prune_scored
-from scaling.records import ResultsStore, run_record
+from scaling.ledger import Study, open_study
+from scaling.records import AlignmentRecord, ResultsStore, run_record
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
 from scaling.storage import Storage
@@ -31,12 +30,12 @@ from scaling.train.loop import Training
 class InlinePool:
     """Scores in this process, at the listener's next look; `broken` checkpoints fail as a dead actor's do."""
 
-    def __init__(self, study: StudySpec, storage: Storage, data, broken: set[Checkpoint] | None = None) -> None:
-        self.storage, self.waiting, self.broken = storage, deque[Checkpoint](), broken or set()
+    def __init__(self, study: Study, data, broken: set[int] | None = None) -> None:
+        self.storage, self.waiting, self.broken = study.storage, deque[Checkpoint](), broken or set()
         heldout = select_stimuli(data.heldout.images, data.heldout.labels, name="held-out")
-        self.benchmarks = build_benchmarks(study.benchmarks, heldout)
-        self.options = scoring_options(study.scoring, lambda n: heldout)
-        self.protocol = scoring_protocol(study.scoring, study.benchmarks)
+        self.benchmarks = build_benchmarks(study.spec.benchmarks, heldout)
+        self.options = scoring_options(study.spec.scoring, lambda n: heldout)
+        self.protocols = study.protocols
         self.submitted: list[int] = []
 
     @property
@@ -50,11 +49,15 @@ class InlinePool:
     def finished(self, timeout_s: float = 0.0) -> Iterator[Score]:
         while self.waiting:
             checkpoint = self.waiting.popleft()
-            if checkpoint in self.broken:
+            if checkpoint.epoch in self.broken:
                 yield Score(checkpoint, [], "the actor died")
                 continue
-            records = score_checkpoint(self.storage, *checkpoint, self.benchmarks, self.options, self.protocol)
+            records = self.score(checkpoint)
             yield Score(checkpoint, records, None)
+
+    def score(self, checkpoint: Checkpoint) -> list[AlignmentRecord]:
+        wanted = [benchmark for benchmark in self.benchmarks if benchmark.name in checkpoint.benchmarks]
+        return score_checkpoint(self.storage, *checkpoint[:2], wanted, self.options, self.protocols)
 
 
 @pytest.fixture
@@ -66,16 +69,21 @@ def study(make_study) -> StudySpec:
 
 
 @pytest.fixture
-def session(storage, digits_data):
+def opened(tmp_path) -> Callable[[StudySpec], Study]:
+    return lambda spec: open_study(spec, tmp_path / "results")
+
+
+@pytest.fixture
+def session(opened, digits_data):
     """A listener on a study's open work, its pool, and what it said."""
 
-    def start(study: StudySpec, broken: set[Checkpoint] | None = None) -> tuple[StudyListener, InlinePool, StringIO]:
-        work, said = open_work(study, ResultsStore(storage)), StringIO()
-        prune_scored(work, storage)
-        cost = {run.run_id: 1.0 for run in work.train}
-        progress = StudyProgress(Console(file=said, width=300), cost, 0)
-        pool = InlinePool(study, storage, digits_data, broken)
-        return StudyListener(storage, work, pool, Tracker(None, study, storage), progress), pool, said
+    def start(spec: StudySpec, broken: set[int] | None = None) -> tuple[StudyListener, InlinePool, StringIO]:
+        study, said = opened(spec), StringIO()
+        work = study.open_work()
+        study.prune_scored(work)
+        progress = StudyProgress(Console(file=said, width=300), {run.run_id: 1.0 for run in work.train}, 0, 0)
+        pool = InlinePool(study, digits_data, broken)
+        return StudyListener(study, work, pool, Tracker(None, spec, study.storage), progress), pool, said
 
     return start
 
@@ -93,7 +101,7 @@ def train(run: RunSpec, data, storage: Storage, listener: StudyListener) -> None
     listener.drain()
 
 
-def test_weights_go_once_they_are_scored(study, session, storage, digits_data):
+def test_weights_go_once_they_are_scored(study, session, storage, opened, digits_data):
     (run,) = expand_study(study)
     listener, pool, _ = session(study)
     seen = []
@@ -108,23 +116,23 @@ def test_weights_go_once_they_are_scored(study, session, storage, digits_data):
     assert there(storage, run) == [2, 4]
     assert pool.submitted == [0, 1, 2, 3, 4], "each once"
     assert [r.epoch for r in ResultsStore(storage).read_scores()] == [0, 1, 2, 3, 4]
-    assert open_work(study, ResultsStore(storage)).is_empty
+    assert opened(study).open_work().is_empty
 
 
-def test_what_could_not_be_scored_stays_and_goes_later(study, session, storage, digits_data):
+def test_what_could_not_be_scored_stays_and_goes_later(study, session, storage, opened, digits_data):
     (run,) = expand_study(study)
-    listener, _, said = session(study, {Checkpoint(run.run_id, 1)})
+    listener, _, said = session(study, {1})
     train(run, digits_data, storage, listener)
     assert there(storage, run) == [1, 2, 4]
     assert f"not scored: run {run.run_id}, epoch 1: the actor died" in said.getvalue()
-    assert open_work(study, ResultsStore(storage)).score == ((run.run_id, 1),)
+    assert tuple(opened(study).open_work().score) == ((run.run_id, 1),)
     listener, pool, _ = session(study)  # the next `scaling run`
     listener.drain()
     assert pool.submitted == [1]
     assert there(storage, run) == [2, 4]
 
 
-def test_weights_that_a_resumed_run_writes_again_go_again(study, session, storage, digits_data):
+def test_weights_that_a_resumed_run_writes_again_go_again(study, session, storage, opened, digits_data):
     """A driver killed after epochs 0 and 1 were scored and deleted; the run starts over, as without a resume file."""
     (run,) = expand_study(study)
     listener, pool, _ = session(study)
@@ -141,22 +149,24 @@ def test_weights_that_a_resumed_run_writes_again_go_again(study, session, storag
     assert there(storage, run) == [2, 4]
 
 
-def test_a_checkpoint_with_a_failed_benchmark_stays(study, session, storage, digits_data, monkeypatch):
+def test_a_checkpoint_with_a_failed_benchmark_stays(study, session, storage, opened, digits_data, monkeypatch):
     (run,) = expand_study(study)
     listener, pool, said = session(study)
     listener.on_start(run)
     for record in Training(run, digits_data, storage).epochs():
         listener.on_epochs(run, [record])
-    record = score_checkpoint(storage, run.run_id, 0, pool.benchmarks, pool.options, pool.protocol)[0]
+    record = pool.score(Checkpoint(run.run_id, 0, tuple(pool.protocols)))[0]
     failed = record.model_copy(update={"status": "failed", "score": None, "reason": "no images"})
     pool.waiting.clear()
-    monkeypatch.setattr(pool, "finished", lambda *_: [Score(Checkpoint(run.run_id, 0), [record, failed], None)])
+    monkeypatch.setattr(
+        pool, "finished", lambda *_: [Score(Checkpoint(run.run_id, 0, tuple(pool.protocols)), [failed], None)]
+    )
     listener.on_tick()
     assert there(storage, run) == [0, 1, 2, 3, 4]
     assert f"not scored: {failed.benchmark}, run {run.run_id}: no images" in said.getvalue()
 
 
-def test_a_process_given_up_is_recorded_as_failed(study, session, storage):
+def test_a_process_given_up_is_recorded_as_failed(study, session, storage, opened):
     (run,) = expand_study(study)
     listener, _, said = session(study)
     listener.on_end(run, "the worker died")

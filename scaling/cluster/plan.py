@@ -8,26 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from jobs.run import check_runs, check_study, study_storage
+from scaling.checks import check_runs, check_study
 from scaling.cluster.placement import capacity_problems, local_capacity, training_capacity
 from scaling.cluster.session import ray_session, wanted_address
 from scaling.data.image_source import image_source
 from scaling.data.images import ImageData
 from scaling.data.subsets import nested_subset
-from scaling.ledger import open_work
-from scaling.records import ResultsStore
+from scaling.ledger import Study
 from scaling.specs.objective import from_scratch, objective_spec
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
 from scaling.storage import Storage
-from scaling.study import expand_study
 
 CALIBRATION_S = 0.4  # timed steps of each model and batch size
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ class StudyPlan:
 
 
 def plan_study(
-    study: StudySpec, data_dir: Path, address: str | None, throughput: float | None, cache_dir: Path | None = None
+    study: Study, data_dir: Path, address: str | None, throughput: float | None, cache_dir: Path | None = None
 ) -> StudyPlan:
     """Count, calibrate and check every run of a study.
 
@@ -71,15 +64,14 @@ def plan_study(
     Raises:
         StudyError: the study is impossible whatever the cluster.
     """
-    check_study(study, data_dir)
-    runs = expand_study(study)
-    data = image_source(study.dataset, data_dir, cache_dir).open()
+    check_study(study.spec, data_dir)
+    runs = study.runs
+    data = image_source(study.spec.dataset, data_dir, cache_dir).open()
     check_runs(runs, data)
-    capacity, where = _capacity(study, runs, address)
-    store = ResultsStore(study_storage(study))
-    open_ids = {run.run_id for run in open_work(study, store).train}
+    capacity, where = _capacity(study.spec, runs, address)
+    open_ids = {run.run_id for run in study.open_work().train}
     plans = tuple(plan_run(run, data, throughput) for run in runs)
-    left = training_capacity(study, capacity)
+    left = training_capacity(study.spec, capacity)
     widest = max(runs, key=lambda run: run.resources.workers * run.resources.cpus_per_worker).resources
     slots = max(1, int(left["CPU"] // (widest.workers * widest.cpus_per_worker)))
     how = f"{throughput:.3g} FLOP/s a worker, as stated" if throughput else "a few steps of each model timed here"
@@ -87,7 +79,7 @@ def plan_study(
         plans,
         frozenset(run.run_id for run in runs) - open_ids,
         slots,
-        tuple(capacity_problems(study, runs, capacity, where)),
+        tuple(capacity_problems(study.spec, runs, capacity, where)),
         how,
     )
 
@@ -149,31 +141,3 @@ def _capacity(study: StudySpec, runs: Sequence[RunSpec], address: str | None) ->
         return local_capacity(needs_gpu), "this machine"
     with ray_session(address, dashboard=False) as capacity:
         return capacity, "the cluster"
-
-
-def print_plan(plan: StudyPlan, console: Console) -> None:
-    table = Table(
-        title=f"{len(plan.runs)} runs, {len(plan.done)} done",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    columns = ("run", "model", "seed", "N", "images", "samples", "C, FLOP", "GiB", "s", "")
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("run", "model", "") else "right", no_wrap=True)
-    for item in plan.runs:
-        table.add_row(
-            item.run.run_id, item.run.model.label(), str(item.run.seed), f"{item.n_params:,}", f"{item.n_samples:,}",
-            f"{item.samples_seen:,}", f"{item.flops:.3g}", f"{item.memory_bytes / GIB:.3f}", f"{item.train_s:.1f}",
-            "done" if item.run.run_id in plan.done else "",
-        )  # fmt: skip
-    console.print(table)
-    console.print(
-        "samples: samples seen D; GiB: memory of one worker's step; s: training time\n"
-        f"total: {sum(item.flops for item in plan.runs):.3g} FLOP, "
-        f"{sum(item.train_s for item in plan.runs):.0f} s of training ({plan.how_timed}); "
-        f"left: about {plan.wall_s:.0f} s with {plan.slots} runs at once, without start-up and scoring",
-        highlight=False,
-    )
-    for problem in plan.refused:
-        console.print(f"refused: {problem}", highlight=False)

@@ -1,0 +1,39 @@
+"""`scaling plan` as a table."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from scaling.cluster.plan import StudyPlan
+
+GIB = 2**30
+
+
+def print_plan(plan: StudyPlan, console: Console) -> None:
+    table = Table(
+        title=f"{len(plan.runs)} runs, {len(plan.done)} done",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    columns = ("run", "model", "seed", "N", "images", "samples", "C, FLOP", "GiB", "s", "")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("run", "model", "") else "right", no_wrap=True)
+    for item in plan.runs:
+        table.add_row(
+            item.run.run_id, item.run.model.label(), str(item.run.seed), f"{item.n_params:,}", f"{item.n_samples:,}",
+            f"{item.samples_seen:,}", f"{item.flops:.3g}", f"{item.memory_bytes / GIB:.3f}", f"{item.train_s:.1f}",
+            "done" if item.run.run_id in plan.done else "",
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        "samples: samples seen D; GiB: memory of one worker's step; s: training time\n"
+        f"total: {sum(item.flops for item in plan.runs):.3g} FLOP, "
+        f"{sum(item.train_s for item in plan.runs):.0f} s of training ({plan.how_timed}); "
+        f"left: about {plan.wall_s:.0f} s with {plan.slots} runs at once, without start-up and scoring",
+        highlight=False,
+    )
+    for problem in plan.refused:
+        console.print(f"refused: {problem}", highlight=False)

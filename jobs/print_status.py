@@ -1,0 +1,35 @@
+"""Where a study stands."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from scaling.ledger import OpenWork, Study
+from scaling.records import RunRecord
+
+
+def print_status(study: Study, console: Console) -> None:
+    """One line a run that is not finished and scored, and the counts."""
+    runs, records, work = study.runs, study.records, study.open_work()
+    states = {run.run_id: _state(run.run_id, records.get(run.run_id), work) for run in runs}
+    table = Table("run", "what", "state", "reason", box=box.SIMPLE_HEAD)
+    for run in runs:
+        if states[run.run_id] != "finished":
+            record = records.get(run.run_id)
+            table.add_row(run.run_id, run.label(), states[run.run_id], (record and record.reason) or "")
+    if table.row_count:
+        console.print(table)
+    counts = {state: list(states.values()).count(state) for state in dict.fromkeys(states.values())}
+    summary = ", ".join(f"{count} {state}" for state, count in counts.items())
+    console.print(f"{study.name}: {len(runs)} runs: {summary}; {len(work.score)} checkpoints to score", highlight=False)
+
+
+def _state(run_id: str, record: RunRecord | None, work: OpenWork) -> str:
+    if record is None:
+        return "open"
+    if record.status == "out_of_memory":
+        return "out of memory" + ("" if run_id in work.out_of_memory else ", to be trained again")
+    to_be_scored = record.status == "finished" and any(run_id == other for other, _ in work.score)
+    return "finished, to be scored" if to_be_scored else record.status

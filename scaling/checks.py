@@ -1,0 +1,44 @@
+"""What can be refused of a study before anything starts: first without its images, then with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from scaling.alignment.commitment import read_commitment
+from scaling.alignment.suites.registry import check_benchmark_data
+from scaling.data.images import ImageData, check_dataset
+from scaling.data.subsets import nested_subset
+from scaling.models import check_model
+from scaling.specs.run import RunSpec, check_batches
+from scaling.specs.study import StudySpec
+from scaling.train.objectives.needs import check_maps
+
+
+def check_study(study: StudySpec, data_dir: Path) -> None:
+    """Everything about a study that can be refused without decoding an image or starting Ray.
+
+    Raises:
+        StudyError: the first problem.
+    """
+    read_commitment(study.scoring.commitment)
+    check_dataset(study.dataset, data_dir)
+    check_benchmark_data(study.benchmarks, data_dir)
+
+
+def check_runs(runs: Sequence[RunSpec], data: ImageData) -> dict[str, int]:
+    """The number of unique training images of every run, by run_id.
+
+    Raises:
+        StudyError: the decoded data cannot give a run: too few images a class, an image size no model takes, no
+            maps where an objective needs them.
+    """
+    for model in dict.fromkeys(run.model for run in runs):
+        check_model(model, data.image_size, f"dataset '{data.name}' of {data.image_size} pixels")
+    subsets = dict.fromkeys((run.images_per_class, run.seed) for run in runs)
+    found = {subset: nested_subset(data.train.labels, *subset) for subset in subsets}
+    for run in runs:
+        subset = found[run.images_per_class, run.seed]
+        check_batches(run, len(subset), f"dataset '{data.name}'")
+        check_maps(run, data, subset)
+    return {run.run_id: len(found[run.images_per_class, run.seed]) for run in runs}

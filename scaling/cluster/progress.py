@@ -1,0 +1,31 @@
+"""What the driver tells of a study while it runs; how that is shown is the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from scaling.specs.run import RunSpec
+
+
+class Progress(Protocol):
+    """Hears of runs and scores."""
+
+    def started(self, run: RunSpec) -> None: ...
+
+    def advanced(self, run: RunSpec, epoch: int) -> None: ...
+
+    def ended(self, run: RunSpec, failed: bool) -> None: ...
+
+    def scored(self) -> None:
+        """A checkpoint was scored, or could not be."""
+
+    def say(self, message: str) -> None: ...
+
+    def refresh(self) -> None:
+        """Called a few times a second."""
+
+
+# (run_id -> expected cost of the runs to train, runs that are done, checkpoints to score) -> what hears of them
+ProgressFactory = Callable[[dict[str, float], int, int], AbstractContextManager[Progress]]
