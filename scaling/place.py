@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from scaling.errors import StudyError
 
@@ -92,12 +92,13 @@ class Place:
 
     def hide(self, message: object) -> str:
         """A message of a library, without what is secret in this place."""
-        password = self._user().partition(":")[2]
-        secrets = [value for key, value in self.options.items() if self._shown_value(key, value) == HIDDEN]
-        secrets += [self._user(), password, unquote(password)]
+        hidden = [value for key, value in self.options.items() if self._shown_value(key, value) == HIDDEN]
+        users = [self._user(), *(Place(value)._user() for value in hidden if is_uri(value))]
+        secrets = [*hidden, *users, *(user.partition(":")[2] for user in users)]
+        forms = {form for one in secrets for form in (one, unquote(one), quote(one, safe=""))} - {""}
         text = str(message).replace(self.uri, self.shown)
-        for secret in sorted({secret for one in secrets for secret in (one, quote(one))}, key=len, reverse=True):
-            text = text.replace(secret, HIDDEN) if secret else text
+        for form in sorted(forms, key=len, reverse=True):
+            text = text.replace(form, HIDDEN)
         return text
 
     def _user(self) -> str:
@@ -110,5 +111,4 @@ class Place:
 
     @staticmethod
     def _shown_value(key: str, value: str) -> str:
-        has_user = is_uri(value) and urlsplit(value).username is not None
-        return HIDDEN if key not in SHOWN_KEYS or has_user or "@" in value else value
+        return HIDDEN if key not in SHOWN_KEYS or "@" in value else value
