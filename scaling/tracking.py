@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling.errors import StudyError
+from scaling.errors import DamagedFile, StudyError
 from scaling.layout import MLFLOW_ARTIFACTS, MLFLOW_FILE
 from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord
 from scaling.specs.study import StudySpec
@@ -84,7 +84,9 @@ class StudyLog:
         if tags.get(DONE_TAG) == record.status:
             return
         self._log_params(child, record)
-        self._log_metrics(child, _epoch_metrics(self.store.read_epochs(record.run_id)))
+        epochs = self.store.read_epochs(record.run_id)
+        _refuse_damaged(self.store)
+        self._log_metrics(child, _epoch_metrics(epochs))
         facts = {"n_params": record.n_params, "n_samples": record.n_samples, "flops": record.flops}
         facts |= {"train_s": record.train_s, "n_skipped": record.n_skipped}
         facts |= {f"run_{name}": getattr(record, name) for name in ("images_per_s", "flops_per_s", "compute_share")}
@@ -240,6 +242,7 @@ class Tracker:
 
     def _mirror(self, log: StudyLog, run_id: str) -> None:
         record = log.store.read_run(run_id)
+        _refuse_damaged(log.store)
         if record is not None:
             log.log_run(record)
             log.log_scores(record, log.store.read_scores([run_id]))
@@ -257,6 +260,13 @@ class Tracker:
         except _store_errors() as error:
             self._failed_at = time.monotonic()
             self.problem = f"MLflow did not take everything ({str(error).splitlines()[0]})"
+
+
+def _refuse_damaged(store: ResultsStore) -> None:
+    """What is damaged among the rows that were just read is not to be logged as if there were none."""
+    if store.damaged:
+        name, reason = store.damaged.popitem()
+        raise DamagedFile(f"'{store.storage.path(name)}' is damaged: {reason}")
 
 
 def _store_errors() -> tuple[type[Exception], ...]:
