@@ -50,7 +50,8 @@ def run_study(
 
 def _answer(study: Study, console: Console) -> bool:
     """Fit, save and print the laws and recipes, if anything is scored."""
-    from jobs.answer import answer_study, print_answer
+    from jobs.answer import answer_study
+    from jobs.print_answer import print_answer
 
     try:
         answer = answer_study(study)
