@@ -133,7 +133,7 @@ import sys, time
 from pathlib import Path
 from scaling.data.prepared import prepare
 from scaling.data.images import load_images
-from scaling.study import DatasetSpec
+from scaling.specs.dataset import DatasetSpec
 
 prepare.BLOCK_ROWS = 3
 folder, pause = Path(sys.argv[1]), float(sys.argv[2])
