@@ -1,4 +1,4 @@
-"""The one error that a user's mistake raises: commands print it and end with exit status 2."""
+"""What a user's mistake, a file or a place can do to a study: commands print it and end with exit status 2."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ from collections.abc import Iterable
 
 class StudyError(ValueError):
     """What is wrong, the value, the limit, where it stands and the remedy, in one message."""
+
+
+class StorageError(StudyError):
+    """A place that is full, refuses or does not answer; nothing is wrong with the study, and later it may work."""
+
+
+class MissingFile(StudyError):
+    """A file that is not there, seen from this node."""
+
+
+class DamagedFile(StudyError):
+    """A file that holds something else than was written."""
 
 
 MANY = 60  # names beyond this are not listed, only the nearest
