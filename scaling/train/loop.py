@@ -25,8 +25,9 @@ from scaling.records import EpochRecord, ResultsStore, RunStatus, needs_training
 from scaling.specs.objective import check_objective, objective_spec
 from scaling.specs.run import RunSpec, check_batches
 from scaling.storage import Storage
+from scaling.streams import torch_seed
 from scaling.train.average import build_average
-from scaling.train.batch import MODEL_STREAM, Batch
+from scaling.train.batch import Batch
 from scaling.train.batches import steps_per_epoch
 from scaling.train.computing import check_channels_last, check_computing, set_up_torch
 from scaling.train.distributed.gather import average_gradients
@@ -199,7 +200,7 @@ class Training:
         set_rates(self.optimizer, lr, weight_decay(self.spec, number, self.steps))
         self.optimizer.zero_grad(set_to_none=True)
         if self.draws:  # dropout and stochastic depth: a function of the place, so that nothing has to be saved
-            torch.manual_seed(_word(self.run.seed, MODEL_STREAM, epoch, step, self.worker.rank))
+            torch.manual_seed(torch_seed("model", self.run.seed, epoch, step, self.worker.rank))
         loss = self._backward(batch)
         average_gradients(self.objective.parameters())
         if self.spec.clip_norm is not None:
@@ -360,7 +361,3 @@ class Training:
             header = Progress(**{**vars(self.progress), "seconds": self.progress.seconds + seconds})
             save_resume(self.storage, self.run.run_id, self._kept_modules, self.optimizer, header)
         self._clock.saved(began)
-
-
-def _word(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
