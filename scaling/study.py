@@ -14,7 +14,7 @@ from scaling.specs.checkpoints import schedule_epochs
 from scaling.specs.model import ModelSpec
 from scaling.specs.objective import ObjectiveSpec, check_objective
 from scaling.specs.resources import ResourceSpec
-from scaling.specs.run import RunSpec, check_batches
+from scaling.specs.run import RunSpec, check_batch_sizes
 from scaling.specs.study import StudySpec
 from scaling.specs.training import TrainingSpec, resolve_training
 
@@ -70,7 +70,7 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
             ]
     _check_epochs(study, runs, where)
     for run in runs:
-        check_batches(run, run.training.batch_size, where)  # a full batch; short ones once the data are known
+        check_batch_sizes(run, run.training.batch_size, where)  # a full batch; short ones once the data are known
     twice = [run_id for run_id, count in Counter(run.run_id for run in runs).items() if count > 1]
     if twice:
         twin = next(run for run in runs if run.run_id == twice[0])

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+from typing import Any
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt, field_validator
 
 from scaling.errors import StudyError
 from scaling.specs.base import Spec
 from scaling.specs.dataset import DatasetSpec
+from scaling.specs.horizon import check_horizon, steps_per_epoch
 from scaling.specs.model import ModelSpec
 from scaling.specs.objective import ObjectiveField, canonical_objective, objective_spec
 from scaling.specs.resources import ResourceSpec
-from scaling.specs.training import TrainingSpec
+from scaling.specs.training import TrainingSpec, stored_training
 
 
 class RunSpec(Spec):
@@ -30,6 +31,12 @@ class RunSpec(Spec):
     resources: ResourceSpec
     keep_epochs: tuple[int, ...]
     score_epochs: tuple[int, ...]
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _as_stored(cls, value: Any) -> Any:
+        """Records and checkpoints hold trainings of this version and of earlier ones."""
+        return stored_training(value) if isinstance(value, dict) else value
 
     @property
     def run_id(self) -> str:
@@ -52,6 +59,16 @@ class RunSpec(Spec):
 
 
 def check_batches(run: RunSpec, n_samples: int, where: str) -> None:
+    """What a run's number of unique training images must allow: whole batches, and averages that forget the beginning.
+
+    Raises:
+        StudyError: as `check_batch_sizes` and `check_horizon`.
+    """
+    check_batch_sizes(run, n_samples, where)
+    check_horizon(run, n_samples, where)
+
+
+def check_batch_sizes(run: RunSpec, n_samples: int, where: str) -> None:
     """Every batch holds as many images as the study says, and batch norm two a worker; batches differ by one at most.
 
     Raises:
@@ -63,7 +80,7 @@ def check_batches(run: RunSpec, n_samples: int, where: str) -> None:
             f"batch_size={batch} exceeds the {n_samples:,} images of {run.label()} ({where}); lower "
             "training.batch_size, raise the data size, or set training.cap_batch to train on one smaller batch a step"
         )
-    if n_samples // math.ceil(n_samples / batch) < 2 * workers:
+    if n_samples // steps_per_epoch(n_samples, batch) < 2 * workers:
         raise StudyError(
             f"batch_size={batch} on {n_samples:,} images leaves {workers} workers fewer than 2 images each "
             f"({run.label()}; {where}); raise training.batch_size or the data size, or lower resources.workers"

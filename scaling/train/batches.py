@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from scaling.specs.horizon import steps_per_epoch
 from scaling.streams import stream
 
 
@@ -43,10 +44,6 @@ def epoch_batches(n_samples: int, batch_size: int, seed: int, epoch: int, repeat
     if repeats > 1:
         order = np.repeat(order[: math.ceil(n_samples / repeats)], repeats)[:n_samples]
     return np.array_split(order, steps_per_epoch(n_samples, batch_size))
-
-
-def steps_per_epoch(n_samples: int, batch_size: int) -> int:
-    return math.ceil(n_samples / batch_size)
 
 
 def to_input(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> torch.Tensor:

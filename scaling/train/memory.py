@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from scaling.models.cost import training_memory
+from scaling.specs.horizon import steps_per_epoch
 from scaling.specs.objective import objective_spec
-from scaling.train.batches import steps_per_epoch
 
 if TYPE_CHECKING:
     from scaling.specs.run import RunSpec

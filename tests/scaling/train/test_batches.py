@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling.train.batches import Draw, epoch_batches, steps_per_epoch
+from scaling.specs.horizon import steps_per_epoch
+from scaling.train.batches import Draw, epoch_batches
 
 WHOLE = slice(None)
 

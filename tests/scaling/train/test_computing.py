@@ -74,7 +74,7 @@ def test_micro_batches_have_their_own_batch_norm_statistics(make_run, digits_dat
 
 def test_the_kept_weights_are_the_average_by_its_closed_form(make_run, digits_data, storage):
     """a_t = d a_(t-1) + (1 - d) w_t, from a_0 = w_0; buffers too."""
-    run = make_run(models=[RESNET], data_sizes=[3], training=TRAINING | {"ema": 0.8})
+    run = make_run(models=[RESNET], data_sizes=[3], training=TRAINING | {"ema": 0.3})
     training = Training(run, digits_data, storage)
     average = {name: value.clone() for name, value in training.model.state_dict().items()}
     real_step = training.step
@@ -82,7 +82,7 @@ def test_the_kept_weights_are_the_average_by_its_closed_form(make_run, digits_da
     def step(batch, lr):
         loss = real_step(batch, lr)
         for name, value in training.model.state_dict().items():
-            average[name] = average[name].lerp(value, 0.2) if value.is_floating_point() else value.clone()
+            average[name] = average[name].lerp(value, 0.7) if value.is_floating_point() else value.clone()
         return loss
 
     training.step = step  # type: ignore[method-assign]

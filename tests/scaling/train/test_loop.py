@@ -26,10 +26,11 @@ from scaling.errors import StudyError
 from scaling.models import build_model
 from scaling.records import ResultsStore
 from scaling.specs.dataset import DatasetSpec
+from scaling.specs.horizon import steps_per_epoch
 from scaling.specs.run import RunSpec
 from scaling.storage import Storage
 from scaling.train import loop
-from scaling.train.batches import epoch_batches, steps_per_epoch
+from scaling.train.batches import epoch_batches
 from scaling.train.distributed.worker import Worker
 from scaling.train.loop import Training
 
