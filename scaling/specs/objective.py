@@ -58,6 +58,7 @@ class ObjectiveSpec(BaseModel):
 
     own_views: ClassVar[bool] = False  # True: it augments by itself and uses no labels
     needs_maps: ClassVar[bool] = False
+    batch_norm: ClassVar[bool] = False  # True: what it trains beside the model has batch norm
     per_image: ClassVar[bool] = True  # False: an image's loss depends on the rest of the batch
     unused: ClassVar[Mapping[str, str]] = {}  # training's fields that mean nothing to it, and why
     durations: ClassVar[tuple[str, ...]] = ()  # its options in epochs, of which a run must have more
@@ -115,6 +116,7 @@ class SupervisedSpec(ObjectiveSpec):
 class SimCLRSpec(ObjectiveSpec):
     """SimCLR (Chen et al. 2020): temperature, widths of the projection, smallest crop (share of the area), colours."""
 
+    batch_norm: ClassVar[bool] = True
     own_views: ClassVar[bool] = True
     per_image: ClassVar[bool] = False
     unused: ClassVar[Mapping[str, str]] = OWN_VIEWS

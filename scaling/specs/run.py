@@ -19,7 +19,11 @@ from scaling.specs.training import TrainingSpec, stored_training
 
 
 class RunSpec(Spec):
-    """One training run. Its `run_id` hashes what determines the weights; where it runs and what is kept do not."""
+    """One training run. Its `run_id` hashes what determines the weights; where it runs and what is kept do not.
+
+    has_batch_norm: of its model or its objective, as `expand_study` asks the family; the weights then depend on which
+    images a step computes together. Runs of earlier versions do not say it, and have the ids that they had.
+    """
 
     study: str
     model: ModelSpec
@@ -31,6 +35,7 @@ class RunSpec(Spec):
     resources: ResourceSpec
     keep_epochs: tuple[int, ...]
     score_epochs: tuple[int, ...]
+    has_batch_norm: bool = False
 
     @field_validator("training", mode="before")
     @classmethod
@@ -40,8 +45,11 @@ class RunSpec(Spec):
 
     @property
     def run_id(self) -> str:
-        """First 12 hex digits of SHA-256 over the canonical JSON of model, data, seed, objective and training."""
-        canonical = {
+        """First 12 hex digits of SHA-256 over the canonical JSON of model, data, seed, objective and training.
+
+        And of `norm_groups` where there is batch norm that does not see whole batches.
+        """
+        canonical: dict[str, Any] = {
             "model": self.model.identity(),
             "dataset": self.dataset.identity(),
             "images_per_class": self.images_per_class,
@@ -49,8 +57,16 @@ class RunSpec(Spec):
             "objective": canonical_objective(self.objective),
             "training": self.training.identity(),
         }
+        if (groups := self.norm_groups()) is not None:
+            canonical["batch_norm"] = groups
         text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def norm_groups(self) -> dict[str, int] | None:
+        """As `ResourceSpec.norm_groups`, of a run with batch norm; else None."""
+        if not self.has_batch_norm:
+            return None
+        return self.resources.norm_groups(self.training.batch_size, self.training.sync_batch_norm)
 
     def label(self) -> str:
         images = "all" if self.images_per_class is None else self.images_per_class

@@ -29,7 +29,7 @@ from scaling.storage import Storage
 from scaling.streams import torch_seed
 from scaling.train.average import build_average, follow
 from scaling.train.batch import Batch
-from scaling.train.computing import check_channels_last, check_computing, set_up_torch
+from scaling.train.computing import check_channels_last, check_computing, check_norms, set_up_torch
 from scaling.train.distributed.gather import average_gradients
 from scaling.train.distributed.worker import Worker
 from scaling.train.evaluate import count_correct, evaluation_batch, subset_readout
@@ -121,6 +121,7 @@ class Training:
         """Train to the end, yielding each epoch's record; a finished or diverged run yields nothing."""
         if self._is_done():
             return
+        check_norms(self.run, self.worker.world, self.model, self.objective)
         resumed = load_resume(self.storage, self.run.run_id, self._kept_modules, self.optimizer)
         if resumed is not None:
             self.progress = resumed
