@@ -1,8 +1,11 @@
-"""What memory a run's step needs, and what is said when there was too little."""
+"""What memory a run's step needs, what is said when there was too little, and how it is given back between runs."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import math
+import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,14 +18,6 @@ if TYPE_CHECKING:
     from scaling.specs.run import RunSpec
 
 GIB = 2**30
-CPU_MESSAGES = ("can't allocate memory", "not enough memory", "cannot allocate memory")  # in RuntimeErrors
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on a GPU or in the process."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in CPU_MESSAGES)
 
 
 def largest_batch(run: RunSpec, n_samples: int) -> int:
@@ -53,3 +48,24 @@ def out_of_memory_reason(run: RunSpec, n_samples: int, estimate: int, error: Bas
         f"gradients, optimizer and activations ({said}); set resources.micro_batch below {images:,}, add workers, or "
         "lower training.batch_size"
     )
+
+
+def release_memory() -> None:
+    """Give back what a run that has ended held, in a process that goes on to another: call it between runs.
+
+    Whoever held the run's generator, its exceptions or its tracebacks lets go of them first. What is in reference
+    cycles is collected, compiled code is dropped (else later models would meet torch's limit of recompilations), and
+    the GPU's and the C library's free blocks go back to the device and the system, for the other processes there.
+    """
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    _trim_heap()
+
+
+def _trim_heap() -> None:
+    """glibc keeps freed memory for itself; other C libraries have no such function."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
