@@ -203,7 +203,8 @@ def _do(study: StudySpec, work: OpenWork, storage: Storage, tracker: Tracker, op
     scoring = scoring_options(study.scoring, partial(training_stimuli, data))
     dashboard = any(run.resources.workers > 1 for run in work.train)
     with ray_session(address, dashboard) as capacity:
-        from scaling.cluster.schedule import concurrency, expected_cost
+        from scaling.cluster.schedule import concurrency
+        from scaling.models.cost import expected_cost
 
         if options.concurrency is None:
             check_capacity(study, work.train, capacity, "the cluster")
@@ -212,7 +213,10 @@ def _do(study: StudySpec, work: OpenWork, storage: Storage, tracker: Tracker, op
             source,
             benchmarks,
             scoring,
-            cost={run.run_id: expected_cost(run, n_samples[run.run_id]) for run in work.train},
+            cost={
+                run.run_id: expected_cost(run, n_samples[run.run_id], data.image_size, data.n_classes)
+                for run in work.train
+            },
             slots=lambda shape: options.concurrency or concurrency(shape, room),
         )
         _train_and_score(study, work, storage, tracker, session, options.console)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from scaling.errors import StudyError
-from scaling.specs.objective import objective_spec
+from scaling.specs.objective import ObjectiveSpec, objective_spec
 from scaling.specs.presets import PRESETS
 from scaling.specs.training import TrainingSpec
-
-if TYPE_CHECKING:
-    from scaling.specs.run import RunSpec
 
 MOST_INITIAL = 0.01  # of the initial weights in an average at a training's end; assumption
 
@@ -31,45 +27,42 @@ def average_decay(spec: TrainingSpec, step: int, steps: int) -> float:
     """
     if spec.ema:
         return spec.ema
-    return min(_final_decay(spec, steps), (1 + step) / (10 + step))
+    return min(2 ** (-1 / _half_life(spec, steps)), (1 + step) / (10 + step))
 
 
-def _final_decay(spec: TrainingSpec, steps: int) -> float:
-    """The decay that halves a weight's part within the half-life."""
-    epochs = spec.ema_half_life_epochs or (spec.ema_half_life_share or 0) * spec.epochs
-    return 2 ** (-1 / (epochs * steps))
+def _half_life(spec: TrainingSpec, steps: int) -> float:
+    """Steps in which a weight's part in the average halves."""
+    return (spec.ema_half_life_epochs or (spec.ema_half_life_share or 0) * spec.epochs) * steps
 
 
-def check_horizon(run: RunSpec, n_samples: int, where: str) -> None:
+def check_horizon(training: TrainingSpec, objective: str | ObjectiveSpec, n_samples: int, where: str) -> None:
     """Refuse averages that are still largely the random weights that they began with when the training ends.
 
     Raises:
         StudyError: more than 1 % of the average of the weights, or of an objective's teacher, is the initial weights.
     """
-    spec = run.training.for_samples(n_samples)
+    spec = training.for_samples(n_samples)
     steps = steps_per_epoch(n_samples, spec.batch_size)
     length = f"{spec.epochs * steps:,} steps: {spec.epochs} epochs of {n_samples:,} images by {spec.batch_size}"
-    place = f"{run.label()}; {where}"
     total = spec.epochs * steps
     if spec.ema and spec.ema**total > MOST_INITIAL:
         limit = math.floor(MOST_INITIAL ** (1 / total) * 1e4) / 1e4
         raise StudyError(
             f"ema={spec.ema:g} leaves {spec.ema:g}^{total} = {spec.ema**total:.1%} of the initial weights in the "
-            f"average that is kept, above {MOST_INITIAL:.0%} ({length}; {place}); write training.ema_half_life_share "
+            f"average that is kept, above {MOST_INITIAL:.0%} ({length}; {where}); write training.ema_half_life_share "
             f"(0.07, say) in its place, lower ema to {limit:g}, or train longer"
         )
-    problem = objective_spec(run.objective).too_short(total, MOST_INITIAL)
+    problem = objective_spec(objective).too_short(total, MOST_INITIAL)
     if problem is not None:
-        raise StudyError(f"{problem[0]} ({length}; {place}); {problem[1]}")
+        raise StudyError(f"{problem[0]} ({length}; {where}); {problem[1]}")
 
 
-def adaptations(run: RunSpec, n_samples: int | None = None) -> list[str]:
-    """What of the run's preset was fitted to its length, a line each; nothing where it is as published.
+def adaptations(spec: TrainingSpec, n_samples: int | None = None) -> list[str]:
+    """What of a preset was fitted to the length of a run's training, a line each; nothing where it is as published.
 
     Args:
         n_samples: unique training images; None: not known yet, and what depends on it is left out.
     """
-    spec = run.training
     found = [] if spec.preset not in PRESETS else _preset_lines(spec)
     if n_samples is None:
         return found
@@ -81,11 +74,10 @@ def adaptations(run: RunSpec, n_samples: int | None = None) -> list[str]:
         )
     steps = steps_per_epoch(n_samples, fitted.batch_size)
     if spec.averages and not spec.ema:
-        decay, total = _final_decay(fitted, steps), spec.epochs * steps
-        half_life = math.log(2) / -math.log(decay)
+        half_life, total = _half_life(fitted, steps), spec.epochs * steps
+        decay = average_decay(fitted, total - 1, steps)
         found.append(
-            f"average of the weights: half-life {half_life:,.1f} of {total:,} steps, "
-            f"decay {decay:.5g} a step in the end"
+            f"average of the weights: half-life {half_life:,.1f} of {total:,} steps, decay {decay:.5g} at the end"
         )
     return found
 

@@ -81,7 +81,7 @@ def check_batches(run: RunSpec, n_samples: int, where: str) -> None:
         StudyError: as `check_batch_sizes` and `check_horizon`.
     """
     check_batch_sizes(run, n_samples, where)
-    check_horizon(run, n_samples, where)
+    check_horizon(run.training, run.objective, n_samples, f"{run.label()}; {where}")
 
 
 def check_batch_sizes(run: RunSpec, n_samples: int, where: str) -> None:

@@ -8,9 +8,9 @@ import re
 import torch
 
 # In RuntimeErrors, lower case. Source: PyTorch's allocators and error macros (c10/core/impl/alloc_cpu.cpp,
-# c10/cuda/CUDAException.h, aten/src/ATen/cuda/Exceptions.h, aten/src/ATen/mps/MPSAllocator.mm), NVIDIA's and AMD's names
-# of status codes (cuBLAS, cuDNN 9 and others), NCCL's "Cuda failure 2 'out of memory'" and SYCL's; Lightning's
-# is_oom_error and torchtnt.utils.oom have some of them. cuBLAS allocates beside PyTorch's allocator (pytorch 128601).
+# c10/cuda/CUDAException.h, aten/src/ATen/cuda/Exceptions.h, aten/src/ATen/mps/MPSAllocator.mm), NVIDIA's and AMD's
+# names of status codes (cuBLAS, cuDNN 9 and others, which allocate beside PyTorch's allocator), NCCL's "Cuda failure 2
+# 'out of memory'" and SYCL's; Lightning's is_oom_error and torchtnt.utils.oom have some of them.
 # Left out: CUDNN_STATUS_NOT_INITIALIZED, CUBLAS_STATUS_NOT_INITIALIZED and INTERNAL_ERROR, which too little memory may
 # cause, and a wrong driver or an earlier fault as well: "use smaller batches" would mislead.
 MEMORY_MESSAGES = (
@@ -33,8 +33,8 @@ DEVICE_MESSAGES = re.compile(
     r"cuda failure|unhandled cuda error|hiperror|device-side assert|uncorrectable ecc|unspecified launch failure|"
     r"illegal (memory access|instruction)|misaligned address"
 )
-# A call that was refused before it reached the device leaves it usable. All else does not, or may not: of a fault within
-# a kernel the CUDA Runtime API says that the process must be terminated and relaunched (cudaErrorIllegalAddress,
+# A call that was refused before it reached the device leaves it usable. All else does not, or may not: of a fault in a
+# kernel the CUDA Runtime API says that the process must be terminated and relaunched (cudaErrorIllegalAddress,
 # cudaErrorAssert, cudaErrorLaunchFailure, cudaErrorECCUncorrectable, ...).
 REFUSED_CALLS = re.compile(
     r"invalid (argument|value|device ordinal|device function|configuration argument|resource handle|device symbol)|"

@@ -136,13 +136,13 @@ def test_whole_warmups_keep_their_ids():
 
 def test_adaptations_say_what_changed(make_run):
     run = averaged(make_run, preset="convnext", batch_size=4096, cap_batch=True)
-    lines = adaptations(run, 960)
+    lines = adaptations(run.training, 960)
     assert lines[0] == "preset convnext: warmup_epochs 20 of 300 -> 2 of 30 (the same share)"
     assert lines[1].startswith("batch_size 4,096 -> 960, lr 0.004 -> 0.000937 (960 images")
     assert lines[2].startswith("average of the weights: half-life 2.2 of 30 steps, decay 0.73")
-    assert adaptations(run) == lines[:1]
+    assert adaptations(run.training) == lines[:1]
     written = averaged(make_run, preset="resnet", batch_size=256, warmup_epochs=5)
-    assert adaptations(written) == [
+    assert adaptations(written.training) == [
         "preset resnet: warmup_epochs 5 of 100 -> 5 of 30 (as the study writes it, no longer the same share)"
     ]
-    assert adaptations(make_run(), 20) == []
+    assert adaptations(make_run().training, 20) == []

@@ -34,10 +34,11 @@ MEMORY = [
             "MPS backend out of memory (MPS allocated: 17.92 GB, other allocations: 206.55 MB, max allowed: 18.13 GB)",
             "XPU out of memory. Tried to allocate 4.00 GiB",
             "Native API failed. Native API returns: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)",
-            "NCCL error in: ProcessGroupNCCL.cpp:1, unhandled cuda error, NCCL version 2.21.5\nncclUnhandledCudaError: Call "
-            "to CUDA function failed.\nLast error:\nFailed to CUDA calloc async 4 bytes: Cuda failure 2 'out of memory'",
+            "NCCL error in: ProcessGroupNCCL.cpp:1, unhandled cuda error, NCCL version 2.21.5\n"
+            "ncclUnhandledCudaError: Call to CUDA function failed.\nLast error:\n"
+            "Failed to CUDA calloc async 4 bytes: Cuda failure 2 'out of memory'",
             ENFORCE + "can't allocate memory: you tried to allocate 8589934592 bytes. Error code 12",
-            "[enforce fail at ..\\c10\\core\\impl\\alloc_cpu.cpp:72] data. DefaultCPUAllocator: not enough memory: you tried",
+            "[enforce fail at ..\\alloc_cpu.cpp:72] data. DefaultCPUAllocator: not enough memory: you tried",
             "unable to mmap 1048576 bytes from file <filename not specified>: Cannot allocate memory (12)",
             "std::bad_alloc",
         ),

@@ -69,9 +69,7 @@ def test_a_run_out_of_memory_keeps_no_model(make_run, digits_data, storage, mode
     assert models[0]() is None
 
 
-def test_a_run_that_failed_keeps_its_model_no_longer_than_its_error(
-    make_run, digits_data, storage, models, monkeypatch
-):
+def test_a_failed_run_keeps_its_model_as_long_as_its_error(make_run, digits_data, storage, models, monkeypatch):
     def step(*arguments):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
