@@ -32,10 +32,9 @@ from scaling.train.batch import Batch
 from scaling.train.computing import check_channels_last, check_computing, check_norms, set_up_torch
 from scaling.train.distributed.gather import average_gradients
 from scaling.train.distributed.worker import Worker
-from scaling.train.errors import is_out_of_memory
 from scaling.train.evaluate import count_correct, evaluation_batch, subset_readout
 from scaling.train.feed import Feed
-from scaling.train.memory import out_of_memory_reason, step_memory
+from scaling.train.memory import is_out_of_memory, out_of_memory_reason, step_memory
 from scaling.train.notes import Notes
 from scaling.train.objectives.registry import build_objective
 from scaling.train.objectives.start import load_start

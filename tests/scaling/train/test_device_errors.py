@@ -7,9 +7,13 @@ import errno
 import pytest
 import torch
 
-from scaling.train.errors import is_out_of_memory, ruins_device
+from scaling.train.memory import is_out_of_memory, ruins_device
 
-ASYNC = "\nCUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be"
+ASYNC = (
+    "\nCUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be \
+incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1\nCompile with `TORCH_USE_CUDA_DSA` to enable \
+device-side assertions.\n"
+)
 ENFORCE = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: "
 MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
@@ -63,7 +67,7 @@ RUINED = [
 ]
 USABLE = [
     "mat1 and mat2 shapes cannot be multiplied",
-    "CUDA error: invalid device ordinal",
+    "CUDA error: invalid device ordinal" + ASYNC,
     "CUDA error: no kernel image is available for execution on the device",
     "CUDA error: invalid configuration argument",
     "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-contiguous input.",
