@@ -18,7 +18,8 @@ class ResourceSpec(Spec):
 
     micro_batch: the most images that a worker holds at once; larger shares accumulate gradients over several passes.
     Batch-norm statistics are then those of a micro-batch, of at least 2 images (hence the limit of 4: 5 are 3 and 2):
-    a run of a model with batch norm is then another run, see `norm_groups`.
+    a run of a model with batch norm is then another run, see `norm_groups`. Dropout and stochastic depth are drawn pass
+    by pass: other numbers of the same law, which are no part of the id.
     channels_last: memory format of images and convolutions. compile: the model by torch.compile.
     deterministic: refuse operations whose result depends on scheduling (on CUDA; CPU steps repeat bit for bit anyway).
     """

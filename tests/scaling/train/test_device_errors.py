@@ -10,9 +10,9 @@ import torch
 from scaling.train.memory import is_out_of_memory, ruins_device
 
 ASYNC = (
-    "\nCUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be \
-incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1\nCompile with `TORCH_USE_CUDA_DSA` to enable \
-device-side assertions.\n"
+    "\nCUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be "
+    "incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1\n"
+    "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n"
 )
 ENFORCE = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: "
 MEMORY = [
