@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from scaling.errors import StudyError
+from scaling.place import is_uri
 from scaling.specs.base import override
 from scaling.specs.scoring import ScoringSpec
 
@@ -129,7 +130,7 @@ def opened(path: Path, storage: str | None) -> Study:
 
     study = open_study(path, storage)
     written = study.spec.storage
-    relative = "://" not in written and not Path(written).expanduser().is_absolute()
+    relative = not is_uri(written) and not Path(written).expanduser().is_absolute()
     if relative and RAY_JOB in os.environ:
         raise StudyError(
             f"storage='{written}' is relative, and a Ray job's folder is deleted with it; "

@@ -118,15 +118,23 @@ def models(
     print_ladders(ladder_rows(families or []), terminal())
 
 
-@app.command(epilog="Example: scaling training convnext")
+@app.command(epilog="Example: scaling presets convnext")
 @bad_input_ends
-def training(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Recipes [default: all].")] = None,
+def presets(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Presets [default: all].")] = None,
 ) -> None:
-    """Named training recipes, their sources, and what differs from them here."""
-    from jobs.training import print_recipes, recipes_named
+    """Named training presets, their sources, and what differs from them here."""
+    from jobs.print_presets import presets_named, print_presets
 
-    print_recipes(recipes_named(names or []), terminal())
+    print_presets(presets_named(names or []), terminal())
+
+
+@app.command(hidden=True)
+@bad_input_ends
+def training(names: Annotated[list[str] | None, typer.Argument(help="Presets.")] = None) -> None:
+    """Its earlier name."""
+    command = " ".join(["scaling", "presets", *(names or [])])
+    raise StudyError(f"no command 'training': it is called presets now; write `{command}`")
 
 
 @app.command(epilog="Example: scaling status jobs/studies/quickstart.yaml")

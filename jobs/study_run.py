@@ -6,6 +6,7 @@ from functools import partial
 
 from rich.console import Console
 
+from jobs.print_damaged import say_damaged
 from jobs.progress import StudyProgress
 from scaling.checks import check_study
 from scaling.cluster.driver import RunOptions, do_work
@@ -27,10 +28,11 @@ def run_study(
     with study.locked():
         check_study(study.spec, options.data_dir)
         work = study.open_work()
+        say_damaged(study, console)
         if work.train and not train:
             raise StudyError(
                 f"{len(work.train)} of {len(study.runs)} runs of study '{study.name}' are not trained "
-                f"({study.storage.uri}); `scaling run` trains them"
+                f"({study.storage.shown}); `scaling run` trains them"
             )
         client = connect(study.tracking_uri) if use_mlflow else None
         tracker = Tracker(client, study.spec, study.storage)
@@ -67,7 +69,7 @@ def _say_where(study: Study, left: OpenWork, problem: str | None, console: Conso
         console.print(text, highlight=False, soft_wrap=True)
 
     storage = study.storage
-    say(f"\nresults, recipes and figures: {storage.path() if storage.is_local else storage.uri}")
+    say(f"\nresults, recipes and figures: {storage.path() if storage.is_local else storage.shown}")
     say(f"MLflow: {study.tracking_uri} (open it with `scaling ui`)")
     if problem:
         say(f"{problem}; the next `scaling run` logs what is missing")

@@ -10,7 +10,7 @@ from analysis import FitSpec, Recipe, ScalingTable, ask_recipe, build_recipe, bu
 from analysis.figures.page import Report
 from analysis.fit.targets import TargetLaws
 from analysis.recipe.ask import RecipeAnswer
-from scaling.ledger import results_table
+from scaling.frames import results_table
 
 Conditions = Mapping[str, Any]  # column -> value, or list of values
 Names = Mapping[str, str]  # the file's name -> ours

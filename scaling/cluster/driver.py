@@ -74,12 +74,14 @@ def do_work(study: Study, work: OpenWork, options: RunOptions, tracker: Tracker,
         study.reopen(run_id, reason)
     dashboard = any(run.resources.workers > 1 for run in work.train)
     with ray_session(address, dashboard) as capacity:
-        from scaling.cluster.schedule import concurrency, expected_cost
+        from scaling.cluster.schedule import concurrency
+        from scaling.models.cost import expected_cost
 
         if options.concurrency is None:
             check_capacity(study.spec, work.train, capacity, "the cluster")
         room = training_capacity(study.spec, capacity)
-        cost = {run.run_id: expected_cost(run, n_samples[run.run_id]) for run in work.train}
+        size = (data.image_size, data.n_classes)
+        cost = {run.run_id: expected_cost(run, n_samples[run.run_id], *size) for run in work.train}
         session = Session(
             source, benchmarks, scoring, cost, slots=lambda shape: options.concurrency or concurrency(shape, room)
         )

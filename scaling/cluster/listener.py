@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from scaling.cluster.actors import Checkpoint, Score, ScoringPool
 from scaling.cluster.progress import Progress
 from scaling.layout import delete_weights, weights_name
-from scaling.ledger import OpenWork, Place, Study
+from scaling.ledger import CheckpointKey, OpenWork, Study
 from scaling.records import EpochRecord, RunRecord, kept_epochs, needs_training, run_record
 from scaling.specs.run import RunSpec
 from scaling.tracking import Tracker
@@ -74,7 +74,7 @@ class StudyListener:
         for epoch in kept_epochs(record):
             self._submit((record.run_id, epoch))
 
-    def _submit(self, place: Place) -> None:
+    def _submit(self, place: CheckpointKey) -> None:
         benchmarks = self._to_score.pop(place, None)
         if benchmarks:
             self._pool.submit(Checkpoint(*place, benchmarks))

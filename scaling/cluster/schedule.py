@@ -66,11 +66,6 @@ def train_runs(
     storage.delete_folder(RAY_FOLDER)
 
 
-def expected_cost(run: RunSpec, n_samples: int) -> float:
-    """Relative training time: epochs x images x depth x width squared, widths below 32 costing as much as 32."""
-    return run.training.epochs * n_samples * (run.model.depth or 12) * max(run.model.size, 32) ** 2
-
-
 def concurrency(shape: ResourceSpec, capacity: Mapping[str, float]) -> int:
     """How many runs of a shape fit the CPUs and GPUs that training may use; at least 1."""
     fits = [capacity.get("CPU", 0) / (shape.workers * shape.cpus_per_worker)]

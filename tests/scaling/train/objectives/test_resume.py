@@ -63,7 +63,7 @@ def test_the_resume_file_holds_averages_and_heads(make_run, mapped_data, storage
     train(run, mapped_data, storage, kill_at=1)
     names = set(load_tensors(storage, resume_name(run.run_id))[0])
     assert {"objective.centre", "objective.teacher.conv1.weight", "objective.head.prototypes.weight"} <= names
-    run = make_run(training={"epochs": 2, "batch_size": 10, "ema": 0.9})
+    run = make_run(training={"epochs": 2, "batch_size": 10, "ema": 0.3})
     train(run, mapped_data, storage, kill_at=1)
     names = set(load_tensors(storage, resume_name(run.run_id))[0])
     assert any(name.startswith("average.") and name.endswith("conv1.weight") for name in names)
