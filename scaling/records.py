@@ -211,7 +211,7 @@ class ResultsStore:
         name = scores_name(records[0].run_id, records[0].epoch)
         new = {(record.benchmark, record.protocol) for record in records}
         kept = [row for row in self._read(name, AlignmentRecord) if (row.benchmark, row.protocol) not in new]
-        self._write(name, sorted([*kept, *records], key=lambda row: (row.benchmark, row.protocol)))
+        self._write(name, [*kept, *records])
 
     def write_epochs(self, records: Sequence[EpochRecord]) -> None:
         self._write(epochs_name(records[0].run_id), records)

@@ -79,6 +79,7 @@ def score_checkpoint(
         AlignmentRecord.model_validate(facts | {"protocol": protocols[score.benchmark].text} | score.columns())
         for score in scores
     ]
+    new.sort(key=lambda record: record.benchmark)
     store.write_scores(new)
     return sorted([*known, *new], key=lambda record: record.benchmark)
 
