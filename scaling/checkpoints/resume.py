@@ -24,7 +24,7 @@ MOST_OF_TIME = 0.02  # share of the time that saving may take
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """How far a run is: `epoch` whole epochs and `step` steps of the next.
 
     loss_sum: over the images of those steps, all workers; seconds, busy_s: that they took, and the part spent in steps;
@@ -45,7 +45,7 @@ class Progress:
         return {"progress": json.dumps(numbers), "history": json.dumps(history)}
 
     @classmethod
-    def from_header(cls, header: Mapping[str, str]) -> Progress:
+    def from_header(cls, header: Mapping[str, str]) -> RunProgress:
         """What `header` gave.
 
         Raises:
@@ -82,7 +82,7 @@ def save_resume(
     run_id: str,
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
-    progress: Progress,
+    progress: RunProgress,
 ) -> None:
     """Write the modules' and the optimizer's state and the progress, whole or not at all."""
     tensors = {
@@ -94,7 +94,7 @@ def save_resume(
 
 def load_resume(
     storage: Storage, run_id: str, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
-) -> Progress | None:
+) -> RunProgress | None:
     """Put back what `save_resume` wrote; None where there is no such file, or one of no use, which is set aside.
 
     Nothing is put back before all of it is known to fit, so that a run that begins anew begins as a new one does.
@@ -104,7 +104,7 @@ def load_resume(
     """
     try:
         tensors, header = load_tensors(storage, resume_name(run_id))
-        progress = Progress.from_header(header)
+        progress = RunProgress.from_header(header)
         for prefix, module in modules.items():
             _check_fits(prefix, module.state_dict(), tensors_under(f"{prefix}.", tensors))
         _check_optimizer(optimizer, tensors)

@@ -13,7 +13,14 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from scaling.checkpoints.resume import EPOCH_INTERVAL_S, STEP_INTERVAL_S, Progress, SaveClock, load_resume, save_resume
+from scaling.checkpoints.resume import (
+    EPOCH_INTERVAL_S,
+    STEP_INTERVAL_S,
+    RunProgress,
+    SaveClock,
+    load_resume,
+    save_resume,
+)
 from scaling.checkpoints.weights import save_weights
 from scaling.data.images import ImageData
 from scaling.data.subsets import nested_subset
@@ -87,7 +94,7 @@ class Training:
         self.steps = steps_per_epoch(len(self.subset), self.spec.batch_size)
         self.notes = Notes(run, data, len(self.subset), model_cost(run.model, data.image_size, data.n_classes))
         self._build(run.model_copy(update={"training": self.spec}))
-        self.progress = Progress()
+        self.progress = RunProgress()
         self.timer = StepTimer(self.device)
         self._clock = SaveClock()
 
@@ -293,6 +300,6 @@ class Training:
         self.progress.busy_s += self.timer.take()
         self.progress.loss_sum = self._over_workers(total)
         if self.worker.rank == 0:
-            header = Progress(**{**vars(self.progress), "seconds": self.progress.seconds + seconds})
+            header = RunProgress(**{**vars(self.progress), "seconds": self.progress.seconds + seconds})
             save_resume(self.storage, self.run.run_id, self._kept_modules, self.optimizer, header)
         self._clock.saved(began)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from scaling.checkpoints.resume import Progress
+from scaling.checkpoints.resume import RunProgress
 from scaling.checkpoints.weights import CheckpointInfo
 from scaling.data.images import ImageData
 from scaling.models.cost import ModelCost, training_flops
@@ -16,7 +16,7 @@ from scaling.specs.run import RunSpec
 
 @dataclass(frozen=True)
 class Notes:
-    """Records of one run on n_samples unique images; what it has done so far stands in its Progress."""
+    """Records of one run on n_samples unique images; what it has done so far stands in its RunProgress."""
 
     run: RunSpec
     data: ImageData
@@ -64,7 +64,7 @@ class Notes:
             compute_share=busy_s / seconds if busy_s else None,
         )
 
-    def end(self, status: RunStatus, reason: str | None, progress: Progress) -> RunRecord:
+    def end(self, status: RunStatus, reason: str | None, progress: RunProgress) -> RunRecord:
         """The run's record, after the epochs in `progress`."""
         done, last = progress.epoch, progress.history[-1]
         samples = self.samples_seen(done)
@@ -88,7 +88,7 @@ class Notes:
             **self._throughput(progress),
         )
 
-    def _throughput(self, progress: Progress) -> dict[str, float]:
+    def _throughput(self, progress: RunProgress) -> dict[str, float]:
         """Images and training FLOP a second of all epochs, and the share of the time that was spent in steps."""
         trained = [record for record in progress.history if record.compute_share is not None]
         seconds = sum(record.epoch_s for record in trained)

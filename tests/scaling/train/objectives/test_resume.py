@@ -10,7 +10,7 @@ import torch
 from killed import CASES, RESNET, VIT, outcome, save_after_every_step, train
 
 from scaling.checkpoints import resume
-from scaling.checkpoints.resume import Progress, SaveClock
+from scaling.checkpoints.resume import RunProgress, SaveClock
 from scaling.checkpoints.tensors import load_tensors
 from scaling.layout import resume_name
 from scaling.records import ResultsStore
@@ -100,5 +100,5 @@ def test_saving_stays_a_small_share_of_the_time(monkeypatch):
 
 
 def test_progress_survives_its_header():
-    progress = Progress(epoch=3, step=2, loss_sum=0.1 + 0.2, seconds=1 / 3, busy_s=0.25, train_s=9.0)
-    assert Progress.from_header(progress.header()) == progress
+    progress = RunProgress(epoch=3, step=2, loss_sum=0.1 + 0.2, seconds=1 / 3, busy_s=0.25, train_s=9.0)
+    assert RunProgress.from_header(progress.header()) == progress
