@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -34,6 +36,9 @@ from jobs.arguments import (
 from scaling.errors import StudyError
 from scaling.specs.scoring import ScoringSpec
 
+if TYPE_CHECKING:
+    from jobs.study_run import Outcome
+
 app = typer.Typer(
     name="scaling",
     no_args_is_help=True,
@@ -41,6 +46,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Scaling-law studies of vision models and their alignment to the primate ventral stream.",
 )
+
+
+def ended(outcome: Outcome) -> None:
+    """Exit as a study's run ended; at once where Ray's own ending would wait for a cluster that is gone."""
+    if outcome.stopped is not None and outcome.stopped.at_once:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(outcome.status)
+    if outcome.status:
+        raise typer.Exit(outcome.status)
 
 
 def print_version(wanted: bool) -> None:
@@ -78,9 +93,7 @@ def run(
     from scaling.cluster.driver import RunOptions
 
     options = RunOptions(data_folder(data_dir), address, concurrency, cache_dir)
-    left = run_study(opened(study, storage), options, terminal(), mlflow)
-    if not left.is_empty:
-        raise typer.Exit(INCOMPLETE)
+    ended(run_study(opened(study, storage), options, terminal(), mlflow))
 
 
 @app.command(epilog="Example: scaling plan jobs/studies/quickstart.yaml --throughput 2e9")
@@ -177,8 +190,8 @@ def score(
         own = opened(study, storage)
         wider = own.scored_by(benchmark or [], scoring_settings(own.spec.scoring, setting))
         options = RunOptions(data_folder(data_dir), address, None, cache_dir)
-        left = run_study(wider, options, terminal(), mlflow, train=False)
-        raise typer.Exit(0 if left.is_empty else INCOMPLETE)
+        ended(run_study(wider, options, terminal(), mlflow, train=False))
+        return
     from jobs.print_scores import print_scores, scores_json
     from jobs.progress import pass_bars
     from scaling.alignment.one_model import ModelRequest, score_one_model

@@ -7,8 +7,22 @@ from rich.console import Console
 from rich.table import Table
 
 from scaling.cluster.plan import StudyPlan
+from scaling.specs.resources import ResourceSpec
 
 GIB = 2**30
+
+
+def _at_once(plan: StudyPlan) -> str:
+    """'with 2 runs at once'; where runs differ in their resources, each shape's in turn."""
+    if len(plan.shapes) == 1:
+        return f"with {plan.shapes[0].slots} runs at once"
+    parts = [f"{item.wall_s:.0f} s with {item.slots} at once of {_shape(item.shape)}" for item in plan.shapes]
+    return f"({'; '.join(parts)})" if parts else "to train"
+
+
+def _shape(shape: ResourceSpec) -> str:
+    gpus = f" and {shape.gpus_per_worker:g} GPUs" if shape.gpus_per_worker else ""
+    return f"{shape.workers} x {shape.cpus_per_worker} CPUs{gpus}"
 
 
 def print_plan(plan: StudyPlan, console: Console) -> None:
@@ -32,7 +46,7 @@ def print_plan(plan: StudyPlan, console: Console) -> None:
         "samples: samples seen D; GiB: memory of one worker's step; s: training time\n"
         f"total: {sum(item.flops for item in plan.runs):.3g} FLOP, "
         f"{sum(item.train_s for item in plan.runs):.0f} s of training ({plan.how_timed}); "
-        f"left: about {plan.wall_s:.0f} s with {plan.slots} runs at once, without start-up and scoring",
+        f"left: about {plan.wall_s:.0f} s {_at_once(plan)}, without start-up and scoring",
         highlight=False,
     )
     for problem in plan.refused:

@@ -57,7 +57,7 @@ class StudyProgress:
         self._scored += 1
 
     def say(self, message: str) -> None:
-        self._console.print(message, highlight=False)
+        self._console.print(message, highlight=False, soft_wrap=True)
 
     def refresh(self) -> None:
         if self._live:

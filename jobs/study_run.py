@@ -2,52 +2,101 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 from rich.console import Console
 
 from jobs.print_damaged import say_damaged
 from jobs.progress import StudyProgress
-from scaling.checks import check_study
-from scaling.cluster.driver import RunOptions, do_work
-from scaling.errors import StudyError
+from scaling.cluster.driver import Hearers, RunOptions, check_before, do_work
+from scaling.cluster.stopping import INCOMPLETE, Stopped, StopSwitch, files_refused, stop_switch
+from scaling.errors import StorageError, StudyError
 from scaling.ledger import OpenWork, Study
+from scaling.records import AlignmentRecord
 from scaling.tracking import Tracker, connect
+
+STOP_WAIT_S = 3.0  # for MLflow, where a study is stopped: what it lacks is logged by the next
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a study's run ended. left: still open; answered: it has laws and recipe; stopped: from outside, or None."""
+
+    left: OpenWork
+    answered: bool
+    stopped: Stopped | None = None
+
+    @property
+    def status(self) -> int:
+        """Of the process: 0 where everything is there, 128 + the signal that stopped it, else 1."""
+        if self.stopped is not None:
+            return self.stopped.status
+        return 0 if self.left.is_empty and self.answered else INCOMPLETE
 
 
 def run_study(
     study: Study, options: RunOptions, console: Console, use_mlflow: bool = True, train: bool = True
-) -> OpenWork:
-    """Train and score what is missing; returns what is still open afterwards (nothing, if all went well).
+) -> Outcome:
+    """Train and score what is missing, then answer. One interrupt, or a cluster that is lost, ends it with one line.
 
     Raises:
         StudyError: anything that makes the study impossible, before the first run starts; runs that are missing
             where none are to be trained.
     """
     study.storage.check_writable()
-    with study.locked():
-        check_study(study.spec, options.data_dir)
-        work = study.open_work()
-        say_damaged(study, console)
-        if work.train and not train:
-            raise StudyError(
-                f"{len(work.train)} of {len(study.runs)} runs of study '{study.name}' are not trained "
-                f"({study.storage.shown}); `scaling run` trains them"
-            )
-        client = connect(study.tracking_uri) if use_mlflow else None
-        tracker = Tracker(client, study.spec, study.storage)
-        for run in study.runs:
-            tracker.run_changed(run.run_id)
-        study.prune_scored(work)
-        if work.train or work.score:
-            do_work(study, work, options, tracker, partial(StudyProgress, console))
-        left = study.open_work()
-        answered = _answer(study, console)
-        with study.answer_files() as folder:
-            files = sorted(folder.iterdir()) if answered else []
-            problem = tracker.close("FINISHED" if left.is_empty else "FAILED", files)
-        _say_where(study, left, problem, console)
-        return left
+    with study.locked(), stop_switch() as switch:
+        try:
+            check_before(study, options)
+            work = _open_work(study, train)
+            say_damaged(study, console)
+            client = connect(study.tracking_uri) if use_mlflow else None
+            tracker = Tracker(client, study.spec, study.storage, partial(_protocol, study))
+        except Stopped as stopped:
+            console.print(stopped.line, highlight=False, soft_wrap=True)
+            return Outcome(OpenWork(train=study.runs), False, stopped)
+        try:
+            with switch.instead():
+                return _run(study, work, options, console, tracker, switch)
+        except (Stopped, StorageError, OSError) as error:
+            end = error if isinstance(error, Stopped) else files_refused(error)
+            tracker.close("KILLED", (), STOP_WAIT_S)
+            console.print(end.line, highlight=False, soft_wrap=True)
+            return Outcome(work, False, end)
+
+
+def _run(
+    study: Study, work: OpenWork, options: RunOptions, console: Console, tracker: Tracker, switch: StopSwitch
+) -> Outcome:
+    for run in study.runs:
+        tracker.run_changed(run.run_id)
+    study.prune_scored(work)
+    if work.train or work.score:
+        say = partial(console.print, highlight=False, soft_wrap=True)
+        do_work(study, work, options, Hearers(tracker, partial(StudyProgress, console), say, switch))
+    left = study.open_work()
+    answered = _answer(study, console)
+    with study.answer_files() as folder:
+        files = sorted(folder.iterdir()) if answered else []
+        problem = tracker.close("FINISHED" if left.is_empty else "FAILED", files)
+    _say_where(study, left, problem, console)
+    return Outcome(left, answered)
+
+
+def _open_work(study: Study, train: bool) -> OpenWork:
+    work = study.open_work()
+    if work.train and not train:
+        raise StudyError(
+            f"{len(work.train)} of {len(study.runs)} runs of study '{study.name}' are not trained "
+            f"({study.storage.shown}); `scaling run` trains them"
+        )
+    return work
+
+
+def _protocol(study: Study, score: AlignmentRecord) -> str:
+    """The study's own text where the score is by its own protocol, however a version before wrote it."""
+    own = study.protocols.get(score.benchmark)
+    return own.text if own is not None and own.made(score.protocol) else score.protocol
 
 
 def _answer(study: Study, console: Console) -> bool:

@@ -6,12 +6,14 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling.errors import DamagedFile, StudyError
 from scaling.layout import MLFLOW_ARTIFACTS, MLFLOW_FILE
+from scaling.protocol_text import protocol_digest, protocol_suffix
 from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord
 from scaling.specs.study import StudySpec
 from scaling.storage import Storage
@@ -23,6 +25,7 @@ FLUSH_INTERVAL_S = 3.0
 METRICS_A_BATCH = 1000  # MLflow's own limit for log_batch
 RUNS_A_PAGE = 1000
 RUN_TAG, KIND_TAG, DONE_TAG = "scaling.run_id", "scaling.kind", "scaling.logged"
+PROTOCOL_TAG = "scaling.protocol"  # followed by a digest: the protocol that scores with this digest in their name have
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's view for training runs
 PAUSE_S = 30.0  # after a failure, so that a dead server costs a study little
 
@@ -99,13 +102,37 @@ class StudyLog:
         self._tag(child, tags, DONE_TAG, record.status)
 
     def log_scores(self, record: RunRecord, scores: Sequence[AlignmentRecord]) -> None:
-        """Scores by benchmark, step = epoch; those that are there already are left."""
+        """Scores by benchmark and protocol, step = epoch; those that are there already are left.
+
+        `score.<benchmark>` is by the default protocol, `score.<benchmark>/<digest>` by another, which a tag spells out.
+        """
         child, tags = self._child(record)
-        new = [s for s in scores if s.score is not None and _score_tag(s) not in tags]
-        for score in new:
-            values = {f"score.{score.benchmark}": score.score, f"raw.{score.benchmark}": score.raw}
-            self._log_metrics(child, _metrics(values, score.epoch))
-            self._tag(child, tags, _score_tag(score), str(score.layer))
+        places: dict[tuple[str, int], list[AlignmentRecord]] = defaultdict(list)
+        for score in scores:
+            if score.score is not None:
+                places[score.benchmark, score.epoch].append(score)
+        for there in places.values():
+            self._tell_apart(child, tags, there)
+            for score in there:
+                if _score_tag(score) not in tags:
+                    self._log_score(child, tags, score)
+
+    def _log_score(self, child: str, tags: dict[str, str], score: AlignmentRecord) -> None:
+        name = f"{score.benchmark}{protocol_suffix(score.protocol)}"
+        self._log_metrics(child, _metrics({f"score.{name}": score.score, f"raw.{name}": score.raw}, score.epoch))
+        protocol_tag = f"{PROTOCOL_TAG}.{protocol_digest(score.protocol)}"
+        if protocol_suffix(score.protocol) and protocol_tag not in tags:
+            self._tag(child, tags, protocol_tag, score.protocol[:5000])
+        self._tag(child, tags, _score_tag(score), str(score.layer))
+
+    def _tell_apart(self, child: str, tags: dict[str, str], there: Sequence[AlignmentRecord]) -> None:
+        """A tag of versions before, which named no protocol, stands for the default's score, else for those there."""
+        former = f"{DONE_TAG}.{there[0].benchmark}.{there[0].epoch}"
+        if former in tags and all(protocol_suffix(score.protocol) for score in there):
+            for score in there:
+                self._tag(child, tags, _score_tag(score), str(score.layer))
+            self.client.delete_tag(child, former)
+            del tags[former]
 
     def log_artifact(self, path: Path) -> None:
         """A figure or a recipe, at the study's parent run."""
@@ -193,11 +220,20 @@ class StudyLog:
 class Tracker:
     """Logs beside the study, in a thread of its own: a slow or absent server never holds up a run.
 
-    What the server did not take stays in the store, and the next `sync` logs it.
+    What the server did not take stays in the store, and the next study logs it.
+
+    Args:
+        protocol: the text that a score's protocol is known by here; one protocol may have been written in several ways.
     """
 
-    def __init__(self, client: MlflowClient | None, study: StudySpec, storage: Storage) -> None:
-        self._client, self._study, self._storage = client, study, storage
+    def __init__(
+        self,
+        client: MlflowClient | None,
+        study: StudySpec,
+        storage: Storage,
+        protocol: Callable[[AlignmentRecord], str] = lambda score: score.protocol,
+    ) -> None:
+        self._client, self._study, self._storage, self._protocol = client, study, storage, protocol
         self._queue: queue.Queue[str | None] = queue.Queue()
         self._log: StudyLog | None = None
         self._failed_at = -PAUSE_S
@@ -211,12 +247,14 @@ class Tracker:
         if self._client is not None:
             self._queue.put(run_id)
 
-    def close(self, status: str, artifacts: Sequence[Path]) -> str | None:
+    def close(self, status: str, artifacts: Sequence[Path], wait_s: float | None = None) -> str | None:
         """Wait for what is queued, log the artifacts, end the study's run; why MLflow lacks something, or None."""
         if self._client is None:
             return self.problem
         self._queue.put(None)
-        self._thread.join()
+        self._thread.join(wait_s)
+        if self._thread.is_alive():
+            return f"MLflow did not take everything within {wait_s:g} s"
         if self.problem is None:
             self._try(lambda log: self._finish(log, status, artifacts))
         return self.problem
@@ -227,13 +265,14 @@ class Tracker:
         log.end(status)
 
     def _work(self) -> None:
-        """Gather changed runs for a few seconds, then mirror each once."""
+        """Gather changed runs for a few seconds, however many, then mirror each once."""
         closing = False
         while not closing:
             changed = {self._queue.get()}
-            while None not in changed:
+            until = time.monotonic() + FLUSH_INTERVAL_S
+            while None not in changed and (left := until - time.monotonic()) > 0:
                 try:
-                    changed.add(self._queue.get(timeout=FLUSH_INTERVAL_S))
+                    changed.add(self._queue.get(timeout=left))
                 except queue.Empty:
                     break
             closing = None in changed
@@ -245,7 +284,8 @@ class Tracker:
         _refuse_damaged(log.store)
         if record is not None:
             log.log_run(record)
-            log.log_scores(record, log.store.read_scores([run_id]))
+            scores = log.store.read_scores([run_id])
+            log.log_scores(record, [s.model_copy(update={"protocol": self._protocol(s)}) for s in scores])
 
     def _try(self, action: Any) -> None:
         if time.monotonic() - self._failed_at < PAUSE_S:
@@ -278,7 +318,7 @@ def _store_errors() -> tuple[type[Exception], ...]:
 
 
 def _score_tag(score: AlignmentRecord) -> str:
-    return f"{DONE_TAG}.{score.benchmark}.{score.epoch}"
+    return f"{DONE_TAG}.{score.benchmark}.{score.epoch}{protocol_suffix(score.protocol)}"
 
 
 def _metrics(values: Mapping[str, float | int | None], step: int) -> list[Any]:

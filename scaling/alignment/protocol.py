@@ -10,6 +10,7 @@ from pathlib import Path
 
 from scaling.alignment.commitment import Commitment, read_commitment
 from scaling.alignment.suites.registry import benchmark_regions, file_benchmarks
+from scaling.protocol_text import digest, protocol_settings
 from scaling.specs.scoring import ScoringSpec
 
 _SETTINGS = 4  # parts of a protocol before those of files
@@ -49,39 +50,20 @@ def scoring_protocols(spec: ScoringSpec, benchmarks: Sequence[str]) -> dict[str,
     """
     commitment, files = read_commitment(spec.commitment), file_benchmarks(benchmarks)
     content = {path: f"{path.name} {_file_digest(path)}" for path in set(files.values())}
-    former = _settings(spec, _former_commitment(commitment))
+    former = protocol_settings(spec, _former_commitment(commitment))
     found = {}
     for name, region in benchmark_regions(benchmarks).items():
         layer = commitment.fixed(name, region)
-        text = _settings(spec, commitment.scored_on if layer is None else f"layer {layer}")
+        text = protocol_settings(spec, commitment.scored_on if layer is None else f"layer {layer}")
         text += f"; {content[files[name]]}" if name in files else ""
         found[name] = Protocol(text, former)
     return found
 
 
-def default_protocol(text: str) -> bool:
-    """Whether a protocol is that of the default settings, and of no file."""
-    return text == _settings(ScoringSpec(), ScoringSpec().commitment)
-
-
-def protocol_digest(text: str) -> str:
-    """8 hex digits that tell protocols apart where a name must be short."""
-    return _digest(text.encode())
-
-
-def _settings(spec: ScoringSpec, commitment: str) -> str:
-    reduction = spec.reduction if spec.reduction == "none" else f"{spec.reduction} {spec.components}"
-    return "; ".join([commitment, spec.ceiled or "own", reduction, f"{spec.degrees:g} deg"])
-
-
 def _former_commitment(commitment: Commitment) -> str:
     if not commitment.layers:
         return commitment.name
-    return f"{commitment.name} {_digest(json.dumps(sorted(commitment.layers.items())).encode())}"
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:8]
+    return f"{commitment.name} {digest(json.dumps(sorted(commitment.layers.items())).encode())}"
 
 
 def _file_digest(path: Path) -> str:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from scaling.alignment.benchmark import Benchmark
-from scaling.alignment.scoring import ScoringOptions, scoring_options, with_convention
-from scaling.alignment.suites.human_alignment import select_mapped
+from scaling.alignment.scoring import with_convention
 from scaling.alignment.suites.registry import build_benchmarks
-from scaling.checks import check_runs
-from scaling.cluster.placement import check_capacity, local_capacity, training_capacity
+from scaling.checks import check_study
+from scaling.cluster.facts import DataFacts, check_without_images, look, look_on_a_node
+from scaling.cluster.failures import first_line
+from scaling.cluster.placement import Node, beside_scoring, capacity_problems, check_capacity, needs_gpu, slots
 from scaling.cluster.progress import Progress, ProgressFactory
-from scaling.cluster.session import ray_session, wanted_address
-from scaling.data.image_source import ImageSource, image_source
-from scaling.data.shown import heldout_stimuli, training_stimuli
+from scaling.cluster.session import growing_nodes, local_nodes, ray_session, wanted_address
+from scaling.cluster.shared_storage import check_shared
+from scaling.cluster.stopping import GOES_ON, Stopped, StopSwitch, files_refused
+from scaling.cluster.watch import cluster_lost
+from scaling.data.image_source import image_source
+from scaling.errors import StorageError, StudyError
 from scaling.layout import DATASET_FILE
 from scaling.ledger import OpenWork, Study
 from scaling.specs.resources import ResourceSpec
+from scaling.specs.run import RunSpec
+from scaling.specs.study import StudySpec
 from scaling.tracking import Tracker
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -38,69 +45,120 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class Session:
-    """What runs and scores need on the connected cluster.
+class Hearers:
+    """What hears of a study while it runs. say: one line, before there is a progress; switch: stops it all."""
 
-    source: of the images; cost: expected, by run_id; slots: runs at once of a shape.
+    tracker: Tracker
+    progress: ProgressFactory
+    say: Say
+    switch: StopSwitch
+
+
+def check_before(study: Study, options: RunOptions) -> None:
+    """Everything that can be refused before Ray starts; on a cluster, its nodes look at the images and not the driver.
+
+    Raises:
+        StudyError: the first problem.
     """
-
-    source: ImageSource
-    benchmarks: list[Benchmark]
-    scoring: ScoringOptions
-    cost: dict[str, float]
-    slots: Callable[[ResourceSpec], int]
+    if wanted_address(options.address) is None:
+        check_study(study.spec, options.data_dir)
+    else:
+        check_without_images(study.spec, options.data_dir)
 
 
-def do_work(study: Study, work: OpenWork, options: RunOptions, tracker: Tracker, progress: ProgressFactory) -> None:
+def do_work(study: Study, work: OpenWork, options: RunOptions, hearers: Hearers) -> None:
     """Train and score all of a study's open work.
 
     Raises:
         StudyError: anything that makes the study impossible, before the first run starts.
+        Stopped: an interrupt, a cluster or a storage that does not answer any more.
     """
     address = wanted_address(options.address)
+    source = image_source(study.spec.dataset, options.data_dir, options.cache_dir)
+    facts = None
     if address is None:
-        needs_gpu = any(run.resources.gpus_per_worker for run in work.train) or study.spec.scoring.gpus > 0
-        check_capacity(study.spec, work.train, local_capacity(needs_gpu), "this machine")
-    source = image_source(study.spec.dataset, options.data_dir, options.cache_dir).pinned()
-    data = source.open()
-    n_samples = check_runs(work.train, data)
-    study.check_same_data(data)
-    mapped = select_mapped(data.heldout, data.name)
-    degrees = study.spec.scoring.degrees
-    built = build_benchmarks(study.spec.benchmarks, heldout_stimuli(data), options.data_dir, degrees, mapped)
-    benchmarks = with_convention(built, study.spec.scoring)
-    scoring = scoring_options(study.spec.scoring, partial(training_stimuli, data))
-    for run_id, reason in work.gone.items():
-        study.reopen(run_id, reason)
+        check_capacity(study.spec, work.train, local_nodes(needs_gpu(study.spec, work.train)), "this machine")
+        facts = look(study.spec, work.train, source)
     dashboard = any(run.resources.workers > 1 for run in work.train)
-    with ray_session(address, dashboard) as capacity:
-        from scaling.cluster.schedule import concurrency
-        from scaling.models.cost import expected_cost
-
-        if options.concurrency is None:
-            check_capacity(study.spec, work.train, capacity, "the cluster")
-        room = training_capacity(study.spec, capacity)
-        size = (data.image_size, data.n_classes)
-        cost = {run.run_id: expected_cost(run, n_samples[run.run_id], *size) for run in work.train}
-        session = Session(
-            source, benchmarks, scoring, cost, slots=lambda shape: options.concurrency or concurrency(shape, room)
-        )
-        with progress(cost, len(study.runs) - len(work.train), len(work.score)) as shown:
-            if data.skipped:
-                left_out = f"{len(data.skipped):,} images that cannot be decoded are left out"
-                shown.say(f"dataset '{data.name}': {left_out} (listed in {DATASET_FILE})")
-            _train_and_score(study, work, tracker, session, shown)
+    with one_line_ends(), ray_session(address, dashboard, hearers.switch) as nodes:
+        admit(study.spec, work.train, nodes, options.concurrency, hearers.say)
+        if facts is None:
+            check_shared(study.storage, nodes)
+            facts = look_on_a_node(study.spec, work.train, source, hearers.say)
+        _train_and_score(study, work, options, hearers, facts, nodes)
 
 
-def _train_and_score(study: Study, work: OpenWork, tracker: Tracker, session: Session, progress: Progress) -> None:
+def admit(study: StudySpec, runs: Sequence[RunSpec], nodes: Sequence[Node], concurrency: int | None, say: Say) -> None:
+    """Refuse runs that do not fit the nodes, or wait for nodes where the cluster grows, or is said to, and say so.
+
+    Raises:
+        StudyError: a run that no node will ever hold.
+    """
+    problems = capacity_problems(study, runs, nodes, "the cluster")
+    if not problems:
+        return
+    if concurrency is None:
+        grown = (*nodes, *growing_nodes())
+        check_capacity(study, runs, grown, "the cluster, grown as far as it may,")
+    say(f"waiting for nodes that the cluster does not have yet: {problems[0]}")
+
+
+def _train_and_score(
+    study: Study, work: OpenWork, options: RunOptions, hearers: Hearers, facts: DataFacts, nodes: Sequence[Node]
+) -> None:
     from scaling.cluster.actors import ScoringPool
     from scaling.cluster.listener import StudyListener
     from scaling.cluster.schedule import train_runs
 
-    spec = study.spec.scoring
-    pool = ScoringPool(study.storage.uri, session.benchmarks, session.scoring, spec, study.protocols)
-    listener = StudyListener(study, work, pool, tracker, progress)
-    if work.train:
-        failures = study.spec.max_failures
-        train_runs(work.train, session.source, study.storage, listener, session.slots, session.cost, failures)
-    listener.drain()
+    spec = study.spec
+    built = build_benchmarks(spec.benchmarks, facts.heldout, options.data_dir, spec.scoring.degrees, facts.mapped)
+    scoring = facts.scoring_options(spec)
+    for run_id, reason in work.gone.items():
+        study.reopen(run_id, reason)
+    room, homes = beside_scoring(spec.scoring, nodes)
+
+    def at_once(shape: ResourceSpec) -> int:
+        return options.concurrency or slots(shape, room, sum(run.resources == shape for run in work.train))
+
+    with hearers.progress(facts.cost, len(study.runs) - len(work.train), len(work.score)) as shown:
+        _say_left_out(facts, spec, shown)
+        benchmarks = with_convention(built, spec.scoring)
+        pool = ScoringPool(study.storage.uri, benchmarks, scoring, spec.scoring, study.protocols, homes)
+        listener = StudyListener(study, work, pool, hearers.tracker, shown, hearers.switch.check)
+        if work.train:
+            train_runs(work.train, facts.source, study.storage, listener, at_once, facts.cost, spec.max_failures)
+        listener.drain()
+
+
+def _say_left_out(facts: DataFacts, study: StudySpec, shown: Progress) -> None:
+    if facts.skipped:
+        left_out = f"{facts.skipped:,} images that cannot be decoded are left out"
+        shown.say(f"dataset '{study.dataset.name}': {left_out} (listed in {DATASET_FILE})")
+
+
+@contextmanager
+def one_line_ends() -> Iterator[None]:
+    """What ends a study from outside ends it with one line: a cluster that is gone, a place that takes no more.
+
+    Raises:
+        Stopped: in place of the exception.
+    """
+    try:
+        yield
+    except StorageError as error:
+        raise files_refused(error) from error
+    except StudyError:
+        raise
+    except ConnectionError as error:  # of Ray's: a file system's have other types
+        raise cluster_lost(first_line(error)) from error
+    except OSError as error:
+        raise files_refused(error) from error
+    except Exception as error:
+        from ray.exceptions import RayError
+        from ray.tune import TuneError
+
+        if isinstance(error, RayError):
+            raise cluster_lost(first_line(error)) from error
+        if isinstance(error, TuneError):
+            raise Stopped(f"Ray Tune gave up ({str(error).strip().splitlines()[-1]}); {GOES_ON}") from error
+        raise

@@ -3,34 +3,64 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
-from scaling.cluster.actors import Checkpoint, Score, ScoringPool
+from scaling.cluster.failures import failed_record
 from scaling.cluster.progress import Progress
+from scaling.cluster.retries import Checkpoint
 from scaling.layout import delete_weights, weights_name
 from scaling.ledger import CheckpointKey, OpenWork, Study
-from scaling.records import EpochRecord, RunRecord, kept_epochs, needs_training, run_record
+from scaling.records import EpochRecord, RunRecord, kept_epochs, needs_training
 from scaling.specs.run import RunSpec
 from scaling.tracking import Tracker
 
+if TYPE_CHECKING:
+    from scaling.cluster.actors import Score
+
 DRAIN_WAIT_S = 0.25
+NO_WORD = "its process ended without a record"
+
+
+class Pool(Protocol):
+    """Scores what is submitted, see `actors.ScoringPool`."""
+
+    @property
+    def n_open(self) -> int: ...
+
+    def submit(self, checkpoint: Checkpoint) -> None: ...
+
+    def finished(self, timeout_s: float = 0.0) -> Iterator[Score]: ...
 
 
 class StudyListener:
     """Turns what the workers report into scores to compute, records of failures, tracking and progress.
 
     Weights that are kept only until they are scored are deleted then.
+
+    Args:
+        check: called a few times a second; raises where the study is to stop.
     """
 
-    def __init__(self, study: Study, work: OpenWork, pool: ScoringPool, tracker: Tracker, progress: Progress) -> None:
+    def __init__(
+        self,
+        study: Study,
+        work: OpenWork,
+        pool: Pool,
+        tracker: Tracker,
+        progress: Progress,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._study, self._pool, self._tracker, self._progress = study, pool, tracker, progress
+        self._check = check
         self._to_score, self._prune = dict(work.score), work.prune
+        self._lost: dict[str, str] = {}  # run_id -> why weights of a run that still trains could not be scored
         self._spent: defaultdict[str, set[int]] = defaultdict(set)  # run_id -> epochs whose weights are to be gone
         for run_id, epoch in work.prune - set(self._to_score):
             self._spent[run_id].add(epoch)
-        training = {run.run_id for run in work.train}
+        self._training = {run.run_id for run in work.train}
         for run_id, epoch in work.score:
-            if run_id not in training:
+            if run_id not in self._training:
                 self._submit((run_id, epoch))
 
     def on_start(self, run: RunSpec) -> None:
@@ -43,21 +73,21 @@ class StudyListener:
                 self._submit((run.run_id, record.epoch))
 
     def on_end(self, run: RunSpec, error: str | None) -> None:
-        """`error`: why the run's process was given up; a run that raised has its record already."""
-        record = self._study.run_ended(run.run_id)
-        if error is not None and needs_training(run, record):
-            record = run_record(run, "failed", error)
-            self._study.write_run(record)
-        if record is not None and record.status != "finished":
+        """`error`: why the run was given up; None: its process ended, and should have left a record."""
+        self._training.discard(run.run_id)
+        record = self._ended(run, error)
+        if record.status != "finished":
             self._progress.say(f"{record.status.replace('_', ' ')}: {run.label()} ({run.run_id}): {record.reason}")
-        if record is not None:
-            self._submit_kept(record)
+        self._submit_kept(record)
+        if run.run_id in self._lost:
+            self._reopen(run.run_id, self._lost.pop(run.run_id))
         # A run that went back to its resume file has written weights again that were deleted
         delete_weights(self._study.storage, run.run_id, self._spent[run.run_id])
-        self._progress.ended(run, failed=record is None or record.status in ("failed", "out_of_memory"))
+        self._progress.ended(run, failed=record.status in ("failed", "out_of_memory"))
         self._tracker.run_changed(run.run_id)
 
     def on_tick(self) -> None:
+        self._check()
         for score in self._pool.finished():
             self._took(score)
         self._progress.refresh()
@@ -65,9 +95,29 @@ class StudyListener:
     def drain(self) -> None:
         """Wait for all submitted scores."""
         while self._pool.n_open:
+            self._check()
             for score in self._pool.finished(DRAIN_WAIT_S):
                 self._took(score)
             self._progress.refresh()
+
+    def _ended(self, run: RunSpec, error: str | None) -> RunRecord:
+        """The record of this try; a run that left none, or only that of an earlier try, gets one that says why."""
+        before = self._study.records.get(run.run_id)
+        record = self._study.run_ended(run.run_id)
+        own = record is not None and (not needs_training(run, record) or (error is None and record != before))
+        if record is None or not own:
+            record = failed_record(run, error or NO_WORD)
+            self._study.write_run(record)
+        return record
+
+    def _reopen(self, run_id: str, reason: str) -> None:
+        """Weights that are lost come back by a new training only."""
+        record = self._study.records.get(run_id)
+        if run_id in self._training or record is None:
+            self._lost[run_id] = reason
+        elif record.status == "finished":
+            self._study.reopen(run_id, reason)
+            self._progress.say(f"to be trained again, by the next `scaling run`: run {run_id}: {reason}")
 
     def _submit_kept(self, record: RunRecord) -> None:
         """Checkpoints that were kept before a restart and so were not reported again."""
@@ -91,4 +141,6 @@ class StudyListener:
         elif (run_id, epoch) in self._prune and not self._study.lacking(run_id, epoch):
             self._spent[run_id].add(epoch)
             self._study.storage.delete(weights_name(run_id, epoch))
+        if score.lost:
+            self._reopen(run_id, score.error or "")
         self._tracker.run_changed(run_id)

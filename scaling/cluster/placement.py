@@ -1,54 +1,197 @@
-"""Which runs fit a cluster, and how many at once."""
+"""Which runs fit a cluster's nodes, and how many at once: pure functions of nodes and of what each process reserves.
+
+A process lies on one node, a share of a GPU on one GPU. Processes are placed by first fit decreasing.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from scaling.errors import StudyError
+from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec
+from scaling.specs.scoring import ScoringSpec
 from scaling.specs.study import StudySpec
 
-
-def local_capacity(needs_gpu: bool) -> dict[str, float]:
-    """CPUs and GPUs of this machine; torch is asked for GPUs only where they matter."""
-    gpus = 0
-    if needs_gpu:
-        import torch
-
-        gpus = torch.cuda.device_count()
-    return {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(gpus)}
+GRAIN = 10_000  # parts of a CPU or GPU: Ray counts no finer
 
 
-def check_capacity(study: StudySpec, runs: Sequence[RunSpec], capacity: dict[str, float], where: str) -> None:
+class Node(NamedTuple):
+    """A machine of the cluster. name: Ray's id of it; host: what people call it."""
+
+    name: str
+    cpus: float
+    gpus: float = 0.0
+    host: str = ""
+
+
+class Need(NamedTuple):
+    """What one process reserves."""
+
+    cpus: float
+    gpus: float = 0.0
+
+
+class Free(NamedTuple):
+    """What is left of a node, in grains; GPUs one by one."""
+
+    node: Node
+    cpus: int
+    gpus: tuple[int, ...]
+
+
+def free_nodes(nodes: Sequence[Node]) -> list[Free]:
+    """Nodes on which nothing is placed yet."""
+    return [Free(node, _grains(node.cpus), (GRAIN,) * int(node.gpus)) for node in nodes]
+
+
+def take(free: Free, need: Need) -> Free | None:
+    """A node with one process more; None: it does not fit there."""
+    cpus, gpus = free.cpus - _grains(need.cpus), _take_gpus(free.gpus, _grains(need.gpus))
+    return None if cpus < 0 or gpus is None else free._replace(cpus=cpus, gpus=gpus)
+
+
+def _take_gpus(gpus: tuple[int, ...], need: int) -> tuple[int, ...] | None:
+    """A share comes from the fullest GPU that holds it, whole GPUs from those that are free."""
+    if need == 0:
+        return gpus
+    if need < GRAIN:
+        left = min((left for left in gpus if left >= need), default=None)
+        return None if left is None else (*_without(gpus, left, 1), left - need)
+    n = need // GRAIN
+    return None if need % GRAIN or gpus.count(GRAIN) < n else _without(gpus, GRAIN, n)
+
+
+def _without(gpus: tuple[int, ...], left: int, n: int) -> tuple[int, ...]:
+    kept = list(gpus)
+    for _ in range(n):
+        kept.remove(left)
+    return tuple(kept)
+
+
+def _grains(amount: float) -> int:
+    return round(amount * GRAIN)
+
+
+def place(needs: Sequence[Need], free: Sequence[Free]) -> list[Free] | None:
+    """What is left when all processes are placed, the largest first, each on the first node that holds it."""
+    left = list(free)
+    for need in sorted(needs, key=lambda need: (need.gpus, need.cpus), reverse=True):
+        found = next(((i, rest) for i, node in enumerate(left) if (rest := take(node, need)) is not None), None)
+        if found is None:
+            return None
+        left[found[0]] = found[1]
+    return left
+
+
+def shapes_in_turn(runs: Iterable[RunSpec]) -> list[ResourceSpec]:
+    """The resource shapes of runs, in the order of their turns: runs of different shapes do not go on together."""
+    return sorted({run.resources for run in runs}, key=lambda shape: shape.model_dump_json())
+
+
+def run_needs(shape: ResourceSpec) -> list[Need]:
+    """What a run reserves, a process a worker."""
+    return [Need(shape.cpus_per_worker, shape.gpus_per_worker)] * shape.workers
+
+
+def slots(shape: ResourceSpec, free: Sequence[Free], at_most: int) -> int:
+    """How many runs of a shape go on at once; at least 1, which on a cluster that grows waits for its nodes."""
+    left, n = list(free), 0
+    while n < at_most and (rest := place(run_needs(shape), left)) is not None:
+        left, n = rest, n + 1
+    return max(1, n)
+
+
+def beside_scoring(spec: ScoringSpec, nodes: Sequence[Node]) -> tuple[list[Free], list[Node]]:
+    """What the scoring actors leave to training, and the node of each; an actor that fits nowhere takes nothing.
+
+    An actor goes where it leaves least, so that large runs keep their nodes. Actors that reserve nothing lie anywhere:
+    no node is given.
+    """
+    left, homes, need = free_nodes(nodes), list[Node](), Need(spec.cpus, spec.gpus)
+    for _ in range(spec.actors if any(need) else 0):
+        fits = [(sum(rest.gpus), rest.cpus, i, rest) for i, f in enumerate(left) if (rest := take(f, need)) is not None]
+        if fits:
+            _, _, i, left[i] = min(fits)
+            homes.append(nodes[i])
+    return left, homes
+
+
+def needs_gpu(study: StudySpec, runs: Iterable[RunSpec]) -> bool:
+    return study.scoring.gpus > 0 or any(run.resources.gpus_per_worker for run in runs)
+
+
+def check_capacity(study: StudySpec, runs: Sequence[RunSpec], nodes: Sequence[Node], where: str) -> None:
     """Refuse a study with a run that can never start.
 
     Raises:
-        StudyError: a run, beside the scoring pool, needs more CPUs or GPUs than there are.
+        StudyError: a run, beside the scoring pool, does not fit the nodes.
     """
-    problems = capacity_problems(study, runs, capacity, where)
+    problems = capacity_problems(study, runs, nodes, where)
     if problems:
         raise StudyError(problems[0])
 
 
-def capacity_problems(study: StudySpec, runs: Sequence[RunSpec], capacity: dict[str, float], where: str) -> list[str]:
+def capacity_problems(study: StudySpec, runs: Sequence[RunSpec], nodes: Sequence[Node], where: str) -> list[str]:
     """One line for every resource shape that does not fit, naming need, limit and remedy."""
     problems = []
     for shape in dict.fromkeys(run.resources for run in runs):
         run = next(run for run in runs if run.resources == shape)
-        needs = {"CPU": shape.workers * shape.cpus_per_worker, "GPU": shape.workers * shape.gpus_per_worker}
-        for kind, need in needs.items():
-            left = training_capacity(study, capacity)[kind]
-            if need > left:
-                problems.append(
-                    f"{run.label()} needs {need:g} {kind}s ({shape.workers} workers), but {where} has {left:g} "
-                    f"beside the scoring pool (study '{study.name}', resources); "
-                    "lower resources, or join a larger cluster with --address"
-                )
+        problems += _too_much(study, run, nodes, where) or _does_not_fit(study, run, nodes, where)
+    if not problems and len(beside_scoring(study.scoring, nodes)[1]) < _reserving(study.scoring):
+        problems.append(
+            f"the scoring pool needs {study.scoring.actors} x {_text(study.scoring.cpus, study.scoring.gpus)}, but "
+            f"{where} has {nodes_text(nodes)} (study '{study.name}', scoring); lower scoring.actors, cpus or gpus"
+        )
     return problems
 
 
-def training_capacity(study: StudySpec, capacity: dict[str, float]) -> dict[str, float]:
-    """What the scoring pool leaves to training."""
-    taken = {"CPU": study.scoring.actors * study.scoring.cpus, "GPU": study.scoring.actors * study.scoring.gpus}
-    return {kind: capacity.get(kind, 0.0) - taken[kind] for kind in taken}
+def _too_much(study: StudySpec, run: RunSpec, nodes: Sequence[Node], where: str) -> list[str]:
+    """CPUs and GPUs by their sums, whatever the nodes."""
+    shape, scoring = run.resources, study.scoring
+    sums = {
+        "CPU": (shape.cpus_per_worker, sum(node.cpus for node in nodes) - scoring.actors * scoring.cpus),
+        "GPU": (shape.gpus_per_worker, sum(node.gpus for node in nodes) - scoring.actors * scoring.gpus),
+    }
+    return [
+        f"{run.label()} needs {shape.workers * each:g} {kind}s ({shape.workers} workers), but {where} has {left:g} "
+        f"beside the scoring pool (study '{study.name}', resources); "
+        "lower resources, or join a larger cluster with --address"
+        for kind, (each, left) in sums.items()
+        if shape.workers * each > left
+    ]
+
+
+def _does_not_fit(study: StudySpec, run: RunSpec, nodes: Sequence[Node], where: str) -> list[str]:
+    """Node by node; a share of several GPUs is what Ray refuses."""
+    shape = run.resources
+    if shape.gpus_per_worker > 1 and shape.gpus_per_worker % 1:
+        return [
+            f"gpus_per_worker={shape.gpus_per_worker:g} of {run.label()} is neither a share of one GPU nor whole GPUs "
+            f"(study '{study.name}', resources); give at most 1, or a whole number"
+        ]
+    if place(run_needs(shape), beside_scoring(study.scoring, nodes)[0]) is not None:
+        return []
+    workers = f"{shape.workers} workers" if shape.workers > 1 else "one worker"
+    return [
+        f"{run.label()} needs {workers} of {_text(shape.cpus_per_worker, shape.gpus_per_worker)}, each on one node, "
+        f"but {where} has {nodes_text(nodes)}, the scoring pool's share included (study '{study.name}', resources); "
+        "lower resources, or join a cluster of larger nodes with --address"
+    ]
+
+
+def _reserving(spec: ScoringSpec) -> int:
+    return spec.actors if spec.cpus or spec.gpus else 0
+
+
+def nodes_text(nodes: Sequence[Node]) -> str:
+    """'4 nodes of 4 CPUs and a node of 8 CPUs, 2 GPUs'."""
+    counts = Counter((node.cpus, node.gpus) for node in nodes)
+    parts = [f"{f'{n} nodes' if n > 1 else 'a node'} of {_text(*size)}" for size, n in counts.items()]
+    return " and ".join(parts) or "no node"
+
+
+def _text(cpus: float, gpus: float) -> str:
+    return f"{cpus:g} CPUs" + (f", {gpus:g} GPUs" if gpus else "")

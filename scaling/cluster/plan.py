@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scaling.checks import check_runs, check_study
-from scaling.cluster.placement import capacity_problems, local_capacity, training_capacity
-from scaling.cluster.session import ray_session, wanted_address
+from scaling.cluster.placement import Node, beside_scoring, capacity_problems, needs_gpu, shapes_in_turn, slots
+from scaling.cluster.session import local_nodes, ray_session, wanted_address
 from scaling.data.image_source import image_source
 from scaling.data.images import ImageData
 from scaling.data.subsets import nested_subset
 from scaling.ledger import Study
 from scaling.specs.objective import from_scratch, objective_spec
+from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
 from scaling.storage import Storage
@@ -37,19 +38,32 @@ class RunPlan:
 
 
 @dataclass(frozen=True)
+class ShapePlan:
+    """Runs of one resource shape; the shapes follow each other. slots: runs at once; train_s: of those left, summed."""
+
+    shape: ResourceSpec
+    slots: int
+    train_s: float
+
+    @property
+    def wall_s(self) -> float:
+        return self.train_s / self.slots
+
+
+@dataclass(frozen=True)
 class StudyPlan:
-    """All runs, what is done already, slots (runs at once) and what would be refused."""
+    """All runs, what is done already, the resource shapes in the order of their turns, and what would be refused."""
 
     runs: tuple[RunPlan, ...]
     done: frozenset[str]
-    slots: int
+    shapes: tuple[ShapePlan, ...]
     refused: tuple[str, ...]
     how_timed: str
 
     @property
     def wall_s(self) -> float:
         """Training time left over the slots; start-up and scoring come on top."""
-        return sum(plan.train_s for plan in self.runs if plan.run.run_id not in self.done) / self.slots
+        return sum(shape.wall_s for shape in self.shapes)
 
 
 def plan_study(
@@ -68,20 +82,27 @@ def plan_study(
     runs = study.runs
     data = image_source(study.spec.dataset, data_dir, cache_dir).open()
     check_runs(runs, data)
-    capacity, where = _capacity(study.spec, runs, address)
+    nodes, where = _nodes(study.spec, runs, address)
     open_ids = {run.run_id for run in study.open_work().train}
     plans = tuple(plan_run(run, data, throughput) for run in runs)
-    left = training_capacity(study.spec, capacity)
-    widest = max(runs, key=lambda run: run.resources.workers * run.resources.cpus_per_worker).resources
-    slots = max(1, int(left["CPU"] // (widest.workers * widest.cpus_per_worker)))
     how = f"{throughput:.3g} FLOP/s a worker, as stated" if throughput else "a few steps of each model timed here"
     return StudyPlan(
         plans,
         frozenset(run.run_id for run in runs) - open_ids,
-        slots,
-        tuple(capacity_problems(study.spec, runs, capacity, where)),
+        plan_shapes(study.spec, {plan.run: plan.train_s for plan in plans if plan.run.run_id in open_ids}, nodes),
+        tuple(capacity_problems(study.spec, runs, nodes, where)),
         how,
     )
+
+
+def plan_shapes(study: StudySpec, train_s: Mapping[RunSpec, float], nodes: Sequence[Node]) -> tuple[ShapePlan, ...]:
+    """Runs at once and training time of every resource shape, as `do_work` will have them."""
+    room, _ = beside_scoring(study.scoring, nodes)
+    found = []
+    for shape in shapes_in_turn(train_s):
+        times = [seconds for run, seconds in train_s.items() if run.resources == shape]
+        found.append(ShapePlan(shape, slots(shape, room, len(times)), sum(times)))
+    return tuple(found)
 
 
 def plan_run(run: RunSpec, data: ImageData, throughput: float | None) -> RunPlan:
@@ -134,10 +155,9 @@ def _time_steps(run: RunSpec, data: ImageData, batch: int) -> float:
     return float(np.median(times[1:])) / batch
 
 
-def _capacity(study: StudySpec, runs: Sequence[RunSpec], address: str | None) -> tuple[dict[str, float], str]:
+def _nodes(study: StudySpec, runs: Sequence[RunSpec], address: str | None) -> tuple[tuple[Node, ...], str]:
     address = wanted_address(address)
     if address is None:
-        needs_gpu = study.scoring.gpus > 0 or any(run.resources.gpus_per_worker for run in runs)
-        return local_capacity(needs_gpu), "this machine"
-    with ray_session(address, dashboard=False) as capacity:
-        return capacity, "the cluster"
+        return local_nodes(needs_gpu(study, runs)), "this machine"
+    with ray_session(address, dashboard=False) as nodes:
+        return nodes, "the cluster"

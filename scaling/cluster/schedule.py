@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from scaling.data.image_source import ImageSource
@@ -16,10 +17,15 @@ from scaling.storage import Storage
 # Read when ray.tune is imported: the store keeps results, the listener shows progress.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # read at each start; one interrupt ends all, not one shape
 
-from ray import tune
+from ray import cloudpickle, tune
 
-from scaling.cluster.worker import RAY_FOLDER, RunTrainable, launch_distributed, ray_path
+from scaling.cluster.distributed import launch_distributed
+from scaling.cluster.failures import reason_of
+from scaling.cluster.placement import shapes_in_turn
+from scaling.cluster.worker import RunTrainable, ray_place
+from scaling.layout import RAY_FOLDER
 
 HEAD = "node:__internal_head__"  # a resource that every Ray head has, 1.0: launchers run there and need no CPU
 LAUNCHER_SHARE = 0.001
@@ -56,22 +62,13 @@ def train_runs(
         source: of the images; every process opens it for itself.
         slots: how many runs of a resource shape may go on at once.
         cost: run_id -> expected time, in any unit: the longest run starts first, so that none is left over alone.
-        max_failures: how often a run is started again after its process died.
+        max_failures: how often a run is started again, in all, after its process died; see `failures`.
     """
     storage.delete_folder(RAY_FOLDER)  # what an earlier, killed driver left: nothing there is read again
-    shapes = sorted({run.resources for run in runs}, key=lambda shape: shape.model_dump_json())
-    for shape in shapes:
+    for shape in shapes_in_turn(runs):
         group = sorted((run for run in runs if run.resources == shape), key=lambda run: cost[run.run_id], reverse=True)
         _tune(group, shape, source, storage, listener, slots(shape), max_failures)
     storage.delete_folder(RAY_FOLDER)
-
-
-def concurrency(shape: ResourceSpec, capacity: Mapping[str, float]) -> int:
-    """How many runs of a shape fit the CPUs and GPUs that training may use; at least 1."""
-    fits = [capacity.get("CPU", 0) / (shape.workers * shape.cpus_per_worker)]
-    if shape.gpus_per_worker:
-        fits.append(capacity.get("GPU", 0) / (shape.workers * shape.gpus_per_worker))
-    return max(1, int(min(fits)))
 
 
 def _tune(
@@ -93,13 +90,10 @@ def _tune(
     )
     tune.Tuner(
         trainable,
-        param_space={
-            "run": tune.grid_search([run.model_dump(mode="json") for run in runs]),
-            "max_failures": max_failures,
-        },
+        param_space={"run": tune.grid_search([run.model_dump(mode="json") for run in runs])},
         tune_config=tune.TuneConfig(reuse_actors=in_process, max_concurrent_trials=n_slots),
         run_config=tune.RunConfig(
-            storage_path=ray_path(storage.child(RAY_FOLDER)),
+            **ray_place(storage.child(RAY_FOLDER)),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=max_failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False)
@@ -143,8 +137,14 @@ class _Forward(tune.Callback):
         self._listener.on_end(_run_of(trial), None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        lines = str(trial.get_error() or "the process ended without a message").strip().splitlines()
-        self._listener.on_end(_run_of(trial), lines[-1])
+        self._listener.on_end(_run_of(trial), _why(trial))
+
+
+def _why(trial: Any) -> str:
+    """Why a run was given up. Tune keeps the exception in a file, as the actor may be gone that raised it."""
+    n_failures, file = trial.run_metadata.num_failures, Path(trial.pickled_error_file or "")
+    reason = reason_of(cloudpickle.loads(file.read_bytes())) if file.is_file() else "the process ended without a word"
+    return f"{reason} (given up after {n_failures} starts)" if n_failures > 1 else reason
 
 
 def _run_of(trial: Any) -> RunSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from scaling.errors import StudyError
+from scaling.protocol_text import protocol_digest
 from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord, run_record
 from scaling.storage import Storage
 from scaling.study import expand_study
@@ -31,7 +33,7 @@ def client(sqlite_uri) -> MlflowClient:
 
 @pytest.fixture
 def study(make_study, request, sqlite_uri):
-    return make_study(name=request.node.name, data_sizes=[2, 3], mlflow=sqlite_uri)
+    return make_study(name=request.node.name.replace("[", "-").strip("]"), data_sizes=[2, 3], mlflow=sqlite_uri)
 
 
 @pytest.fixture
@@ -230,3 +232,76 @@ def test_the_default_store_lies_beside_local_results(make_study, storage):
     remote = Storage("s3://bucket/tiny?region=eu-west-1")
     with pytest.raises(StudyError, match=r"storage='s3://bucket/tiny.*' is remote and mlflow is not set .*'tiny'"):
         tracking_uri(make_study(), remote)
+
+
+ALL = "all; own; none; 8 deg"
+DEFAULT = "split; own; none; 8 deg"
+
+
+def write_score(storage: Storage, run_id: str, *scores: tuple[str, float]) -> None:
+    """Scores of epoch 3, by protocol."""
+    ResultsStore(storage).write_scores(
+        [score_record(run_id, 3, score).model_copy(update={"protocol": protocol}) for protocol, score in scores]
+    )
+
+
+def test_scores_by_several_protocols_stand_side_by_side(client, study, storage, records):
+    run_id = records[0].run_id
+    write_score(storage, run_id, (DEFAULT, 0.25), (ALL, 0.5))
+    for _ in range(2):
+        mirror(client, study, storage, [run_id])
+    child = logged(client, study)[1][run_id]
+    digest = protocol_digest(ALL)
+    assert history(client, child, "score.suite.IT") == [(3, 0.25)]
+    assert history(client, child, f"score.suite.IT/{digest}") == [(3, 0.5)]
+    assert history(client, child, f"raw.suite.IT/{digest}") == [(3, 0.125)]
+    assert child.data.tags[f"scaling.protocol.{digest}"] == ALL
+
+
+@pytest.mark.parametrize("protocol", [DEFAULT, ALL], ids=["default", "all"])
+def test_what_a_version_before_logged_is_not_logged_again(client, study, storage, records, protocol):
+    """It named no protocol: its tag stands for the score that was there."""
+    run_id = records[0].run_id
+    write_score(storage, run_id, (DEFAULT, 0.25))
+    mirror(client, study, storage, [run_id])  # leaves what versions before left, whatever the protocol
+    write_score(storage, run_id, (protocol, 0.25))
+    mirror(client, study, storage, [run_id])
+    child = logged(client, study)[1][run_id]
+    assert [key for key in child.data.metrics if key.startswith("score.")] == ["score.suite.IT"]
+    write_score(storage, run_id, (protocol, 0.25), (DEFAULT if protocol == ALL else ALL, 0.75))
+    mirror(client, study, storage, [run_id])
+    child = logged(client, study)[1][run_id]
+    if protocol == ALL:
+        assert history(client, child, "score.suite.IT") == [(3, 0.25), (3, 0.75)]
+    else:
+        assert history(client, child, f"score.suite.IT/{protocol_digest(ALL)}") == [(3, 0.75)]
+
+
+def test_a_protocol_that_was_written_otherwise_is_the_same(client, study, storage, records):
+    run_id = records[0].run_id
+    write_score(storage, run_id, (f"{DEFAULT}; mine.nc 12345678", 0.25))
+    tracker = Tracker(client, study, storage, lambda score: DEFAULT)
+    tracker.run_changed(run_id)
+    assert tracker.close("FINISHED", []) is None
+    assert history(client, logged(client, study)[1][run_id], "score.suite.IT") == [(3, 0.25)]
+
+
+def test_runs_that_end_every_moment_are_mirrored_meanwhile(client, study, storage, records, monkeypatch):
+    monkeypatch.setattr("scaling.tracking.FLUSH_INTERVAL_S", 0.3)
+    tracker, began, seen = Tracker(client, study, storage), time.monotonic(), []
+    monkeypatch.setattr(tracker, "_mirror", lambda log, run_id: seen.append(time.monotonic() - began))
+    while time.monotonic() - began < 1.5:
+        tracker.run_changed(records[0].run_id)
+        time.sleep(0.05)
+    assert seen
+    assert seen[0] < 1.2, "before they ceased"
+    tracker.close("FINISHED", [])
+
+
+def test_a_stopped_study_does_not_wait_for_a_slow_server(client, study, storage, records, monkeypatch):
+    tracker = Tracker(client, study, storage)
+    monkeypatch.setattr(tracker, "_mirror", lambda log, run_id: time.sleep(30))
+    tracker.run_changed(records[0].run_id)
+    began = time.monotonic()
+    assert tracker.close("KILLED", [], wait_s=0.2) == "MLflow did not take everything within 0.2 s"
+    assert time.monotonic() - began < 5

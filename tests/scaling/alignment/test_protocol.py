@@ -14,11 +14,12 @@ from PIL import Image
 from scaling.alignment.benchmark import Benchmark
 from scaling.alignment.commitment import Commitment, read_commitment
 from scaling.alignment.features.reduction import PrincipalComponents, Reduction, SparseProjection
-from scaling.alignment.protocol import default_protocol, scoring_protocols
+from scaling.alignment.protocol import scoring_protocols
 from scaling.alignment.scoring import FIT_IMAGES, scoring_options, with_convention
 from scaling.data.recordings import PlainRecording, write_recording
 from scaling.data.recordings.stimuli import Stimuli
 from scaling.errors import StudyError
+from scaling.protocol_text import default_protocol
 from scaling.specs.scoring import ScoringSpec
 
 

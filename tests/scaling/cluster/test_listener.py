@@ -175,6 +175,48 @@ def test_a_process_given_up_is_recorded_as_failed(study, session, storage, opene
     assert f"failed: {run.label()} ({run.run_id}): the worker died" in said.getvalue()
 
 
+def test_a_process_that_left_no_record_is_a_failed_run_with_a_reason(study, session, storage, opened):
+    """As when a launcher ends without a word; the record of an earlier try does not speak for this one."""
+    (run,) = expand_study(study)
+    listener, _, said = session(study)
+    listener.on_end(run, None)
+    store = ResultsStore(storage)
+    assert store.read_run(run.run_id).reason == "its process ended without a record"
+    assert f"failed: {run.label()} ({run.run_id}): its process ended without a record" in said.getvalue()
+    store.write_run(run_record(run, "failed", "power cut"))
+    listener, _, _ = session(study)
+    listener.on_end(run, None)
+    assert store.read_run(run.run_id).reason == "its process ended without a record"
+    listener, _, _ = session(study)
+    store.write_run(run_record(run, "failed", "ValueError: its own"))
+    listener.on_end(run, None)
+    assert store.read_run(run.run_id).reason == "ValueError: its own", "written by this try"
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_finished_run_with_lost_weights_is_trained_again_by_the_next_study(
+    study, session, storage, opened, digits_data, ended, monkeypatch
+):
+    (run,) = expand_study(study)
+    listener, pool, said = session(study, {1})
+    lost = Score(Checkpoint(run.run_id, 1, tuple(pool.protocols)), [], "epoch 1 is not what was written", lost=True)
+    if ended:
+        train(run, digits_data, storage, listener)
+        monkeypatch.setattr(pool, "finished", lambda *_: [lost])
+        listener.on_tick()
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(pool, "finished", lambda *_: [lost])
+            listener.on_start(run)
+            listener.on_tick()
+        assert ResultsStore(storage).read_run(run.run_id) is None
+        train(run, digits_data, storage, listener)
+    record = ResultsStore(storage).read_run(run.run_id)
+    assert (record.status, "epoch 1 is not what was written" in record.reason) == ("failed", True)
+    assert f"to be trained again, by the next `scaling run`: run {run.run_id}" in said.getvalue()
+    assert opened(study).open_work().train == (run,)
+
+
 @pytest.mark.parametrize("resources", [{}, {"micro_batch": 5}])
 def test_out_of_memory_is_said_and_not_overwritten_unless_it_was_an_earlier_try(
     session, make_study, storage, resources

@@ -1,0 +1,102 @@
+"""What the driver needs to know of a study's images: looked at here, or on a node that reads them anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from scaling.alignment.commitment import read_commitment
+from scaling.alignment.scoring import FIT_IMAGES, ScoringOptions, scoring_options
+from scaling.alignment.suites.human_alignment import MappedStimuli, select_mapped
+from scaling.alignment.suites.registry import check_benchmark_data
+from scaling.checks import check_runs
+from scaling.cluster.failures import origin, reason_of
+from scaling.data.image_source import ImageSource
+from scaling.data.recordings.stimuli import Stimuli
+from scaling.data.shown import heldout_stimuli, training_stimuli
+from scaling.errors import StudyError
+from scaling.ledger import Study
+from scaling.models.cost import expected_cost
+from scaling.specs.run import RunSpec
+from scaling.specs.study import StudySpec
+
+PATIENCE_S = 20.0  # until the driver says what it waits for
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """source: pinned to the images that were seen; cost: expected, by run_id, see `expected_cost`.
+
+    heldout, mapped: stimuli that benchmarks show, a few hundred at most; others: training images for principal
+    components, where they are asked for; skipped: images that cannot be decoded.
+    """
+
+    source: ImageSource
+    cost: dict[str, float]
+    heldout: Stimuli
+    mapped: MappedStimuli | None
+    others: Stimuli | None
+    skipped: int
+
+    def scoring_options(self, study: StudySpec) -> ScoringOptions:
+        """Raises: StudyError, as `scoring.scoring_options`."""
+        return scoring_options(study.scoring, lambda n: self.others or self.heldout)
+
+
+def check_without_images(spec: StudySpec, data_dir: Path) -> None:
+    """What the driver of a cluster checks itself: the files of benchmarks, which it reads. Raises: StudyError."""
+    read_commitment(spec.scoring.commitment)
+    check_benchmark_data(spec.benchmarks, data_dir)
+
+
+def look(spec: StudySpec, runs: Sequence[RunSpec], source: ImageSource) -> DataFacts:
+    """Open the images, decoding them if that was not done here, and refuse what they cannot give.
+
+    Raises:
+        StudyError: as `load_images`, `check_runs` and `Study.check_same_data`.
+    """
+    data = source.open()
+    n_samples = check_runs(runs, data)
+    Study(spec, runs).check_same_data(data)
+    others = FIT_IMAGES * spec.scoring.components if spec.scoring.reduction == "pca" else None
+    return DataFacts(
+        replace(source, digest=data.digest()),
+        {run.run_id: expected_cost(run, n_samples[run.run_id], data.image_size, data.n_classes) for run in runs},
+        heldout_stimuli(data),
+        select_mapped(data.heldout, data.name),
+        None if others is None else training_stimuli(data, others),
+        len(data.skipped),
+    )
+
+
+def look_on_a_node(
+    spec: StudySpec, runs: Sequence[RunSpec], source: ImageSource, say: Callable[[str], None]
+) -> DataFacts:
+    """`look`, on a node that could train one of the runs: neither the driver's nor a head without CPUs decodes."""
+    import ray
+
+    gpus = any(run.resources.gpus_per_worker for run in runs)
+    task = ray.remote(look).options(num_cpus=1, num_gpus=0.01 if gpus else 0)
+    ref = task.remote(spec, tuple(runs), source)
+    if not ray.wait([ref], timeout=PATIENCE_S)[0]:
+        say(f"waiting for a node to open dataset '{spec.dataset.name}'")
+    return found(partial(ray.get, ref))
+
+
+def found(get: Callable[[], DataFacts]) -> DataFacts:
+    """What a node found.
+
+    Raises:
+        StudyError: what it refused, or why it could not look.
+    """
+    from ray.exceptions import RayTaskError
+
+    try:
+        return get()
+    except RayTaskError as error:
+        cause = origin(error)
+        if isinstance(cause, StudyError):
+            raise cause from None
+        raise StudyError(f"no node could open the images ({reason_of(error)}); mend it there, and run again") from error
