@@ -193,7 +193,7 @@ def score(
         ended(run_study(wider, options, terminal(), mlflow, train=False))
         return
     from jobs.print_scores import print_scores, scores_json
-    from jobs.progress import pass_bars
+    from jobs.progress_line import pass_bars
     from scaling.alignment.one_model import ModelRequest, score_one_model
 
     request = ModelRequest(

@@ -8,7 +8,7 @@ from functools import partial
 from rich.console import Console
 
 from jobs.print_damaged import say_damaged
-from jobs.progress import StudyProgress
+from jobs.progress_line import StudyProgress
 from scaling.cluster.driver import Hearers, RunOptions, check_before, do_work
 from scaling.cluster.stopping import INCOMPLETE, Stopped, StopSwitch, files_refused, stop_switch
 from scaling.errors import StorageError, StudyError

@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from scaling.cluster.failures import AGAIN, cause_of, failed_record, origin, reason_of, record_own
-from scaling.cluster.worker import ray_place, report
+from scaling.cluster.trainable import ray_place, report
 from scaling.data.image_source import ImageSource
 from scaling.layout import RAY_FOLDER
 from scaling.records import ResultsStore

@@ -24,7 +24,7 @@ from ray import cloudpickle, tune
 from scaling.cluster.distributed import launch_distributed
 from scaling.cluster.failures import reason_of
 from scaling.cluster.placement import shapes_in_turn
-from scaling.cluster.worker import RunTrainable, ray_place
+from scaling.cluster.trainable import RunTrainable, ray_place
 from scaling.layout import RAY_FOLDER
 
 HEAD = "node:__internal_head__"  # a resource that every Ray head has, 1.0: launchers run there and need no CPU

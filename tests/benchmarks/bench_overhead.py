@@ -95,7 +95,7 @@ def stock(runs: list[RunSpec], folder: Path) -> tuple[float, float]:
         from ray import tune
 
         from scaling.cluster.schedule import HEAD, LAUNCHER_SHARE
-        from scaling.cluster.worker import launch_distributed
+        from scaling.cluster.trainable import launch_distributed
 
         source = image_source(runs[0].dataset, folder, folder / "cache").pinned()
         began = time.monotonic()

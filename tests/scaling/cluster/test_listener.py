@@ -9,7 +9,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from jobs.progress import StudyProgress
+from jobs.progress_line import StudyProgress
 from scaling.alignment.score import score_checkpoint
 from scaling.alignment.scoring import scoring_options
 from scaling.alignment.suites.registry import build_benchmarks
