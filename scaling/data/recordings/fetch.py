@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pooch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from scaling.data.recordings import kriegeskorte
+from scaling.data.recordings import catalogue, kriegeskorte
 from scaling.errors import StudyError, known_names
 
 DATA_DIR_VARIABLE = "SCALING_DATA_DIR"

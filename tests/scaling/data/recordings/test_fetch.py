@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scaling.data.recordings import catalogue
 from scaling.data.recordings import fetch as fetch_module
 from scaling.data.recordings.fetch import DATASETS, Dataset, default_data_dir, fetch
 from scaling.errors import StudyError
