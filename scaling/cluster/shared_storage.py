@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 
-from scaling.cluster.failures import reason_of
+from scaling.cluster.failures import first_line, reason_of
 from scaling.cluster.placement import Node
 from scaling.errors import StudyError
 from scaling.storage import Storage
@@ -38,35 +37,33 @@ def answer(storage_uri: str, folder: str, name: str) -> str | None:
     storage = Storage(storage_uri)
     try:
         if not _appears(storage, f"{folder}/{DRIVER}"):
-            return f"{platform.node()} does not see what the driver wrote"
+            return "does not see what the driver wrote"
         storage.write_bytes(f"{folder}/{name}", name.encode())
     except (OSError, StudyError) as error:
-        return f"{platform.node()}: {error}"
+        return first_line(error)
     return None
 
 
-def unshared(storage: Storage, folder: str, nodes: Sequence[Node], answers: Mapping[str, str | None]) -> dict[str, str]:
-    """Host -> what is wrong there. answers: of each node, by its name; those that gave none are not in it."""
-    problems = {}
+def unshared(storage: Storage, folder: str, nodes: Sequence[Node], answers: Mapping[str, str | None]) -> list[str]:
+    """What is wrong, and where. answers: of each node, by its name; those that gave none are not in it."""
+    problems = []
     for node in nodes:
-        if node.name not in answers:
-            problems[node.host] = "gave no answer"
-        elif (said := answers[node.name]) is not None:
-            problems[node.host] = said
-        elif not _appears(storage, f"{folder}/{node.name}"):
-            problems[node.host] = "the driver does not see what it wrote"
+        said = answers.get(node.name, "gave no answer")
+        if said is None and not _appears(storage, f"{folder}/{node.name}"):
+            said = "the driver does not see what it wrote"
+        if said is not None:
+            problems.append(f"{node.host}: {said}")
     return problems
 
 
-def raise_unshared(storage: Storage, problems: Mapping[str, str]) -> None:
+def raise_unshared(storage: Storage, problems: Sequence[str]) -> None:
     """Raises: StudyError, if there are problems."""
     if not problems:
         return
-    named = "; ".join(f"{host}: {why}" for host, why in list(problems.items())[:MANY])
     more = f" and {len(problems) - MANY} more" if len(problems) > MANY else ""
     raise StudyError(
-        f"storage='{storage.uri}' is not one place for all nodes of the cluster ({named}{more}); give storage: or "
-        "--storage a folder that all nodes share, or a URI such as s3://bucket/folder"
+        f"storage='{storage.uri}' is not one place for all nodes of the cluster ({'; '.join(problems[:MANY])}{more}); "
+        "give storage: or --storage a folder that all nodes share, or a URI such as s3://bucket/folder"
     )
 
 

@@ -11,7 +11,7 @@ from types import FrameType
 
 GOES_ON = "the same command goes on"
 INCOMPLETE = 1
-HEARD_WITHIN_S = 5.0
+HEARD_WITHIN_S = 3.0
 
 
 class Stopped(KeyboardInterrupt):

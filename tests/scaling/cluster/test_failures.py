@@ -12,6 +12,7 @@ from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, Worker
 from ray.train.v2.api.exceptions import ControllerError
 from torch.distributed import DistBackendError
 
+from scaling.cluster import distributed
 from scaling.cluster.distributed import launch_distributed
 from scaling.cluster.failures import AGAIN, cause_of, describe, is_lost, is_place, origin, reason_of, record_own
 from scaling.cluster.trainable import RunTrainable
@@ -159,3 +160,14 @@ def test_memory_that_ran_out_keeps_the_record_of_training_or_gets_one(make_study
     assert record_own(store, run, error)
     record = store.read_run(run.run_id)
     assert (record.status, record.reason) == ("out_of_memory", "needs 9 GiB of 8")
+
+
+def test_ray_train_restarts_nothing_so_that_tune_alone_counts(make_run, storage, monkeypatch):
+    import ray.train.torch
+
+    made = {}
+    monkeypatch.setattr(ray.train.torch, "TorchTrainer", lambda loop, **words: made.update(words))
+    run = make_run(resources={"workers": 2})
+    distributed._trainer(run, run.model_dump(mode="json"), None, storage)
+    failures = made["run_config"].failure_config
+    assert (failures.max_failures, failures.controller_failure_limit) == (0, 0)
