@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis import sources
-from analysis.columns import ACCURACY, CONFIGURATION, MEASURED, REGION_ALIASES, check, listed, rename
+from analysis import files
+from analysis.columns import (
+    ACCURACY,
+    CONFIGURATION,
+    MEASURED,
+    MISALIGNMENT,
+    REGION_ALIASES,
+    listed,
+    measured,
+    measured_name,
+)
+from analysis.limits import check
+from analysis.means import mean_of_parts, with_every_part
+from analysis.published_columns import rename
+
+SIMULATED = "simulated"  # in the name of every benchmark that is
 
 
 @dataclass(frozen=True)
@@ -30,35 +45,22 @@ class ScalingTable:
     def from_frame(
         cls, frame: pd.DataFrame, columns: Mapping[str, str] | None = None, where: str = "a data frame"
     ) -> ScalingTable:
-        """A table from a data frame; `columns` maps its names to ours. Values out of limits are refused."""
+        """A table from a data frame; `columns` maps its names to ours. Values out of limits are refused.
+
+        `frame.attrs["left_out"]` (reason -> number of rows), where it is set, is what was left out before.
+        """
         renamed = rename(frame.reset_index(drop=True), columns)
-        return cls(check(renamed, where))
+        return cls(check(renamed, where), dict(frame.attrs.get("left_out", {})))
 
     @classmethod
     def from_csv(cls, path: str | Path, columns: Mapping[str, str] | None = None) -> ScalingTable:
         """A table from a CSV; the published one (Gokce & Schrimpf 2025) is recognized and renamed to our words."""
-        return cls.from_frame(sources.read_csv(path), columns, where=Path(path).name)
+        return cls.from_frame(files.read_csv(path), columns, where=Path(path).name)
 
     @classmethod
     def from_parquet(cls, path: str | Path, columns: Mapping[str, str] | None = None) -> ScalingTable:
         """A table from a Parquet file or folder, local or on any filesystem that pyarrow knows."""
-        return cls.from_frame(sources.read_parquet(str(path)), columns, where=str(path))
-
-    @classmethod
-    def from_study(
-        cls, study_dir: str | Path, run_ids: Iterable[str] | None = None, all_epochs: bool = False
-    ) -> ScalingTable:
-        """The table of a results store: finished runs at their last epoch (or all epochs), scored benchmarks."""
-        frame, left_out = sources.read_study(str(study_dir), run_ids, all_epochs)
-        return cls(check(frame, str(study_dir)), left_out)
-
-    @classmethod
-    def read(cls, path: str | Path, columns: Mapping[str, str] | None = None) -> ScalingTable:
-        """A CSV, a Parquet file, or a study's folder, told apart by name and content."""
-        text = str(path)
-        if text.endswith((".csv", ".csv.gz", ".tsv")):
-            return cls.from_csv(path, columns)
-        return cls.from_parquet(path, columns) if text.endswith(".parquet") else cls.from_study(path)
+        return cls.from_frame(files.read_parquet(path), columns, where=str(path))
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -117,11 +119,6 @@ class ScalingTable:
     def _keep(self, keep: npt.NDArray[np.bool_], dropped: Mapping[str, int] | None = None) -> ScalingTable:
         return ScalingTable(self.frame[keep].reset_index(drop=True), _add(self.left_out, dropped or {}))
 
-    def alias(self, column: str, names: Mapping[str, str]) -> ScalingTable:
-        """The table with values of a column renamed, as alias("family", {"ResNetFlex": "ResNet"})."""
-        renamed = self.column(column).replace(dict(names))
-        return ScalingTable(self.frame.assign(**{column: renamed}), self.left_out)
-
     def with_columns(self, **columns: Any) -> ScalingTable:
         """The table with columns added or replaced: one value for all rows, or one a row."""
         return ScalingTable(self.frame.assign(**columns), self.left_out)
@@ -152,21 +149,35 @@ class ScalingTable:
     def mean_over(self, column: str = "region", require: Sequence[str] = (), of: str = "score") -> ScalingTable:
         """One row a model: the mean of the score (or of another column) over `column` (regions, benchmarks, seeds).
 
-        Models that lack a column of `require` drop out, counted; missing scores are left out of a mean, counted.
+        A mean is taken over all parts that the table has, each benchmark of a region one; models that lack one, or a
+        column of `require`, drop out, counted by what they lack. A mean over seeds is one of each benchmark.
         Rows of one model agree in every column that is no measurement; what differs is dropped.
         """
         table = self.require(*require)
-        missing = int(table.column(of).isna().sum())
         keys = table._identity(column)
-        others = [name for name in table.columns if name not in MEASURED and name not in (of, column, *keys)]
-        grouped = table.frame.groupby(keys, dropna=False, sort=False)
-        steady = [name for name in others if (grouped[name].nunique(dropna=False) <= 1).all()]
-        frame = grouped.agg({of: "mean", **dict.fromkeys(steady, "first")}).reset_index()
-        frame[column] = "+".join(str(v) for v in table.unique(column)) if column == "region" else "mean"
-        if "benchmark" in table.frame and column != "benchmark":
-            frame["benchmark"] = " + ".join(str(v) for v in table.unique("benchmark"))
-        left_out = _add(table.left_out, {f"{of} missing in a mean over {column}": missing})
-        return ScalingTable(frame, left_out)
+        part = [n for n in dict.fromkeys((column, "benchmark")) if n in table.frame and n not in keys]
+        frame, lacking = with_every_part(table.frame, keys, part, of)
+        mean = mean_of_parts(frame, keys, of, drop=(*MEASURED, column))
+        mean[column] = "+".join(str(v) for v in table.unique(column)) if column == "region" else "mean"
+        if "benchmark" in table.frame and "benchmark" not in keys:
+            mean["benchmark"] = " + ".join(str(v) for v in table.unique("benchmark"))
+        reasons = {f"no {of} for {what}, left out of the mean over {column}": n for what, n in lacking.items()}
+        return ScalingTable(mean, _add(table.left_out, reasons))
+
+    def positive(self, target: str) -> ScalingTable:
+        """Rows whose `target` is above 0, as a law in logarithms needs; others drop out, counted by their benchmark.
+
+        A score at or above its ceiling, which is itself an estimate, has no logarithm of its misalignment 1 - score.
+        """
+        name = measured_name(target)
+        bad = measured(target, self.values(name)) <= 0
+        if not bad.any():
+            return self
+        said = f"{name} of {'1 or more' if target == MISALIGNMENT else '0 or less'}"
+        named = "benchmark" in self.frame
+        where = [f" on {name}" for name in self.frame["benchmark"][bad]] if named else [""] * int(bad.sum())
+        reasons = {f"{said}{on}: no logarithm of {target}": n for on, n in Counter(where).items()}
+        return ScalingTable(self.frame[~bad].reset_index(drop=True), _add(self.left_out, reasons))
 
     def _identity(self, column: str) -> list[str]:
         """Columns that name one model at one point of its training."""
@@ -174,7 +185,9 @@ class ScalingTable:
         known = [name for name in ("run_id", "epoch", "samples_seen") if name in self.frame and name != column]
         if "run_id" in known and column != "seed":
             return known
-        return [n for n in (*CONFIGURATION, "samples_seen", "flops") if n in self.frame and n != column]
+        inner = ("region", "benchmark") if column == "seed" else ("seed",)
+        names = (*CONFIGURATION, "samples_seen", "flops", *inner)
+        return [name for name in names if name in self.frame and name != column]
 
     def clusters(self, axes: Sequence[str] = ()) -> npt.NDArray[np.int64]:
         """Codes (n,) of the configurations: rows that differ in seed, checkpoint or benchmark alone share one.
@@ -191,9 +204,7 @@ class ScalingTable:
 
     def names_simulated(self) -> bool:
         """Whether any benchmark is a simulated one."""
-        return any(
-            "simulated" in str(v).lower() for v in (self.unique("benchmark") if "benchmark" in self.frame else [])
-        )
+        return any(SIMULATED in str(v).lower() for v in (self.unique("benchmark") if "benchmark" in self.frame else []))
 
 
 def _add(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
+from jobs.arguments import (
+    BAD_INPUT,
+    INCOMPLETE,
+    Address,
+    AsJson,
+    CacheDir,
+    Column,
+    DataDir,
+    StorageOption,
+    StudyFile,
+    Target,
+    Where,
+    asked,
+    bad_input_ends,
+    column_map,
+    conditions,
+    data_folder,
+    opened,
+    scoring_settings,
+    show,
+    terminal,
+)
 from scaling.errors import StudyError
-from scaling.specs.base import override
 from scaling.specs.scoring import ScoringSpec
 
 if TYPE_CHECKING:
     from jobs.study_run import Outcome
-    from scaling.ledger import Study
-
-P = ParamSpec("P")
-R = TypeVar("R")
-BAD_INPUT, INCOMPLETE = 2, 1
-PIPE_WIDTH = 120
-RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a submitted job's entry point
 
 app = typer.Typer(
     name="scaling",
@@ -35,42 +46,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Scaling-law studies of vision models and their alignment to the primate ventral stream.",
 )
-
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file (YAML).")]
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data-dir", envvar="SCALING_DATA_DIR", help="Where data sets lie [default: the user's cache]."),
-]
-CacheDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--cache-dir", envvar="SCALING_CACHE_DIR", help="Where decoded images lie [default: the user's cache]."
-    ),
-]
-Where = Annotated[list[str] | None, typer.Option("--where", help="COLUMN=VALUE[,VALUE]; may be repeated.")]
-Column = Annotated[
-    list[str] | None, typer.Option("--column", help="OURS=THEIRS, a column of the table by another name; repeatable.")
-]
-Target = Annotated[str, typer.Option(help="What the law predicts: misalignment (1 - score), loss or a column.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-StorageOption = Annotated[str | None, typer.Option("--storage", help="Instead of the study file's storage.")]
-Address = Annotated[
-    str | None, typer.Option("--address", help="A Ray cluster, host:port or 'auto' [default: start Ray here].")
-]
-
-
-def bad_input_ends(command: Callable[P, R]) -> Callable[P, R]:
-    """A StudyError becomes its message on stderr and exit status 2."""
-
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except StudyError as error:
-            print(f"scaling: {error}", file=sys.stderr)
-            raise typer.Exit(BAD_INPUT) from error
-
-    return wrapped
 
 
 def ended(outcome: Outcome) -> None:
@@ -81,97 +56,6 @@ def ended(outcome: Outcome) -> None:
         os._exit(outcome.status)
     if outcome.status:
         raise typer.Exit(outcome.status)
-
-
-def conditions(where: list[str] | None) -> dict[str, Any]:
-    """['dataset=imagenet,ecoset', 'is_ssl=false'] -> column -> value, or list of values.
-
-    Raises:
-        StudyError: a condition without '='.
-    """
-    parsed: dict[str, Any] = {}
-    for condition in where or []:
-        column, equals, values = condition.partition("=")
-        if not equals or not column or not values:
-            raise StudyError(f"--where '{condition}' is no condition; write COLUMN=VALUE or COLUMN=VALUE,VALUE")
-        found = [{"true": True, "false": False}.get(value.lower(), value) for value in values.split(",")]
-        parsed[column] = found[0] if len(found) == 1 else found
-    return parsed
-
-
-def column_map(columns: list[str] | None) -> dict[str, str]:
-    """['n_params=Model Size'] -> the file's name -> ours.
-
-    Raises:
-        StudyError: a pair without '='.
-    """
-    parsed = {}
-    for pair in columns or []:
-        ours, equals, theirs = pair.partition("=")
-        if not equals or not ours or not theirs:
-            raise StudyError(f"--column '{pair}' is no pair; write OURS=THEIRS, e.g. n_params='Model Size'")
-        parsed[theirs] = ours
-    return parsed
-
-
-def asked(question: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """An answer of the analysis, whose refusals are ValueErrors and missing files."""
-    try:
-        return question(*args, **kwargs)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        raise StudyError("; ".join(_named(detail) for detail in details)) from error
-    except (ValueError, FileNotFoundError) as error:
-        raise StudyError(str(error)) from error
-
-
-def _named(detail: Any) -> str:
-    """A refused option with its value; what a form refuses as a whole speaks for itself."""
-    message = detail["msg"].removeprefix("Value error, ")
-    named = detail["loc"] and detail["type"] != "value_error"
-    return f"{detail['loc'][0]}={detail['input']!r}: {message}" if named else message
-
-
-def show(answer: Any, as_json: bool) -> None:
-    print(json.dumps(answer.to_dict(), indent=2) if as_json else answer.text())
-
-
-def terminal() -> Console:
-    """The terminal at its own width; a file or pipe gets lines of 120 characters."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PIPE_WIDTH)
-
-
-def opened(path: Path, storage: str | None) -> Study:
-    """The opened study; inside a Ray job, whose folder is deleted, a relative storage is refused."""
-    from scaling.ledger import open_study
-
-    study = open_study(path, storage)
-    written = study.spec.storage
-    relative = "://" not in written and not Path(written).expanduser().is_absolute()
-    if relative and RAY_JOB in os.environ:
-        raise StudyError(
-            f"storage='{written}' is relative, and a Ray job's folder is deleted with it; "
-            "give --storage an absolute path that all nodes share, or a URI such as s3://bucket/folder"
-        )
-    return study
-
-
-def scoring_settings(base: ScoringSpec, settings: list[str] | None) -> ScoringSpec:
-    """The settings of scoring with some replaced, e.g. 'commitment=all'."""
-    changes: dict[str, Any] = {}
-    for setting in settings or []:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise StudyError(f"--set '{setting}' is no setting; write NAME=VALUE, e.g. commitment=all")
-        changes[name] = value
-    return override(base, changes, "--set")
-
-
-def data_folder(data_dir: Path | None) -> Path:
-    from scaling.data.recordings.fetch import default_data_dir
-
-    return data_dir or default_data_dir()
 
 
 def print_version(wanted: bool) -> None:
@@ -247,15 +131,23 @@ def models(
     print_ladders(ladder_rows(families or []), terminal())
 
 
-@app.command(epilog="Example: scaling training convnext")
+@app.command(epilog="Example: scaling presets convnext")
 @bad_input_ends
-def training(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Recipes [default: all].")] = None,
+def presets(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Presets [default: all].")] = None,
 ) -> None:
-    """Named training recipes, their sources, and what differs from them here."""
-    from jobs.training import print_recipes, recipes_named
+    """Named training presets, their sources, and what differs from them here."""
+    from jobs.print_presets import presets_named, print_presets
 
-    print_recipes(recipes_named(names or []), terminal())
+    print_presets(presets_named(names or []), terminal())
+
+
+@app.command(hidden=True)
+@bad_input_ends
+def training(names: Annotated[list[str] | None, typer.Argument(help="Presets.")] = None) -> None:
+    """Its earlier name."""
+    command = " ".join(["scaling", "presets", *(names or [])])
+    raise StudyError(f"no command 'training': it is called presets now; write `{command}`")
 
 
 @app.command(epilog="Example: scaling status jobs/studies/quickstart.yaml")
@@ -301,7 +193,7 @@ def score(
         ended(run_study(wider, options, terminal(), mlflow, train=False))
         return
     from jobs.print_scores import print_scores, scores_json
-    from jobs.progress import pass_bars
+    from jobs.progress_line import pass_bars
     from scaling.alignment.one_model import ModelRequest, score_one_model
 
     request = ModelRequest(
@@ -340,17 +232,18 @@ def recipe(
 ) -> None:
     """Which model size and how many images a budget buys, what alignment to expect, and how sure that is."""
     if source.suffix not in {".yaml", ".yml"}:
-        from analysis.commands import recipe_command
+        from jobs.tables import ask_table
 
         options: dict[str, Any] = {"where": conditions(where)} if where else {}
         options |= {"columns": column_map(column)} if column else {}
         options |= {"target": target} if source.suffix != ".json" else {}
-        show(asked(recipe_command, source, flops=flops, score=score, region=region, family=family, **options), as_json)
+        show(asked(ask_table, source, flops=flops, score=score, region=region, family=family, **options), as_json)
         return
-    from jobs.answer import answer_study, print_recipe, recipe_json
+    from jobs.answer import answer_study
+    from jobs.print_answer import print_recipe, recipe_json
 
     answer = answer_study(opened(source, storage))
-    allocations = answer.allocate(flops, region, family)
+    allocations = asked(answer.allocate_each, flops, region, family)
     if as_json:
         print(json.dumps(recipe_json(allocations, region or answer.target), indent=2))
     else:
@@ -375,12 +268,12 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit a scaling law to a table, with bootstrap intervals and a status."""
-    from analysis.commands import fit_command
+    from jobs.tables import fit_table
 
     columns = tuple(name for name in axes.split(",") if name)
     show(
         asked(
-            fit_command, table, form, columns, region, mean, conditions(where), extrapolate, column_map(column),
+            fit_table, table, form, columns, region, mean, conditions(where), extrapolate, column_map(column),
             bootstrap=bootstrap, seed=seed, target=target, huber_delta=huber_delta,
         ),
         as_json,
@@ -395,9 +288,9 @@ def report(
     where: Where = None,
 ) -> None:
     """Every figure of a table, and a page that explains each."""
-    from analysis.commands import report_command
+    from jobs.tables import report_table
 
-    asked(report_command, table, out, conditions(where))
+    asked(report_table, table, out, conditions(where))
     print(f"report: {out / 'report.html'}")
 
 

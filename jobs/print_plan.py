@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scaling.cluster.plan import StudyPlan
+from scaling.specs.horizon import adaptations
 from scaling.specs.resources import ResourceSpec
 
 GIB = 2**30
@@ -49,5 +50,7 @@ def print_plan(plan: StudyPlan, console: Console) -> None:
         f"left: about {plan.wall_s:.0f} s {_at_once(plan)}, without start-up and scoring",
         highlight=False,
     )
+    for line in dict.fromkeys(fit for item in plan.runs for fit in adaptations(item.run.training, item.n_samples)):
+        console.print(f"fitted to the runs' length: {line}", highlight=False)
     for problem in plan.refused:
         console.print(f"refused: {problem}", highlight=False)

@@ -6,6 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from jobs.print_damaged import say_damaged
 from scaling.ledger import OpenWork, Study
 from scaling.records import RunRecord
 
@@ -13,6 +14,7 @@ from scaling.records import RunRecord
 def print_status(study: Study, console: Console) -> None:
     """One line a run that is not finished and scored, and the counts."""
     runs, records, work = study.runs, study.records, study.open_work()
+    say_damaged(study, console)
     states = {run.run_id: _state(run.run_id, records.get(run.run_id), work) for run in runs}
     table = Table("run", "what", "state", "reason", box=box.SIMPLE_HEAD)
     for run in runs:

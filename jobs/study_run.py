@@ -7,10 +7,11 @@ from functools import partial
 
 from rich.console import Console
 
-from jobs.progress import StudyProgress
+from jobs.print_damaged import say_damaged
+from jobs.progress_line import StudyProgress
 from scaling.cluster.driver import Hearers, RunOptions, check_before, do_work
 from scaling.cluster.stopping import INCOMPLETE, Stopped, StopSwitch, files_refused, stop_switch
-from scaling.errors import StudyError
+from scaling.errors import StorageError, StudyError
 from scaling.ledger import OpenWork, Study
 from scaling.records import AlignmentRecord
 from scaling.tracking import Tracker, connect
@@ -48,6 +49,7 @@ def run_study(
         try:
             check_before(study, options)
             work = _open_work(study, train)
+            say_damaged(study, console)
             client = connect(study.tracking_uri) if use_mlflow else None
             tracker = Tracker(client, study.spec, study.storage, partial(_protocol, study))
         except Stopped as stopped:
@@ -56,7 +58,7 @@ def run_study(
         try:
             with switch.instead():
                 return _run(study, work, options, console, tracker, switch)
-        except (Stopped, OSError) as error:
+        except (Stopped, StorageError, OSError) as error:
             end = error if isinstance(error, Stopped) else files_refused(error)
             tracker.close("KILLED", (), STOP_WAIT_S)
             console.print(end.line, highlight=False, soft_wrap=True)
@@ -86,7 +88,7 @@ def _open_work(study: Study, train: bool) -> OpenWork:
     if work.train and not train:
         raise StudyError(
             f"{len(work.train)} of {len(study.runs)} runs of study '{study.name}' are not trained "
-            f"({study.storage.uri}); `scaling run` trains them"
+            f"({study.storage.shown}); `scaling run` trains them"
         )
     return work
 
@@ -99,7 +101,8 @@ def _protocol(study: Study, score: AlignmentRecord) -> str:
 
 def _answer(study: Study, console: Console) -> bool:
     """Fit, save and print the laws and recipes, if anything is scored."""
-    from jobs.answer import answer_study, print_answer
+    from jobs.answer import answer_study
+    from jobs.print_answer import print_answer
 
     try:
         answer = answer_study(study)
@@ -115,7 +118,7 @@ def _say_where(study: Study, left: OpenWork, problem: str | None, console: Conso
         console.print(text, highlight=False, soft_wrap=True)
 
     storage = study.storage
-    say(f"\nresults, recipes and figures: {storage.path() if storage.is_local else storage.uri}")
+    say(f"\nresults, recipes and figures: {storage.path() if storage.is_local else storage.shown}")
     say(f"MLflow: {study.tracking_uri} (open it with `scaling ui`)")
     if problem:
         say(f"{problem}; the next `scaling run` logs what is missing")

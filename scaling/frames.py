@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from scaling.records import AlignmentRecord, Record, RunRecord
+from scaling.errors import StudyError
+from scaling.place import shown
+from scaling.records import AlignmentRecord, Record, ResultsStore, RunRecord
 from scaling.specs.objective import HarmonizerSpec, ObjectiveSpec, objective_spec
 from scaling.specs.run import RunSpec
+from scaling.storage import Storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,3 +103,24 @@ def objective_labels(specs: Iterable[ObjectiveSpec]) -> dict[ObjectiveSpec, str]
         told = [field for field in type(spec).model_fields if len({getattr(other, field) for other in alike}) > 1]
         labels[spec] = spec.label(told)
     return labels
+
+
+def results_table(folder: str | Path, all_epochs: bool = False) -> pd.DataFrame:
+    """The table of a results folder without its study file; of several protocols of a benchmark, the commonest.
+
+    Raises:
+        StudyError: no results there.
+    """
+    store = ResultsStore(Storage(folder))
+    records, scores = list(store.read_runs().values()), store.read_scores()
+    if not records or not scores:
+        raise StudyError(
+            f"'{shown(str(folder))}' holds no scored runs; give a study's results folder, such as results/quickstart"
+        )
+    counts = Counter((score.benchmark, score.protocol) for score in scores)
+    chosen = {name: protocol for (name, protocol), _ in reversed(counts.most_common())}
+    own = [score for score in scores if chosen[score.benchmark] == score.protocol]
+    others = Counter(
+        f"{s.benchmark} scored by another protocol ({s.protocol})" for s in scores if chosen[s.benchmark] != s.protocol
+    )
+    return results_frame(records, own, dict(others), all_epochs)

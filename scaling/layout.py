@@ -1,28 +1,81 @@
-"""Where the files of a run's checkpoints lie; without torch, which the driver does not need for it."""
+"""The names in a study's folder, and who writes what; without torch, which the driver does not need for it.
+
+    storage/NAME/                               made by              read again by
+      .lock                                     the driver           a second driver, which it keeps out
+      dataset.json                              the driver           the driver: the images are those of the first run
+      runs/RUN_ID.parquet                       the run's worker     everyone: one RunRecord
+      epochs/RUN_ID.parquet                     the run's worker     the driver, for MLflow: its EpochRecords
+      scores/RUN_ID-EPOCH.parquet               a scoring actor      everyone: AlignmentRecords of a checkpoint
+      checkpoints/RUN_ID/
+        epoch-EPOCH.safetensors                 the run's worker     scoring actors, load_model, objective.start_from
+        resume.safetensors                      the run's worker     the same run, started again; gone when it ends
+        resume-damaged.txt                      the run's worker     people: why a run began anew
+      answer/                                   the driver           people and `scaling recipe`: laws, recipes, figures
+      mlflow.db, mlflow-artifacts/              MLflow               `scaling ui`; only where results are local
+      ray/                                      Ray                  nobody: gone when the runs are
+
+Every folder may also hold `.HEX.part`, a file that is being written, or was when its writer was killed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from scaling.storage import LOCK as LOCK  # of its own module, which is below this one
 from scaling.storage import Storage
 
 DATASET_FILE = "dataset.json"
+RUNS, EPOCHS, SCORES, CHECKPOINTS = "runs", "epochs", "scores", "checkpoints"
 ANSWER = "answer"
-ANSWER_INDEX = "index.json"  # written last: an answer without it is not whole
+ANSWER_INDEX = "index.json"  # in ANSWER, written last: an answer without it is not whole
+MLFLOW_FILE, MLFLOW_ARTIFACTS = "mlflow.db", "mlflow-artifacts"
+RAY_FOLDER = "ray"
+
+ROWS = ".parquet"
+WEIGHTS = ".safetensors"
+
+
+def run_name(run_id: str) -> str:
+    return f"{RUNS}/{run_id}{ROWS}"
+
+
+def epochs_name(run_id: str) -> str:
+    return f"{EPOCHS}/{run_id}{ROWS}"
+
+
+def scores_name(run_id: str, epoch: int) -> str:
+    return f"{SCORES}/{run_id}-{epoch:05d}{ROWS}"
+
+
+def owner(name: str) -> str:
+    """The run that a file of `runs` or `scores` is of."""
+    folder, _, file = name.rpartition("/")
+    stem = file.removesuffix(ROWS)
+    return stem.rpartition("-")[0] if folder == SCORES else stem
+
+
+def row_names(storage: Storage, folder: str) -> list[str]:
+    """Names of all files of rows in RUNS, EPOCHS or SCORES: one listing."""
+    return [f"{folder}/{name}" for name in storage.names(folder, ROWS)]
 
 
 def weights_name(run_id: str, epoch: int) -> str:
-    return f"checkpoints/{run_id}/epoch-{epoch:05d}.safetensors"
+    return f"{CHECKPOINTS}/{run_id}/epoch-{epoch:05d}{WEIGHTS}"
 
 
 def weights_names(storage: Storage, run_id: str) -> list[str]:
     """Names of all weights of a run that are there, by epoch: one listing."""
-    folder = f"checkpoints/{run_id}"
-    return [f"{folder}/{name}" for name in storage.names(folder, ".safetensors") if name.startswith("epoch-")]
+    folder = f"{CHECKPOINTS}/{run_id}"
+    return [f"{folder}/{name}" for name in storage.names(folder, WEIGHTS) if name.startswith("epoch-")]
 
 
 def resume_name(run_id: str) -> str:
-    return f"checkpoints/{run_id}/resume.safetensors"
+    return f"{CHECKPOINTS}/{run_id}/resume{WEIGHTS}"
+
+
+def resume_note(run_id: str) -> str:
+    """Why a run's resume file was set aside."""
+    return f"{CHECKPOINTS}/{run_id}/resume-damaged.txt"
 
 
 def delete_weights(storage: Storage, run_id: str, epochs: Iterable[int]) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from scaling.data.image_set import ImageData
 
-Place = tuple[str, int]  # run_id, epoch: a checkpoint
+CheckpointKey = tuple[str, int]  # run_id, epoch
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class OpenWork:
     """
 
     train: tuple[RunSpec, ...] = ()
-    score: dict[Place, tuple[str, ...]] = field(default_factory=dict)
+    score: dict[CheckpointKey, tuple[str, ...]] = field(default_factory=dict)
     out_of_memory: tuple[str, ...] = ()
     gone: dict[str, str] = field(default_factory=dict)
-    prune: frozenset[Place] = frozenset()
+    prune: frozenset[CheckpointKey] = frozenset()
 
     @property
     def is_empty(self) -> bool:
@@ -118,9 +118,9 @@ class Study:
         return self.store.read_runs(run.run_id for run in self.runs)
 
     @cached_property
-    def scores(self) -> dict[Place, list[AlignmentRecord]]:
+    def scores(self) -> dict[CheckpointKey, list[AlignmentRecord]]:
         """All that was ever scored of the study's runs, by checkpoint, whatever the benchmark and protocol."""
-        found: dict[Place, list[AlignmentRecord]] = defaultdict(list)
+        found: dict[CheckpointKey, list[AlignmentRecord]] = defaultdict(list)
         for score in self.store.read_scores(run.run_id for run in self.runs):
             found[score.run_id, score.epoch].append(score)
         return found
@@ -167,7 +167,7 @@ class Study:
         Raises:
             StudyError: an ended run did not keep an epoch that is now to be scored, or its weights are pruned.
         """
-        train, score, gone = [], dict[Place, tuple[str, ...]](), dict[str, str]()
+        train, score, gone = [], dict[CheckpointKey, tuple[str, ...]](), dict[str, str]()
         for run in self.runs:
             record = self.records.get(run.run_id)
             lacking = {e: names for e in run.score_epochs if (names := self.lacking(run.run_id, e))}
@@ -184,7 +184,7 @@ class Study:
         stuck -= {run.run_id for run in train}
         return OpenWork(tuple(train), score, tuple(sorted(stuck)), gone, self._prunable())
 
-    def _prunable(self) -> frozenset[Place]:
+    def _prunable(self) -> frozenset[CheckpointKey]:
         checkpoints = self.spec.checkpoints
         return frozenset((run.run_id, e) for run in self.runs for e in checkpoints.prunable(run.training.epochs))
 
@@ -217,8 +217,7 @@ class Study:
 
     def reopen(self, run_id: str, reason: str) -> None:
         """Have an ended run trained again: its record becomes that of a failed one."""
-        record = self.records[run_id]
-        self.write_run(record.model_copy(update={"status": "failed", "reason": f"{reason}; it is trained again"}))
+        self.records[run_id] = self.store.reopen(self.records[run_id], f"{reason}; it is trained again")
 
     def prune_scored(self, work: OpenWork) -> None:
         """Delete what is scored and was to go: a process killed between the two left it."""
@@ -236,14 +235,26 @@ class Study:
             StudyError: the decoded data are not those that the study began with.
         """
         mark = data_mark(data)
-        if not self.storage.exists(layout.DATASET_FILE):
+        before = self._first_data()
+        if before is None:
             self.storage.write_bytes(layout.DATASET_FILE, json.dumps(mark, indent=2).encode())
-        elif (before := json.loads(self.storage.read_bytes(layout.DATASET_FILE))) != mark:
+        elif before != mark:
             raise StudyError(
                 f"dataset '{data.name}' now holds {len(data.train):,} + {len(data.heldout):,} images, not the "
                 f"{before['n_train']:,} + {before['n_heldout']:,} that this study began with "
                 f"({self.storage.path(layout.DATASET_FILE)}); restore them, or give the study a new name"
             )
+
+    def _first_data(self) -> dict[str, Any] | None:
+        """What the first run's images were; None where no run was or the file is damaged."""
+        if not self.storage.exists(layout.DATASET_FILE):
+            return None
+        try:
+            mark: dict[str, Any] = json.loads(self.storage.read_bytes(layout.DATASET_FILE))
+        except ValueError as error:
+            self.store.damaged[layout.DATASET_FILE] = f"no JSON ({error})"
+            return None
+        return mark
 
     def table(self, all_epochs: bool = False) -> pd.DataFrame:
         """One row a finished run and benchmark, at its last epoch or at all; see `frames.results_frame`.
@@ -318,22 +329,3 @@ def data_mark(data: ImageData) -> dict[str, Any]:
     if data.skipped:
         mark["skipped"] = [place.partition(": ")[0] for place in data.skipped]
     return mark
-
-
-def results_table(folder: str | Path, all_epochs: bool = False) -> pd.DataFrame:
-    """The table of a results folder without its study file; of several protocols of a benchmark, the commonest.
-
-    Raises:
-        StudyError: no results there.
-    """
-    store = ResultsStore(Storage(folder))
-    records, scores = list(store.read_runs().values()), store.read_scores()
-    if not records or not scores:
-        raise StudyError(f"'{folder}' holds no scored runs; give a study's results folder, such as results/quickstart")
-    counts = Counter((score.benchmark, score.protocol) for score in scores)
-    chosen = {name: protocol for (name, protocol), _ in reversed(counts.most_common())}
-    own = [score for score in scores if chosen[score.benchmark] == score.protocol]
-    others = Counter(
-        f"{s.benchmark} scored by another protocol ({s.protocol})" for s in scores if chosen[s.benchmark] != s.protocol
-    )
-    return results_frame(records, own, dict(others), all_epochs)

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from scaling.errors import StudyError
+from scaling.errors import DamagedFile, MissingFile, StudyError
+from scaling.layout import RUNS, SCORES, epochs_name, owner, row_names, run_name, scores_name
 from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec
 from scaling.storage import Storage
@@ -175,73 +176,110 @@ class EpochRecord(Record):
 
 
 class ResultsStore:
-    """`runs/<run_id>.parquet`, `scores/<run_id>-<epoch>.parquet`, `epochs/<run_id>.parquet` in a study's folder.
+    """The rows in a study's folder: `runs`, `scores` and `epochs`, see `scaling.layout`.
 
     Every file has one writer and appears whole, so no lock is needed. A file of an earlier version may lack columns
     that have a default, which then fills them. `pandas.read_parquet(folder / 'runs')` and DuckDB's
     `read_parquet('scores/*.parquet')` read them without this code (`union_by_name=true` where versions mix).
+
+    A file that is damaged counts as absent, so that its run is trained or scored again and the file is written anew.
+
+    Attributes:
+        damaged: of the files read so far, those that were, and why.
+
+    Every method that reads raises StudyError for a file of another version and StorageError where the place does not
+    answer.
     """
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
+        self.damaged: dict[str, str] = {}
 
     def write_run(self, record: RunRecord) -> None:
-        self._write(f"runs/{record.run_id}.parquet", [record])
+        self._write(run_name(record.run_id), [record])
+
+    def reopen(self, record: RunRecord, reason: str) -> RunRecord:
+        """Write a run back as failed, because what it kept is of no use: it is to be trained again. Its new record."""
+        failed = record.model_copy(update={"status": "failed", "reason": reason})
+        self.write_run(failed)
+        return failed
 
     def write_scores(self, records: Sequence[AlignmentRecord]) -> None:
-        """All benchmarks of one checkpoint; an earlier file of the same checkpoint is replaced."""
-        self._write(f"scores/{records[0].run_id}-{records[0].epoch:05d}.parquet", records)
+        """Scores of one checkpoint: each takes the place of the one by the same protocol on its benchmark."""
+        if not records:
+            return
+        name = scores_name(records[0].run_id, records[0].epoch)
+        new = {(record.benchmark, record.protocol) for record in records}
+        kept = [row for row in self._read(name, AlignmentRecord) if (row.benchmark, row.protocol) not in new]
+        self._write(name, [*kept, *records])
 
     def write_epochs(self, records: Sequence[EpochRecord]) -> None:
-        self._write(f"epochs/{records[0].run_id}.parquet", records)
+        self._write(epochs_name(records[0].run_id), records)
 
     def read_runs(self, run_ids: Iterable[str] | None = None) -> dict[str, RunRecord]:
-        wanted = None if run_ids is None else set(run_ids)
-        records = self._read_folder("runs", RunRecord, lambda name: wanted is None or name[:-8] in wanted)
-        return {record.run_id: record for record in records}
+        return {record.run_id: record for record in self._read_folder(RUNS, RunRecord, run_ids)}
 
     def read_run(self, run_id: str) -> RunRecord | None:
-        name = f"runs/{run_id}.parquet"
-        return self._read(name, RunRecord)[0] if self.storage.exists(name) else None
+        return next(iter(self._read(run_name(run_id), RunRecord)), None)
 
     def read_scores(self, run_ids: Iterable[str] | None = None) -> list[AlignmentRecord]:
-        wanted = None if run_ids is None else set(run_ids)
-        return self._read_folder("scores", AlignmentRecord, lambda name: wanted is None or name[:-14] in wanted)
+        return self._read_folder(SCORES, AlignmentRecord, run_ids)
 
     def read_checkpoint_scores(self, run_id: str, epoch: int) -> list[AlignmentRecord]:
-        name = f"scores/{run_id}-{epoch:05d}.parquet"
-        return self._read(name, AlignmentRecord) if self.storage.exists(name) else []
+        return self._read(scores_name(run_id, epoch), AlignmentRecord)
 
     def read_epochs(self, run_id: str) -> list[EpochRecord]:
-        name = f"epochs/{run_id}.parquet"
-        return self._read(name, EpochRecord) if self.storage.exists(name) else []
+        return self._read(epochs_name(run_id), EpochRecord)
 
     def _write(self, name: str, records: Sequence[Record]) -> None:
         schema = records[0].schema_arrow()
         table = pa.Table.from_pylist([record.model_dump() for record in records], schema=schema)
         with self.storage.new_file(name) as path:
             pq.write_table(table, path)
+        self.damaged.pop(name, None)
 
-    def _read_folder(self, folder: str, kind: type[RecordT], wanted: typing.Callable[[str], bool]) -> list[RecordT]:
-        names = [name for name in self.storage.names(folder, ".parquet") if wanted(name)]
-        return [record for name in names for record in self._read(f"{folder}/{name}", kind)]
+    def _read_folder(self, folder: str, kind: type[RecordT], run_ids: Iterable[str] | None) -> list[RecordT]:
+        wanted = None if run_ids is None else set(run_ids)
+        names = [name for name in row_names(self.storage, folder) if wanted is None or owner(name) in wanted]
+        return [record for name in names for record in self._read(name, kind)]
 
     def _read(self, name: str, kind: type[RecordT]) -> list[RecordT]:
+        """A file's rows; none of a file that is absent or damaged."""
         try:
-            table = pq.read_table(self.storage.path(name), filesystem=self.storage.filesystem, partitioning=None)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise StudyError(
-                f"'{self.storage.path(name)}' is no whole Parquet file ({error}); delete it and run the study again"
-            ) from error
-        required = (name for name, field in kind.model_fields.items() if field.is_required())
-        missing = [name for name in required if name not in table.column_names]
+            records = self._rows(name, kind)
+            if any(getattr(record, "run_id") != owner(name) for record in records):  # noqa: B009
+                raise DamagedFile("it holds rows of another run")
+        except MissingFile:
+            return []
+        except DamagedFile as error:
+            self.damaged[name] = str(error)
+            return []
+        return records
+
+    def _rows(self, name: str, kind: type[RecordT]) -> list[RecordT]:
+        content = self.storage.read_bytes(name)
+        try:
+            table = pq.read_table(pa.BufferReader(content))
+            required = (field for field, about in kind.model_fields.items() if about.is_required())
+            missing = [field for field in required if field not in table.column_names]
+            rows = table.select([field for field in kind.model_fields if field in table.column_names]).to_pylist()
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise DamagedFile(f"no whole Parquet file: {' '.join(str(error).split())}") from error
         if missing:
-            raise StudyError(
-                f"'{self.storage.path(name)}' lacks the column '{missing[0]}'; it was written by another version: "
-                "use that version or a new study name"
-            )
-        known = [name for name in kind.model_fields if name in table.column_names]
-        return [kind.model_validate(row) for row in table.select(known).to_pylist()]
+            raise self._other_version(name, f"lacks the column '{missing[0]}'")
+        if not rows:
+            raise DamagedFile("it holds no row")
+        try:
+            return [kind.model_validate(row) for row in rows]
+        except ValidationError as error:
+            column = ".".join(map(str, error.errors()[0]["loc"]))
+            raise self._other_version(name, f"has in '{column}': {error.errors()[0]['msg']}") from error
+
+    def _other_version(self, name: str, difference: str) -> StudyError:
+        return StudyError(
+            f"'{self.storage.path(name)}' {difference}; it was written by another version: use that version or a new "
+            "study name"
+        )
 
 
 def needs_training(run: RunSpec, record: RunRecord | None) -> bool:

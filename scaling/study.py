@@ -12,9 +12,9 @@ from scaling.errors import StudyError
 from scaling.specs.base import override, read_spec
 from scaling.specs.checkpoints import schedule_epochs
 from scaling.specs.model import ModelSpec
-from scaling.specs.objective import ObjectiveSpec, check_objective
+from scaling.specs.objective import ObjectiveSpec, check_objective, objective_spec
 from scaling.specs.resources import ResourceSpec
-from scaling.specs.run import RunSpec, check_batches
+from scaling.specs.run import RunSpec, check_batch_sizes
 from scaling.specs.study import StudySpec
 from scaling.specs.training import TrainingSpec, resolve_training
 
@@ -64,6 +64,7 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
     Raises:
         StudyError: an override, a size, a checkpoint or a batch is impossible, or two cells of the grid are one run.
     """
+    from scaling.models import has_batch_norm
     from scaling.models.sizes import resolve_model
 
     runs = []
@@ -75,15 +76,16 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
             check_objective(objective, training, resources.workers, place, resources.micro_batch)
         for size in family.sizes:
             model = resolve_model(family, size, study.dataset.image_size, place)
+            normed = has_batch_norm(model)
             runs += [
-                _run(study, model, objective, data_size, seed, training, resources)
+                _run(study, model, objective, data_size, seed, training, resources, normed)
                 for objective in study.all_objectives
                 for data_size in study.data_sizes
                 for seed in study.seeds
             ]
     _check_epochs(study, runs, where)
     for run in runs:
-        check_batches(run, run.training.batch_size, where)  # a full batch; short ones once the data are known
+        check_batch_sizes(run, run.training.batch_size, where)  # a full batch; short ones once the data are known
     twice = [run_id for run_id, count in Counter(run.run_id for run in runs).items() if count > 1]
     if twice:
         twin = next(run for run in runs if run.run_id == twice[0])
@@ -102,6 +104,7 @@ def _run(
     seed: int,
     training: TrainingSpec,
     resources: ResourceSpec,
+    normed: bool,
 ) -> RunSpec:
     score = schedule_epochs(study.checkpoints.score, training.epochs)
     keep = schedule_epochs(study.checkpoints.keep, training.epochs)
@@ -116,6 +119,7 @@ def _run(
         resources=resources,
         keep_epochs=tuple(sorted({*keep, *score, training.epochs})),
         score_epochs=score,
+        has_batch_norm=normed or objective_spec(objective).batch_norm,
     )
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling.errors import StudyError
+from scaling.errors import DamagedFile, StudyError
+from scaling.layout import MLFLOW_ARTIFACTS, MLFLOW_FILE
 from scaling.protocol_text import protocol_digest, protocol_suffix
 from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord
 from scaling.specs.study import StudySpec
@@ -39,10 +40,10 @@ def tracking_uri(study: StudySpec, storage: Storage) -> str:
         return study.mlflow
     if not storage.is_local:
         raise StudyError(
-            f"storage='{storage.uri}' is remote and mlflow is not set (study '{study.name}'); "
+            f"storage='{storage.shown}' is remote and mlflow is not set (study '{study.name}'); "
             "give mlflow: an http(s) server, or sqlite:///a/local/file.db"
         )
-    return f"sqlite:///{storage.path('mlflow.db')}"
+    return f"sqlite:///{storage.path(MLFLOW_FILE)}"
 
 
 def connect(uri: str) -> MlflowClient:
@@ -86,7 +87,9 @@ class StudyLog:
         if tags.get(DONE_TAG) == record.status:
             return
         self._log_params(child, record)
-        self._log_metrics(child, _epoch_metrics(self.store.read_epochs(record.run_id)))
+        epochs = self.store.read_epochs(record.run_id)
+        _refuse_damaged(self.store)
+        self._log_metrics(child, _epoch_metrics(epochs))
         facts = {"n_params": record.n_params, "n_samples": record.n_samples, "flops": record.flops}
         facts |= {"train_s": record.train_s, "n_skipped": record.n_skipped}
         facts |= {f"run_{name}": getattr(record, name) for name in ("images_per_s", "flops_per_s", "compute_share")}
@@ -143,7 +146,7 @@ class StudyLog:
         if found is not None:
             return str(found.experiment_id)
         local = storage.is_local and self.study.mlflow is None
-        place = Path(storage.path("mlflow-artifacts")).as_uri() if local else None
+        place = Path(storage.path(MLFLOW_ARTIFACTS)).as_uri() if local else None
         return str(self.client.create_experiment(self.study.name, artifact_location=place, tags=EXPERIMENT_TAGS))
 
     def _existing(self) -> dict[tuple[str, str], tuple[str, dict[str, str]]]:
@@ -278,6 +281,7 @@ class Tracker:
 
     def _mirror(self, log: StudyLog, run_id: str) -> None:
         record = log.store.read_run(run_id)
+        _refuse_damaged(log.store)
         if record is not None:
             log.log_run(record)
             scores = log.store.read_scores([run_id])
@@ -296,6 +300,13 @@ class Tracker:
         except _store_errors() as error:
             self._failed_at = time.monotonic()
             self.problem = f"MLflow did not take everything ({str(error).splitlines()[0]})"
+
+
+def _refuse_damaged(store: ResultsStore) -> None:
+    """What is damaged among the rows that were just read is not to be logged as if there were none."""
+    if store.damaged:
+        name, reason = store.damaged.popitem()
+        raise DamagedFile(f"'{store.storage.path(name)}' is damaged: {reason}")
 
 
 def _store_errors() -> tuple[type[Exception], ...]:

@@ -15,9 +15,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import io
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +29,7 @@ import yaml
 from PIL import Image
 
 from scaling.data.images import ImageData, load_images
+from scaling.place import Place
 from scaling.specs.dataset import DatasetSpec
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
@@ -34,8 +37,8 @@ from scaling.storage import Storage
 from scaling.study import expand_study, parse_study
 
 START_RAY = (
-    "test_cifar10_it.py", "test_faults.py", "test_kill.py", "test_quickstart.py", "test_ray.py", "test_score.py",
-    "test_stops.py", "test_ui.py",
+    "test_cifar10_it.py", "test_faults.py", "test_kill.py", "test_quickstart.py", "test_ray.py", "test_s3.py",
+    "test_score.py", "test_stops.py", "test_ui.py",
 )  # fmt: skip
 
 TINY: dict[str, Any] = {
@@ -89,6 +92,30 @@ def make_run(make_study: Callable[..., StudySpec]) -> Callable[..., RunSpec]:
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
     return Storage(tmp_path / "results" / "tiny")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The URI of an empty bucket on a server of this machine, which speaks as S3 does; for child processes too."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        os.environ.setdefault(name, "testing")
+    os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    query = f"endpoint_override={quote(f'http://{host}:{port}', safe='')}&scheme=http"
+    Storage(f"s3://bucket?{query}&allow_bucket_creation=true").filesystem.create_dir("bucket")
+    yield f"s3://bucket?{query}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str) -> str:
+    """The URI of an empty folder in the bucket."""
+    return Place.of(s3_server).child(f"test {secrets.token_hex(4)}").uri
 
 
 @pytest.fixture

@@ -79,18 +79,13 @@ def score_checkpoint(
         AlignmentRecord.model_validate(facts | {"protocol": protocols[score.benchmark].text} | score.columns())
         for score in scores
     ]
-    store.write_scores(_merged(before, new))
+    new.sort(key=lambda record: record.benchmark)
+    store.write_scores(new)
     return sorted([*known, *new], key=lambda record: record.benchmark)
 
 
 def _made(record: AlignmentRecord, protocols: Mapping[str, Protocol]) -> bool:
     return record.benchmark in protocols and protocols[record.benchmark].made(record.protocol)
-
-
-def _merged(before: Sequence[AlignmentRecord], new: Sequence[AlignmentRecord]) -> list[AlignmentRecord]:
-    """Scores by (benchmark, protocol), the new in place of the old."""
-    found = {(record.benchmark, record.protocol): record for record in [*before, *new]}
-    return [found[key] for key in sorted(found)]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from scaling.alignment.benchmark import Benchmark
 from scaling.alignment.commitment import Commitment, read_commitment
@@ -12,6 +11,8 @@ from scaling.alignment.features.cache import RepresentationCache
 from scaling.alignment.features.passes import FeatureBudget
 from scaling.alignment.features.reduction import PrincipalComponents, Reduction, SparseProjection
 from scaling.data.recordings.stimuli import Stimuli
+from scaling.errors import StudyError
+from scaling.place import is_uri, shown
 from scaling.specs.scoring import ScoringSpec
 
 FIT_IMAGES = 2  # images a principal component that it is fitted on; assumption
@@ -36,7 +37,7 @@ def scoring_options(spec: ScoringSpec, others: Callable[[int], Stimuli]) -> Scor
     """Options of the scoring pool. others: at most so many images that are not scored, for principal components.
 
     Raises:
-        StudyError: an unreadable commitment file, too few images for principal components.
+        StudyError: an unreadable commitment file, too few images for principal components, a cache that is a URI.
     """
     reduction = Reduction()
     if spec.reduction == "random_projection":
@@ -47,9 +48,17 @@ def scoring_options(spec: ScoringSpec, others: Callable[[int], Stimuli]) -> Scor
         commitment=read_commitment(spec.commitment),
         budget=FeatureBudget(memory_gb=spec.memory_gb, spill_gb=spec.spill_gb),
         reduction=reduction,
-        cache=None if spec.cache is None else RepresentationCache(Path(spec.cache).expanduser()),
+        cache=None if spec.cache is None else _cache(spec.cache),
         resamples=spec.resamples,
     )
+
+
+def _cache(folder: str) -> RepresentationCache:
+    if is_uri(folder):
+        raise StudyError(
+            f"scoring.cache='{shown(folder)}' is a URI; give a folder on the nodes' own disks, or leave it out"
+        )
+    return RepresentationCache(folder)
 
 
 def with_convention(benchmarks: Sequence[Benchmark], spec: ScoringSpec) -> list[Benchmark]:

@@ -11,8 +11,9 @@ from torchvision import transforms
 from scaling.checkpoints.weights import CheckpointInfo, load_checkpoint, load_info
 from scaling.data.prepared.pixels import REDUCING_GAP, Square
 from scaling.errors import StudyError, known_names
-from scaling.layout import weights_name, weights_names
+from scaling.layout import RUNS, WEIGHTS, owner, row_names, weights_name, weights_names
 from scaling.models import candidate_layers
+from scaling.place import Place, shown
 from scaling.records import ResultsStore, RunRecord
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
@@ -22,7 +23,6 @@ from scaling.study import load_study
 if TYPE_CHECKING:
     from torch import nn
 
-SUFFIX = ".safetensors"
 Source = str | Path | RunRecord | RunSpec
 Study = str | Path | StudySpec
 
@@ -104,12 +104,12 @@ class RGBResized:
 
 def _find(source: Source, epoch: int | str, study: Study | None, storage: str | Path | None) -> tuple[Storage, str]:
     """The folder and the name in it of a checkpoint."""
-    if isinstance(source, str | Path) and str(source).partition("?")[0].endswith(SUFFIX):
+    if isinstance(source, str | Path) and Place.of(source).name.endswith(WEIGHTS):
         if epoch != "last" or study is not None or storage is not None:
-            raise StudyError(f"'{source}' is one epoch's file; give epoch, study and storage with a run_id alone")
-        base, mark, query = str(source).partition("?")
-        folder, _, name = base.rpartition("/")
-        return Storage((folder or ("/" if base.startswith("/") else ".")) + mark + query), name
+            raise StudyError(
+                f"'{shown(source)}' is one epoch's file; give epoch, study and storage with a run_id alone"
+            )
+        return Storage.of_file(source)
     run_id = source if isinstance(source, str | Path) else source.run_id
     place = _results(source, study, storage)
     return place, _weights(place, str(run_id), epoch)
@@ -121,8 +121,8 @@ def _results(source: Source, study: Study | None, storage: str | Path | None) ->
         return Storage("results" if storage is None else storage).child(source.study)
     if study is None or storage is not None:
         raise StudyError(
-            f"run '{source}': give study=, its results folder (results/NAME) or its file, and no storage=; or give the "
-            f"path of a checkpoint (….{SUFFIX[1:]})"
+            f"run '{shown(str(source))}': give study=, its results folder (results/NAME) or its file, and no storage=; "
+            f"or give the path of a checkpoint (….{WEIGHTS[1:]})"
         )
     if not isinstance(study, StudySpec) and str(study).endswith((".yaml", ".yml")):
         study = load_study(study)
@@ -152,7 +152,7 @@ def _no_weights(place: Storage, run_id: str) -> str:
         reason = f": {record.reason}" if record.reason else ""
         status = record.status.replace("_", " ")
         return f"run {run_id} is {status} and has no weights in '{place.path()}'{reason}; run the study again"
-    known = [name.removesuffix(".parquet") for name in place.names("runs", ".parquet")]
+    known = [owner(name) for name in row_names(place, RUNS)]
     if not known:
         return f"'{place.path()}' holds no results; give a study's results folder, such as results/quickstart"
     return f"run '{run_id}' is not in '{place.path()}'; {known_names(run_id, known)}"

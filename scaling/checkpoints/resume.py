@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +13,8 @@ import torch
 from torch import nn
 
 from scaling.checkpoints.tensors import load_tensors, save_tensors, tensors_under
-from scaling.layout import resume_name
+from scaling.errors import DamagedFile, MissingFile
+from scaling.layout import resume_name, resume_note
 from scaling.records import EpochRecord
 from scaling.storage import Storage
 
@@ -21,7 +24,7 @@ MOST_OF_TIME = 0.02  # share of the time that saving may take
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """How far a run is: `epoch` whole epochs and `step` steps of the next.
 
     loss_sum: over the images of those steps, all workers; seconds, busy_s: that they took, and the part spent in steps;
@@ -42,9 +45,21 @@ class Progress:
         return {"progress": json.dumps(numbers), "history": json.dumps(history)}
 
     @classmethod
-    def from_header(cls, header: Mapping[str, str]) -> Progress:
-        history = [EpochRecord.model_validate(row) for row in json.loads(header["history"])]
-        return cls(**json.loads(header["progress"]), history=history)
+    def from_header(cls, header: Mapping[str, str]) -> RunProgress:
+        """What `header` gave.
+
+        Raises:
+            DamagedFile: it is something else.
+        """
+        try:
+            history = [EpochRecord.model_validate(row) for row in json.loads(header["history"])]
+            progress = cls(**json.loads(header["progress"]), history=history)
+            whole = all(type(number) is int and number >= 0 for number in (progress.epoch, progress.step))
+            if not (whole and all(math.isfinite(s) for s in (progress.seconds, progress.busy_s, progress.train_s))):
+                raise ValueError(f"progress {header['progress']}")
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFile(f"its header is not what was written ({type(error).__name__}: {error})") from error
+        return progress
 
 
 class SaveClock:
@@ -67,7 +82,7 @@ def save_resume(
     run_id: str,
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
-    progress: Progress,
+    progress: RunProgress,
 ) -> None:
     """Write the modules' and the optimizer's state and the progress, whole or not at all."""
     tensors = {
@@ -79,20 +94,58 @@ def save_resume(
 
 def load_resume(
     storage: Storage, run_id: str, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
-) -> Progress | None:
-    """Put back what `save_resume` wrote; None where there is no such file.
+) -> RunProgress | None:
+    """Put back what `save_resume` wrote; None where there is no such file, or one of no use, which is set aside.
+
+    Nothing is put back before all of it is known to fit, so that a run that begins anew begins as a new one does.
 
     Raises:
-        StudyError: the file is damaged.
+        StorageError: the place does not answer.
     """
-    name = resume_name(run_id)
-    if not storage.exists(name):
+    try:
+        tensors, header = load_tensors(storage, resume_name(run_id))
+        progress = RunProgress.from_header(header)
+        for prefix, module in modules.items():
+            _check_fits(prefix, module.state_dict(), tensors_under(f"{prefix}.", tensors))
+        _check_optimizer(optimizer, tensors)
+    except MissingFile:
         return None
-    tensors, header = load_tensors(storage, name)
+    except DamagedFile as error:
+        _set_aside(storage, run_id, str(error))
+        return None
     for prefix, module in modules.items():
         module.load_state_dict(tensors_under(f"{prefix}.", tensors))
     restore_optimizer_state(optimizer, tensors)
-    return Progress.from_header(header)
+    return progress
+
+
+def _set_aside(storage: Storage, run_id: str, reason: str) -> None:
+    """Delete a resume file of no use, and keep the reason beside the run's weights."""
+    reason = f"run {run_id} begins anew, its resume file is of no use: {reason}"
+    warnings.warn(reason, stacklevel=3)
+    storage.write_bytes(resume_note(run_id), f"{reason}\n".encode())
+    storage.delete(resume_name(run_id))
+
+
+def _check_fits(prefix: str, wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:
+    """Refuse tensors that are not those of a module by name, shape and type."""
+    for name in sorted(wanted.keys() ^ found.keys()):
+        raise DamagedFile(f"tensor '{prefix}.{name}' is {'absent' if name in wanted else 'too many'}")
+    for name, tensor in wanted.items():
+        if (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype):
+            raise DamagedFile(
+                f"tensor '{prefix}.{name}' is {found[name].dtype} {tuple(found[name].shape)}, not {tensor.dtype} "
+                f"{tuple(tensor.shape)}"
+            )
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuse state of parameters that are not there, or of another shape than theirs."""
+    shapes = {str(i): p.shape for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"])}
+    for key, tensor in tensors_under("optimizer.", tensors).items():
+        index = key.partition(".")[0]
+        if index not in shapes or (tensor.dim() and tensor.shape != shapes[index]):
+            raise DamagedFile(f"tensor 'optimizer.{key}' is of no parameter of shape {tuple(tensor.shape)}")
 
 
 def flat_optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

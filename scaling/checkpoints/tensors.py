@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,24 +14,28 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from scaling.errors import StudyError
+from scaling.errors import DamagedFile
 
 if TYPE_CHECKING:
     from scaling.storage import Storage
 
-REMEDY = "delete the run's record and checkpoints and run the study again"
+OS_ERROR = re.compile(r"os error (\d+)")
 
 
 def save_tensors(storage: Storage, name: str, tensors: Mapping[str, torch.Tensor], header: dict[str, str]) -> None:
     with storage.new_file(name) as path:
-        save_file(plain_tensors(tensors), path, metadata=header)
+        try:
+            save_file(plain_tensors(tensors), path, metadata=header)
+        except SafetensorError as error:  # it says what the system said, such as a disk that is full, as text
+            number = OS_ERROR.search(str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
 
 
 def load_tensors(storage: Storage, name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors and header of a safetensors file.
 
     Raises:
-        StudyError: the file is missing or damaged.
+        MissingFile, DamagedFile: see `opened`.
     """
     with opened(storage, name) as file:
         return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
@@ -37,11 +43,27 @@ def load_tensors(storage: Storage, name: str) -> tuple[dict[str, torch.Tensor], 
 
 @contextmanager
 def opened(storage: Storage, name: str) -> Iterator[Any]:
-    try:
-        with storage.local_file(name) as path, safe_open(path, framework="pt") as file:
-            yield file
-    except (OSError, SafetensorError) as error:
-        raise StudyError(f"checkpoint '{storage.path(name)}' cannot be read ({error}); {REMEDY}") from error
+    """A safetensors file.
+
+    Raises:
+        MissingFile: there is none. DamagedFile: it is not whole. StorageError: the place cannot be read.
+    """
+    with storage.local_file(name) as path:
+        try:
+            with safe_open(path, framework="pt") as file:
+                yield file
+        except OSError as error:
+            raise storage.error("read", name, error) from error
+        except SafetensorError as error:
+            raise damaged(storage.path(name), f"cannot be read ({error})") from error
+
+
+def damaged(path: str, problem: str) -> DamagedFile:
+    """What to raise for a checkpoint that is not what was written."""
+    return DamagedFile(
+        f"checkpoint '{path}' {problem}; put back a good copy, or let `scaling run` train this run again; all other "
+        "runs are untouched"
+    )
 
 
 def plain_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

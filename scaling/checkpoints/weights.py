@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from scaling.checkpoints.tensors import REMEDY, load_tensors, opened, plain_tensors, save_tensors, weights_sha256
-from scaling.errors import StudyError
+from scaling.checkpoints.tensors import damaged, load_tensors, opened, plain_tensors, save_tensors, weights_sha256
+from scaling.errors import DamagedFile, MissingFile, StudyError
 from scaling.layout import weights_name
 from scaling.models import build_model
 from scaling.specs.run import RunSpec
@@ -56,15 +56,16 @@ def load_weights(storage: Storage, run_id: str, epoch: int, verify: bool = False
     """The model of a run at an epoch, in eval mode on the CPU; `verify` hashes the weights too.
 
     Raises:
-        StudyError: the file is missing, damaged, or not what its name or its hashes say.
+        MissingFile, DamagedFile: naming run and epoch; damaged is also a file that is not what its name or its hashes
+            say. StudyError: a file of another version.
     """
     name = weights_name(run_id, epoch)
-    model, info = load_checkpoint(storage, name, verify)
-    if (info.run.run_id, info.epoch) != (run_id, epoch):
-        raise StudyError(
-            f"checkpoint '{storage.path(name)}' holds run {info.run.run_id}, epoch {info.epoch}, not what it is "
-            f"named; {REMEDY}"
-        )
+    try:
+        model, info = load_checkpoint(storage, name, verify)
+        if (info.run.run_id, info.epoch) != (run_id, epoch):
+            raise damaged(storage.path(name), f"holds run {info.run.run_id}, epoch {info.epoch}, not what it is named")
+    except (MissingFile, DamagedFile) as error:
+        raise type(error)(f"epoch {epoch} of run {run_id}: {error}") from error
     return model, info
 
 
@@ -72,7 +73,8 @@ def load_checkpoint(storage: Storage, name: str, verify: bool = False) -> tuple[
     """As `load_weights`, of a file of any name.
 
     Raises:
-        StudyError: the file is missing, damaged, no checkpoint, not what its hashes say, or has none to verify.
+        MissingFile, DamagedFile: the latter also where it is not what its hashes say. StudyError: one of
+            another version, or without hashes to verify.
     """
     tensors, header = load_tensors(storage, name)
     info = _checked_info(header, storage.path(name))
@@ -94,7 +96,7 @@ def load_info(storage: Storage, name: str) -> CheckpointInfo:
     """What a weights file says of itself, without its weights.
 
     Raises:
-        StudyError: the file is missing, damaged or no checkpoint.
+        MissingFile, DamagedFile; StudyError: a file of another version.
     """
     with opened(storage, name) as file:
         header = file.metadata() or {}
@@ -104,10 +106,10 @@ def load_info(storage: Storage, name: str) -> CheckpointInfo:
 def _checked_info(header: Mapping[str, str], path: str) -> CheckpointInfo:
     """The facts in a header, whose hash must be that of the text; files from before the hashes have none."""
     if FACTS not in header:
-        raise StudyError(f"'{path}' is no checkpoint of a run (its header has no '{FACTS}'); give one of its epochs")
+        raise DamagedFile(f"'{path}' is no checkpoint of a run (its header has no '{FACTS}'); give one of its epochs")
     facts = header[FACTS]
     if header.get(FACTS_HASH) not in (None, hashlib.sha256(facts.encode()).hexdigest()):
-        raise StudyError(f"the header of '{path}' is not what was written ({FACTS_HASH} differs); {REMEDY}")
+        raise damaged(path, f"has a header that is not what was written ({FACTS_HASH} differs)")
     try:
         return CheckpointInfo.model_validate_json(facts)
     except ValidationError as error:
@@ -124,4 +126,4 @@ def _verify_weights(tensors: Mapping[str, torch.Tensor], header: Mapping[str, st
             f"'{path}' was written without hashes, so that nothing can be verified; load it without verify"
         )
     if weights_sha256(tensors) != header[WEIGHTS_HASH]:
-        raise StudyError(f"the weights in '{path}' are not what was written ({WEIGHTS_HASH} differs); {REMEDY}")
+        raise damaged(path, f"has weights that are not what was written ({WEIGHTS_HASH} differs)")

@@ -7,8 +7,9 @@ import uuid
 from typing import Any
 
 from scaling.cluster.failures import AGAIN, cause_of, failed_record, origin, reason_of, record_own
-from scaling.cluster.worker import RAY_FOLDER, ray_path, report
+from scaling.cluster.trainable import ray_place, report
 from scaling.data.image_source import ImageSource
+from scaling.layout import RAY_FOLDER
 from scaling.records import ResultsStore
 from scaling.specs.run import RunSpec
 from scaling.storage import Storage
@@ -56,7 +57,7 @@ def _trainer(run: RunSpec, config: dict[str, Any], source: ImageSource, storage:
         # A new name each time: the run's own resume file says where to go on, not Ray Train's folder of that name.
         run_config=RunConfig(
             name=f"{run.run_id}-{uuid.uuid4().hex[:8]}",
-            storage_path=ray_path(storage.child(RAY_FOLDER)),
+            **ray_place(storage.child(RAY_FOLDER)),
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
             callbacks=[TuneReportCallback()],
         ),

@@ -19,7 +19,7 @@ from scaling.cluster.shared_storage import check_shared
 from scaling.cluster.stopping import GOES_ON, Stopped, StopSwitch, files_refused
 from scaling.cluster.watch import cluster_lost
 from scaling.data.image_source import image_source
-from scaling.errors import StudyError
+from scaling.errors import StorageError, StudyError
 from scaling.layout import DATASET_FILE
 from scaling.ledger import OpenWork, Study
 from scaling.specs.resources import ResourceSpec
@@ -108,26 +108,25 @@ def _train_and_score(
 ) -> None:
     from scaling.cluster.actors import ScoringPool
     from scaling.cluster.listener import StudyListener
-    from scaling.cluster.schedule import expected_cost, train_runs
+    from scaling.cluster.schedule import train_runs
 
     spec = study.spec
     built = build_benchmarks(spec.benchmarks, facts.heldout, options.data_dir, spec.scoring.degrees, facts.mapped)
     scoring = facts.scoring_options(spec)
     for run_id, reason in work.gone.items():
         study.reopen(run_id, reason)
-    cost = {run.run_id: expected_cost(run, facts.n_samples[run.run_id]) for run in work.train}
     room, homes = beside_scoring(spec.scoring, nodes)
 
     def at_once(shape: ResourceSpec) -> int:
         return options.concurrency or slots(shape, room, sum(run.resources == shape for run in work.train))
 
-    with hearers.progress(cost, len(study.runs) - len(work.train), len(work.score)) as shown:
+    with hearers.progress(facts.cost, len(study.runs) - len(work.train), len(work.score)) as shown:
         _say_left_out(facts, spec, shown)
         benchmarks = with_convention(built, spec.scoring)
         pool = ScoringPool(study.storage.uri, benchmarks, scoring, spec.scoring, study.protocols, homes)
         listener = StudyListener(study, work, pool, hearers.tracker, shown, hearers.switch.check)
         if work.train:
-            train_runs(work.train, facts.source, study.storage, listener, at_once, cost, spec.max_failures)
+            train_runs(work.train, facts.source, study.storage, listener, at_once, facts.cost, spec.max_failures)
         listener.drain()
 
 
@@ -146,6 +145,8 @@ def one_line_ends() -> Iterator[None]:
     """
     try:
         yield
+    except StorageError as error:
+        raise files_refused(error) from error
     except StudyError:
         raise
     except ConnectionError as error:  # of Ray's: a file system's have other types

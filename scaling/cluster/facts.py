@@ -18,6 +18,7 @@ from scaling.data.recordings.stimuli import Stimuli
 from scaling.data.shown import heldout_stimuli, training_stimuli
 from scaling.errors import StudyError
 from scaling.ledger import Study
+from scaling.models.cost import expected_cost
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
 
@@ -26,14 +27,14 @@ PATIENCE_S = 20.0  # until the driver says what it waits for
 
 @dataclass(frozen=True)
 class DataFacts:
-    """source: pinned to the images that were seen; n_samples: unique training images by run_id.
+    """source: pinned to the images that were seen; cost: expected, by run_id, see `expected_cost`.
 
     heldout, mapped: stimuli that benchmarks show, a few hundred at most; others: training images for principal
     components, where they are asked for; skipped: images that cannot be decoded.
     """
 
     source: ImageSource
-    n_samples: dict[str, int]
+    cost: dict[str, float]
     heldout: Stimuli
     mapped: MappedStimuli | None
     others: Stimuli | None
@@ -62,7 +63,7 @@ def look(spec: StudySpec, runs: Sequence[RunSpec], source: ImageSource) -> DataF
     others = FIT_IMAGES * spec.scoring.components if spec.scoring.reduction == "pca" else None
     return DataFacts(
         replace(source, digest=data.digest()),
-        n_samples,
+        {run.run_id: expected_cost(run, n_samples[run.run_id], data.image_size, data.n_classes) for run in runs},
         heldout_stimuli(data),
         select_mapped(data.heldout, data.name),
         None if others is None else training_stimuli(data, others),

@@ -28,7 +28,6 @@ AGAIN: frozenset[Cause] = frozenset({"device", "place", "peer", "death"})
 # Of several workers' causes, the first here is the group's: the others follow from it. A worker whose group broke
 # raises whatever its library says of it, so a death outranks the errors of those that are left.
 _FIRST: tuple[Cause, ...] = ("memory", "death", "device", "place", "run", "peer")
-_DEVICE = ("cuda error", "cudnn error", "cublas_status", "cudnn_status", "hip error")
 _PEER = ("gloo/transport", "connection closed by peer", "connection reset by peer", "nccl error", "ncclunhandled")
 
 
@@ -44,13 +43,18 @@ def cause_of(error: BaseException) -> Cause:
     error = origin(error)
     if _is_ray(error):
         return "death"
-    if isinstance(error, MemoryError) or _runs_out_of_memory(error):
+    cause = _of_torch(error)
+    return "place" if cause == "run" and is_place(error) else cause
+
+
+def _of_torch(error: BaseException) -> Cause:
+    from scaling.train.memory import is_out_of_memory, ruins_device
+
+    if is_out_of_memory(error):
         return "memory"
-    if ruins_device(error):
-        return "device"
     if _lost_peer(error):
         return "peer"
-    return "place" if is_place(error) else "run"
+    return "device" if ruins_device(error) else "run"
 
 
 def is_place(error: BaseException) -> bool:
@@ -129,12 +133,6 @@ def _is_ray(error: BaseException) -> bool:
     return any(kind.__module__.split(".")[0] == "ray" for kind in type(error).__mro__)
 
 
-def _runs_out_of_memory(error: BaseException) -> bool:
-    from scaling.train.memory import is_out_of_memory
-
-    return is_out_of_memory(error)
-
-
 def _lost_peer(error: BaseException) -> bool:
     """Whether another worker of the run went away in the middle of an exchange."""
     from torch import distributed
@@ -143,26 +141,3 @@ def _lost_peer(error: BaseException) -> bool:
     return isinstance(error, distributed.DistError) or (
         isinstance(error, RuntimeError) and any(word in text for word in _PEER)
     )
-
-
-def ruins_device(error: BaseException) -> bool:
-    """Whether an error leaves the process's device unusable: those of CUDA, save memory that ran out.
-
-    A stand-in for the function of this name in `scaling.train.memory`.
-    """
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(word in text for word in _DEVICE)
-
-
-def release_memory() -> None:
-    """Give back what a run before this one held in the process.
-
-    A stand-in for the function of this name in `scaling.train.memory`.
-    """
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

@@ -10,7 +10,7 @@ from scaling.cluster.failures import failed_record
 from scaling.cluster.progress import Progress
 from scaling.cluster.retries import Checkpoint
 from scaling.layout import delete_weights, weights_name
-from scaling.ledger import OpenWork, Place, Study
+from scaling.ledger import CheckpointKey, OpenWork, Study
 from scaling.records import EpochRecord, RunRecord, kept_epochs, needs_training
 from scaling.specs.run import RunSpec
 from scaling.tracking import Tracker
@@ -124,7 +124,7 @@ class StudyListener:
         for epoch in kept_epochs(record):
             self._submit((record.run_id, epoch))
 
-    def _submit(self, place: Place) -> None:
+    def _submit(self, place: CheckpointKey) -> None:
         benchmarks = self._to_score.pop(place, None)
         if benchmarks:
             self._pool.submit(Checkpoint(*place, benchmarks))

@@ -24,7 +24,8 @@ from ray import cloudpickle, tune
 from scaling.cluster.distributed import launch_distributed
 from scaling.cluster.failures import reason_of
 from scaling.cluster.placement import shapes_in_turn
-from scaling.cluster.worker import RAY_FOLDER, RunTrainable, ray_path
+from scaling.cluster.trainable import RunTrainable, ray_place
+from scaling.layout import RAY_FOLDER
 
 HEAD = "node:__internal_head__"  # a resource that every Ray head has, 1.0: launchers run there and need no CPU
 LAUNCHER_SHARE = 0.001
@@ -70,11 +71,6 @@ def train_runs(
     storage.delete_folder(RAY_FOLDER)
 
 
-def expected_cost(run: RunSpec, n_samples: int) -> float:
-    """Relative training time: epochs x images x depth x width squared, widths below 32 costing as much as 32."""
-    return run.training.epochs * n_samples * (run.model.depth or 12) * max(run.model.size, 32) ** 2
-
-
 def _tune(
     runs: Sequence[RunSpec],
     shape: ResourceSpec,
@@ -97,7 +93,7 @@ def _tune(
         param_space={"run": tune.grid_search([run.model_dump(mode="json") for run in runs])},
         tune_config=tune.TuneConfig(reuse_actors=in_process, max_concurrent_trials=n_slots),
         run_config=tune.RunConfig(
-            storage_path=ray_path(storage.child(RAY_FOLDER)),
+            **ray_place(storage.child(RAY_FOLDER)),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=max_failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False)

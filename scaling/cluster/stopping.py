@@ -26,7 +26,7 @@ class Stopped(KeyboardInterrupt):
         self.line, self.status, self.lost, self.at_once = line, status, lost, lost
 
 
-def files_refused(error: OSError) -> Stopped:
+def files_refused(error: Exception) -> Stopped:
     """How a study ends whose files cannot be written or read any more, such as on a full disk."""
     return Stopped(f"the study's files cannot be written or read ({error}); mend that: {GOES_ON}")
 

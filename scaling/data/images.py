@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +18,7 @@ from scaling.data.prepared.prepare import check_splits
 from scaling.data.simulated_clickme import build_simulated_clickme
 from scaling.errors import StudyError, known_names
 from scaling.specs.dataset import DatasetSpec
+from scaling.storage import file_error
 
 __all__ = ["BUILT_IN", "ImageData", "ImageSet", "SparseMaps", "check_dataset", "load_images", "prepared_data"]
 
@@ -27,14 +30,15 @@ def load_images(spec: DatasetSpec, data_dir: Path, cache_dir: Path | None = None
 
     Raises:
         StudyError: unknown name, missing or damaged file, images that are not images, labels that do not fit; images
-            to be decoded each epoch without a cache folder.
+            to be decoded each epoch without a cache folder. StorageError: a disk or store that is full or fails.
     """
     console = Console(stderr=True)
-    if cache_dir is not None:
-        return open_prepared(prepared_data(spec, data_dir, cache_dir), console)
-    if spec.decode == "each_epoch":
+    if cache_dir is None and spec.decode == "each_epoch":
         raise StudyError(f"decode='each_epoch' (dataset '{spec.name}') needs a cache folder; give cache_dir")
-    return load_prepared(prepared_data(spec, data_dir, Path()), console)
+    with _disk_of(spec):
+        if cache_dir is not None:
+            return open_prepared(prepared_data(spec, data_dir, cache_dir), console)
+        return load_prepared(prepared_data(spec, data_dir, Path()), console)
 
 
 def check_dataset(spec: DatasetSpec, data_dir: Path) -> None:
@@ -43,9 +47,10 @@ def check_dataset(spec: DatasetSpec, data_dir: Path) -> None:
     Raises:
         StudyError: as `load_images`, except for damage inside images.
     """
-    splits = _splits(spec, data_dir)
-    if spec.path is not None or spec.blur_maps:  # built-in sets are not made for their classes
-        check_splits(spec, splits)
+    with _disk_of(spec):
+        splits = _splits(spec, data_dir)
+        if spec.path is not None or spec.blur_maps:  # built-in sets are not made for their classes
+            check_splits(spec, splits)
 
 
 def prepared_data(spec: DatasetSpec, data_dir: Path, cache_dir: Path) -> Prepared:
@@ -56,6 +61,15 @@ def prepared_data(spec: DatasetSpec, data_dir: Path, cache_dir: Path) -> Prepare
     """
     place = "built in" if spec.path is None else dataset_root(spec.path, data_dir).uri
     return Prepared(spec, _splits(spec, data_dir), place, cache_dir)
+
+
+@contextmanager
+def _disk_of(spec: DatasetSpec) -> Iterator[None]:
+    """What the system does not give of a data set's files, as MissingFile or StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise file_error(error.filename or f"dataset '{spec.name}'", error) from error
 
 
 def _splits(spec: DatasetSpec, data_dir: Path) -> tuple[Split, Split]:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from scaling.data.image_set import ImageSet
 from scaling.errors import StudyError
+from scaling.streams import fixed_stream
 
 NAME = "simulated-clickme"
-SEED = 2022
 IMAGE_SIZE, SMALLEST = 16, 16  # pixels a side: by default, at least
 PLACEMENTS = 4  # images of each digit, each with its own place, colours and clutter
 MAP_SHARE = 0.6  # of the training images; every held-out image has its map
@@ -44,11 +44,11 @@ def build_simulated_clickme(image_size: int | None = None) -> tuple[ImageSet, Im
     bunch = load_digits()
     parts = train_test_split(np.arange(len(bunch.target)), test_size=0.2, random_state=0, stratify=bunch.target)
     sets = []
-    for stream, part in enumerate(parts):
-        rng = np.random.default_rng((SEED, stream))
+    for number, part in enumerate(parts):
+        rng = fixed_stream(NAME, number)
         chosen = np.repeat(part, PLACEMENTS)
-        images, maps = _draw(bunch.images[chosen] / 16, bunch.target[chosen], side, PATCH_VALIDITY[stream], rng)
-        if stream == 0:
+        images, maps = _draw(bunch.images[chosen] / 16, bunch.target[chosen], side, PATCH_VALIDITY[number], rng)
+        if number == 0:
             maps[rng.random(len(maps)) >= MAP_SHARE] = np.nan
         sets.append(ImageSet(images, bunch.target[chosen].astype(np.int64), maps))
     return sets[0], sets[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scaling.errors import StudyError
+from scaling.streams import subset_stream
 
 
 def nested_subset(labels: np.ndarray, images_per_class: int | None, seed: int) -> np.ndarray:
@@ -33,6 +34,6 @@ def nested_subset(labels: np.ndarray, images_per_class: int | None, seed: int) -
                 f"images a class={images_per_class:,} exceeds the {len(members):,} training images of class {label} "
                 "(data_sizes); lower it or write 'all'"
             )
-        order = np.random.default_rng([seed, int(label)]).permutation(len(members))
+        order = subset_stream(seed, int(label)).permutation(len(members))
         chosen.append(members[order[:images_per_class]])
     return np.sort(np.concatenate(chosen))

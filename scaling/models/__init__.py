@@ -37,6 +37,9 @@ class Family(Protocol):
     def check(self, spec: ModelSpec, image_size: int | None) -> str | None:
         """Why `spec` cannot be built at this image size (value, limit, remedy), or None."""
 
+    def has_batch_norm(self, spec: ModelSpec) -> bool:
+        """Whether a training step depends on which images are in a pass together."""
+
     def build(self, spec: ModelSpec, image_size: int, n_classes: int) -> nn.Module: ...
 
     def layers(self, model: nn.Module) -> list[str]:
@@ -80,6 +83,11 @@ def build_model(spec: ModelSpec, image_size: int, n_classes: int) -> nn.Module:
     """
     check_model(spec, image_size)
     return FAMILIES[spec.family].build(spec, image_size, n_classes)
+
+
+def has_batch_norm(spec: ModelSpec) -> bool:
+    """Whether the model normalises by statistics of the images that are in a pass together."""
+    return FAMILIES[spec.family].has_batch_norm(spec)
 
 
 def candidate_layers(spec: ModelSpec, model: nn.Module) -> list[str]:

@@ -52,6 +52,9 @@ class ConvNeXtFamily:
     def check(self, spec: ModelSpec, image_size: int | None) -> str | None:
         return impossible_depth(spec, DEPTHS) or without_meaning(spec, "heads")
 
+    def has_batch_norm(self, spec: ModelSpec) -> bool:
+        return False
+
     def build(self, spec: ModelSpec, image_size: int, n_classes: int) -> nn.Module:
         from timm.models.convnext import ConvNeXt
         from torch import nn

@@ -50,6 +50,9 @@ class EfficientNetFamily:
     def check(self, spec: ModelSpec, image_size: int | None) -> str | None:
         return impossible_depth(spec, DEPTHS) or without_meaning(spec, "heads")
 
+    def has_batch_norm(self, spec: ModelSpec) -> bool:
+        return True
+
     def build(self, spec: ModelSpec, image_size: int, n_classes: int) -> nn.Module:
         from timm.layers import get_act_layer
         from timm.models._efficientnet_builder import decode_arch_def, round_channels

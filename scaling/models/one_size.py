@@ -38,6 +38,9 @@ class AlexNetFamily(_OneSize):
     name = "alexnet"
     candidates = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 
+    def has_batch_norm(self, spec: ModelSpec) -> bool:
+        return False
+
     def build(self, spec: ModelSpec, image_size: int, n_classes: int) -> nn.Module:
         from scaling.models.alexnet import AlexNet
 
@@ -49,6 +52,9 @@ class CORnetSFamily(_OneSize):
 
     name = "cornet_s"
     candidates = ("V1", "V2", "V4", "IT", "pool")
+
+    def has_batch_norm(self, spec: ModelSpec) -> bool:
+        return True
 
     def build(self, spec: ModelSpec, image_size: int, n_classes: int) -> nn.Module:
         from scaling.models.cornet import CORnetS

@@ -43,6 +43,9 @@ class ResNetFamily:
             return f"size={spec.size} is odd; a resnet's width must be even: use {spec.size + 1}"
         return impossible_depth(spec, DEPTHS) or without_meaning(spec, "heads")
 
+    def has_batch_norm(self, spec: ModelSpec) -> bool:
+        return True
+
     def build(self, spec: ModelSpec, image_size: int, n_classes: int) -> nn.Module:
         from timm.models.resnet import BasicBlock, Bottleneck, ResNet
         from torch import nn

@@ -35,6 +35,9 @@ class TimmFamily:
         problem = without_meaning(spec, "depth", "heads")
         return problem or (None if image_size is None else _image_problem(spec.variant, image_size))
 
+    def has_batch_norm(self, spec: ModelSpec) -> bool:
+        return _tracks_statistics(spec.variant or "")
+
     def build(self, spec: ModelSpec, image_size: int, n_classes: int) -> nn.Module:
         return _create(spec.variant or "", image_size, n_classes)
 
@@ -62,6 +65,16 @@ def _stock_params(name: str) -> int:
 
     with torch.device("meta"):
         return sum(p.numel() for p in _create(name, None, None).parameters())
+
+
+@lru_cache(maxsize=256)
+def _tracks_statistics(name: str) -> bool:
+    """Whether the model keeps running statistics of its batches: batch norm, and what timm has that does as it does."""
+    import torch
+
+    with torch.device("meta"):
+        buffers = _create(name, None, None).named_buffers()
+    return any(path.endswith("running_var") for path, _ in buffers)
 
 
 @lru_cache(maxsize=256)

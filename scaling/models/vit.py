@@ -60,6 +60,9 @@ class ViTFamily:
             )
         return None
 
+    def has_batch_norm(self, spec: ModelSpec) -> bool:
+        return False
+
     def build(self, spec: ModelSpec, image_size: int, n_classes: int) -> nn.Module:
         from timm.models.vision_transformer import VisionTransformer
 

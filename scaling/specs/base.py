@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, get_args
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -15,6 +16,8 @@ class Spec(BaseModel):
     """Base of all specs: frozen, and a field that does not exist is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    renamed: ClassVar[Mapping[str, str]] = {}  # fields that had another name: the old one and the new
 
 
 def override(base: SpecT, changes: dict[str, Any], where: str) -> SpecT:
@@ -65,6 +68,8 @@ def _explain_one(location: tuple[Any, ...], found: list[Any], kind: type[Spec], 
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     if detail["type"] == "extra_forbidden":
         owner = _owner(location, kind)
+        if (name := str(location[-1])) in owner.renamed:
+            return f"unknown field '{field}' ({where}): it is called {owner.renamed[name]} now; rename it"
         return f"unknown field '{field}' ({where}); {known_names(str(location[-1]), owner.model_fields)}"
     if detail["type"] == "missing":
         return f"field '{field}' is missing ({where}); add it"

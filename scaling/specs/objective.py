@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from scaling.errors import StudyError, known_names
+from scaling.place import is_uri
 
 if TYPE_CHECKING:
     from scaling.specs.training import TrainingSpec
@@ -32,14 +33,16 @@ DOUBLE_BACKWARD = 2.1  # x an ordinary step; measured 6.1-6.3 forward passes aga
 
 
 def _as_absolute(place: str) -> str:
-    if not place.startswith(("/", "~")) and "://" not in place:
+    if not place.startswith(("/", "~")) and not is_uri(place):
         raise ValueError("a relative path means another place to every worker; give an absolute path or a URI")
     return place
 
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
+AVERAGES = ("ema", "ema_half_life_share", "ema_half_life_epochs")
 LABELS = ("mixup", "cutmix", "loss", "label_smoothing")
+OWN_AVERAGE = dict.fromkeys(AVERAGES, "whose teacher is the average that is kept")
 AUGMENTATIONS = ("augmentation", "policy", "colour_jitter", "erasing", "repeated_augmentation")
 OWN_VIEWS = dict.fromkeys((*LABELS, *AUGMENTATIONS), "which makes its own views and uses no labels")
 
@@ -56,6 +59,7 @@ class ObjectiveSpec(BaseModel):
 
     own_views: ClassVar[bool] = False  # True: it augments by itself and uses no labels
     needs_maps: ClassVar[bool] = False
+    batch_norm: ClassVar[bool] = False  # True: what it trains beside the model has batch norm
     per_image: ClassVar[bool] = True  # False: an image's loss depends on the rest of the batch
     unused: ClassVar[Mapping[str, str]] = {}  # training's fields that mean nothing to it, and why
     durations: ClassVar[tuple[str, ...]] = ()  # its options in epochs, of which a run must have more
@@ -81,6 +85,10 @@ class ObjectiveSpec(BaseModel):
         Projection heads and augmentation are left out, as evaluation is.
         """
         return FORWARD + BACKWARD
+
+    def too_short(self, steps: int, limit: float) -> tuple[str, str] | None:
+        """Why what it keeps is more than `limit` initial weights after a training of so many steps, and the remedy."""
+        return None
 
     def label(self, fields: Iterable[str] | None = None) -> str:
         """Its name and these options, or those that differ from their defaults, as 'harmonizer weight=1'."""
@@ -109,6 +117,7 @@ class SupervisedSpec(ObjectiveSpec):
 class SimCLRSpec(ObjectiveSpec):
     """SimCLR (Chen et al. 2020): temperature, widths of the projection, smallest crop (share of the area), colours."""
 
+    batch_norm: ClassVar[bool] = True
     own_views: ClassVar[bool] = True
     per_image: ClassVar[bool] = False
     unused: ClassVar[Mapping[str, str]] = OWN_VIEWS
@@ -138,7 +147,7 @@ class DINOSpec(ObjectiveSpec):
 
     own_views: ClassVar[bool] = True
     per_image: ClassVar[bool] = False
-    unused: ClassVar[Mapping[str, str]] = OWN_VIEWS | {"ema": "whose teacher is the average that is kept"}
+    unused: ClassVar[Mapping[str, str]] = OWN_VIEWS | OWN_AVERAGE
     durations: ClassVar[tuple[str, ...]] = ("temperature_warmup_epochs", "frozen_epochs")
     later: ClassVar[frozenset[str]] = frozenset({"warmup_temperature", "temperature_warmup_epochs", "frozen_epochs"})
 
@@ -178,6 +187,20 @@ class DINOSpec(ObjectiveSpec):
     @property
     def passes(self) -> float:
         return self.views * (FORWARD + BACKWARD) + 2 * FORWARD  # the teacher sees the two global crops
+
+    def too_short(self, steps: int, limit: float) -> tuple[str, str] | None:
+        """The teacher is the product of its momenta initial weights, about exp(-(1 - m) (steps + 1) / 2)."""
+        gap, left = 1 - self.teacher_momentum, 1.0
+        for step in range(steps):
+            left *= 1 - gap * (1 + math.cos(math.pi * step / steps)) / 2
+            if left <= limit:
+                return None
+        lower = max(0.0, 1 - 2 * math.log(1 / limit) / (steps + 1))
+        return (
+            f"teacher_momentum={self.teacher_momentum:g} of objective '{self.name}' leaves {left:.1%} of the initial "
+            f"weights in the teacher, which is kept, above {limit:.0%}",
+            f"lower objective.teacher_momentum to {math.floor(lower * 1e4) / 1e4:g}, or train longer",
+        )
 
 
 class FFGSMSpec(ObjectiveSpec):

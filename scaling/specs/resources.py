@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
@@ -16,7 +17,9 @@ class ResourceSpec(Spec):
     resumed with another number of workers. A worker without a GPU computes on `cpus_per_worker` threads.
 
     micro_batch: the most images that a worker holds at once; larger shares accumulate gradients over several passes.
-    Batch-norm statistics are then those of a micro-batch, of at least 2 images (hence the limit of 4: 5 are 3 and 2).
+    Batch-norm statistics are then those of a micro-batch, of at least 2 images (hence the limit of 4: 5 are 3 and 2):
+    a run of a model with batch norm is then another run, see `norm_groups`. Dropout and stochastic depth are drawn pass
+    by pass: other numbers of the same law, which are no part of the id.
     channels_last: memory format of images and convolutions. compile: the model by torch.compile.
     deterministic: refuse operations whose result depends on scheduling (on CUDA; CPU steps repeat bit for bit anyway).
     """
@@ -28,3 +31,15 @@ class ResourceSpec(Spec):
     channels_last: bool = False
     compile: bool = False
     deterministic: bool = False
+
+    def norm_groups(self, batch_size: int, synchronised: bool) -> dict[str, int] | None:
+        """What batch norm takes its statistics of, where that is not a whole batch: a part of a run's id.
+
+        Micro-batches of so many images on so many workers, of which together or each by itself the statistics are; or
+        the shares of workers that are not synchronised. None: a whole batch, on any number of workers. A subset that is
+        smaller than batch_size (`cap_batch`) may have no micro-batches; its id is then that of a run that had them.
+        """
+        parts = self.micro_batch is not None and self.micro_batch < math.ceil(batch_size / self.workers)
+        if not parts and (synchronised or self.workers == 1):
+            return None
+        return {"workers": self.workers} | ({"micro_batch": self.micro_batch or 0} if parts else {})

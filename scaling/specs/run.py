@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+from typing import Any
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt, field_validator
 
 from scaling.errors import StudyError
 from scaling.specs.base import Spec
 from scaling.specs.dataset import DatasetSpec
+from scaling.specs.horizon import check_horizon, steps_per_epoch
 from scaling.specs.model import ModelSpec
 from scaling.specs.objective import ObjectiveField, canonical_objective, objective_spec
 from scaling.specs.resources import ResourceSpec
-from scaling.specs.training import TrainingSpec
+from scaling.specs.training import TrainingSpec, stored_training
 
 
 class RunSpec(Spec):
-    """One training run. Its `run_id` hashes what determines the weights; where it runs and what is kept do not."""
+    """One training run. Its `run_id` hashes what determines the weights; where it runs and what is kept do not.
+
+    has_batch_norm: of its model or its objective, as `expand_study` asks the family; the weights then depend on which
+    images a step computes together. Runs of earlier versions do not say it, and have the ids that they had.
+    """
 
     study: str
     model: ModelSpec
@@ -30,11 +35,21 @@ class RunSpec(Spec):
     resources: ResourceSpec
     keep_epochs: tuple[int, ...]
     score_epochs: tuple[int, ...]
+    has_batch_norm: bool = False
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _as_stored(cls, value: Any) -> Any:
+        """Records and checkpoints hold trainings of this version and of earlier ones."""
+        return stored_training(value) if isinstance(value, dict) else value
 
     @property
     def run_id(self) -> str:
-        """First 12 hex digits of SHA-256 over the canonical JSON of model, data, seed, objective and training."""
-        canonical = {
+        """First 12 hex digits of SHA-256 over the canonical JSON of model, data, seed, objective and training.
+
+        And of `norm_groups` where there is batch norm that does not see whole batches.
+        """
+        canonical: dict[str, Any] = {
             "model": self.model.identity(),
             "dataset": self.dataset.identity(),
             "images_per_class": self.images_per_class,
@@ -42,8 +57,16 @@ class RunSpec(Spec):
             "objective": canonical_objective(self.objective),
             "training": self.training.identity(),
         }
+        if (groups := self.norm_groups()) is not None:
+            canonical["batch_norm"] = groups
         text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def norm_groups(self) -> dict[str, int] | None:
+        """As `ResourceSpec.norm_groups`, of a run with batch norm; else None."""
+        if not self.has_batch_norm:
+            return None
+        return self.resources.norm_groups(self.training.batch_size, self.training.sync_batch_norm)
 
     def label(self) -> str:
         images = "all" if self.images_per_class is None else self.images_per_class
@@ -52,6 +75,16 @@ class RunSpec(Spec):
 
 
 def check_batches(run: RunSpec, n_samples: int, where: str) -> None:
+    """What a run's number of unique training images must allow: whole batches, and averages that forget the beginning.
+
+    Raises:
+        StudyError: as `check_batch_sizes` and `check_horizon`.
+    """
+    check_batch_sizes(run, n_samples, where)
+    check_horizon(run.training, run.objective, n_samples, f"{run.label()}; {where}")
+
+
+def check_batch_sizes(run: RunSpec, n_samples: int, where: str) -> None:
     """Every batch holds as many images as the study says, and batch norm two a worker; batches differ by one at most.
 
     Raises:
@@ -63,7 +96,7 @@ def check_batches(run: RunSpec, n_samples: int, where: str) -> None:
             f"batch_size={batch} exceeds the {n_samples:,} images of {run.label()} ({where}); lower "
             "training.batch_size, raise the data size, or set training.cap_batch to train on one smaller batch a step"
         )
-    if n_samples // math.ceil(n_samples / batch) < 2 * workers:
+    if n_samples // steps_per_epoch(n_samples, batch) < 2 * workers:
         raise StudyError(
             f"batch_size={batch} on {n_samples:,} images leaves {workers} workers fewer than 2 images each "
             f"({run.label()}; {where}); raise training.batch_size or the data size, or lower resources.workers"

@@ -14,8 +14,10 @@ from scaling.specs.objective import ObjectiveField, ObjectiveSpec
 from scaling.specs.resources import ResourceSpec
 from scaling.specs.scoring import ScoringSpec
 from scaling.specs.training import TrainingSpec
+from scaling.streams import FIXED, SEED_LIMIT
 
 DataSize = PositiveInt | Literal["all"]
+Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
 
 
 def _safe_name(value: str) -> str:
@@ -36,7 +38,7 @@ class StudySpec(Spec):
     dataset: Annotated[DatasetSpec, BeforeValidator(as_dataset)]
     models: Annotated[tuple[FamilySpec, ...], Field(min_length=1)]
     data_sizes: Annotated[tuple[DataSize, ...], Field(min_length=1)] = ("all",)
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     objective: ObjectiveField = "supervised"
     objectives: tuple[ObjectiveField, ...] = ()
     training: TrainingSpec = TrainingSpec()
@@ -52,6 +54,11 @@ class StudySpec(Spec):
     def _check(self) -> StudySpec:
         if self.objectives and "objective" in self.model_fields_set:
             raise ValueError("objective and objectives are both given; keep one")
+        if FIXED.get(self.dataset.name) in self.seeds:
+            raise ValueError(
+                f"seeds={FIXED[self.dataset.name]} drew the images of '{self.dataset.name}', so that their choice and "
+                "their content would be drawn alike; take another seed"
+            )
         return self
 
     @property

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     ModelWrapValidatorHandler,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
@@ -20,20 +21,32 @@ from scaling.specs.presets import preset_fields
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
+
+def _whole(epochs: float) -> float:
+    """2.0 as 2: a run's id is of the text."""
+    return int(epochs) if epochs.is_integer() else epochs
+
+
+Epochs = Annotated[NonNegativeFloat, AfterValidator(_whole)]
+
 # In every run's id; fields that came later enter it only where they differ from their default, which is what was done
 # before they came: an id never changes by an addition.
 FIRST_FIELDS = frozenset({
     "epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay", "schedule", "warmup_epochs", "min_lr",
     "label_smoothing", "clip_norm", "augmentation",
 })  # fmt: skip
-NO_IDENTITY = frozenset({"recipe"})
+LONGEST_HALF_LIFE = 0.077  # of the training: -ln 2 / ln((1 + t) / (10 + t)) is about t ln 2 / 9
+NO_IDENTITY = frozenset({"preset"})
+# Spellings of one thing, in units of their own: a study writes one, and it takes the place of another's below it.
+SPELLINGS = (("ema", "ema_half_life_share", "ema_half_life_epochs"),)
 
 
 class TrainingSpec(Spec):
     """How a run is trained. Durations in epochs; probabilities and shares in [0, 1]; 0 switches a thing off.
 
-    recipe: a named set of values for the fields below (`scaling training` lists them with their sources); fields that
-    the study file writes, at the study or at the family, come before the recipe's.
+    preset: a named set of values for the fields below (`scaling presets` lists them with their sources); fields that
+    the study file writes, at the study or at the family, come before the preset's. With other `epochs` than the
+    preset's, its warm-up keeps its share of them.
 
     batch_size: the global one. cap_batch: a subset smaller than it is one batch a step, instead of being refused.
     lr: the peak rate at a global batch of lr_batch images (by default batch_size); at another batch it is
@@ -49,13 +62,18 @@ class TrainingSpec(Spec):
     mixup, cutmix: alpha of the Beta distribution; with both, each batch draws one. repeated_augmentation: how often
     an image stands in an epoch's batches, augmented anew each time; the epoch then shows that much fewer images, so
     that its length and samples_seen stay.
-    drop_path: stochastic depth's largest rate, growing linearly with depth. ema: decay of the weights' average, which
-    is then what is measured and kept.
+    drop_path: stochastic depth's largest rate, growing linearly with depth.
+    ema_half_life_share, ema_half_life_epochs: the steps in which a weight's part in the weights' average halves, as a
+    share of the training (at most 0.077) or in epochs, see `horizon.average_decay`; the average is then what is
+    measured and kept.
+    ema: the same as a decay a step, from the first step on. One of the three.
 
     precision: of the forward pass; 'bfloat16' is autocast. sync_batch_norm: statistics over all workers.
     """
 
-    recipe: str | None = None
+    renamed: ClassVar[Mapping[str, str]] = {"recipe": "preset"}
+
+    preset: str | None = None
     epochs: PositiveInt = 10
     batch_size: PositiveInt = 64
     cap_batch: bool = False
@@ -67,7 +85,7 @@ class TrainingSpec(Spec):
     weight_decay: NonNegativeFloat = 1e-4
     weight_decay_end: NonNegativeFloat | None = None
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_epochs: NonNegativeInt = 0
+    warmup_epochs: Epochs = 0
     min_lr: NonNegativeFloat = 0.0
     loss: Literal["cross_entropy", "soft_cross_entropy", "binary_cross_entropy"] = "cross_entropy"
     label_smoothing: Fraction = 0.0
@@ -83,16 +101,18 @@ class TrainingSpec(Spec):
     repeated_augmentation: PositiveInt = 1
     drop_path: Fraction = 0.0
     ema: Fraction = 0.0
+    ema_half_life_share: PositiveFloat | None = None
+    ema_half_life_epochs: PositiveFloat | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     sync_batch_norm: bool = True
 
     @model_validator(mode="wrap")
     @classmethod
-    def _expand_recipe(cls, data: Any, handler: ModelWrapValidatorHandler[TrainingSpec]) -> TrainingSpec:
-        """Lay the recipe beneath what is written; `model_fields_set` stays what was written."""
-        if not isinstance(data, dict) or data.get("recipe") is None:
+    def _expand_preset(cls, data: Any, handler: ModelWrapValidatorHandler[TrainingSpec]) -> TrainingSpec:
+        """Lay the preset beneath what is written; `model_fields_set` stays what was written."""
+        if not isinstance(data, dict) or data.get("preset") is None:
             return handler(data)
-        spec = handler({**preset_fields(str(data["recipe"])), **data})
+        spec = handler(laid(preset_fields(str(data["preset"]), _epochs(data)), data))
         object.__setattr__(spec, "__pydantic_fields_set__", set(data))
         return spec
 
@@ -102,6 +122,17 @@ class TrainingSpec(Spec):
             raise ValueError(
                 f"warmup_epochs={self.warmup_epochs} leaves none of epochs={self.epochs}; lower it or train longer"
             )
+        written = [f"{name}={value:g}" for name in SPELLINGS[0] if (value := getattr(self, name))]
+        if len(written) > 1:
+            raise ValueError(f"{' and '.join(written)} are one thing, the average of the weights; keep one")
+        epochs, share = self.ema_half_life_epochs, self.ema_half_life_share
+        half_life = share if epochs is None else epochs / self.epochs
+        if half_life is not None and not half_life <= LONGEST_HALF_LIFE:
+            field = SPELLINGS[0][1] if epochs is None else SPELLINGS[0][2]
+            raise ValueError(
+                f"{field}={getattr(self, field):g} is above {LONGEST_HALF_LIFE} (ln 2 / 9) of the training, which the "
+                f"average's decay, at most (1 + step) / (10 + step), reaches in the end; lower it"
+            )
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr={self.min_lr} exceeds lr={self.lr}; lower it")
         if (self.mixup or self.cutmix) and self.loss == "cross_entropy":
@@ -110,6 +141,11 @@ class TrainingSpec(Spec):
                 "ones; set loss to 'soft_cross_entropy' or 'binary_cross_entropy', or both to 0"
             )
         return self
+
+    @property
+    def averages(self) -> bool:
+        """Is the average of the weights what is measured and kept?"""
+        return any(getattr(self, name) for name in SPELLINGS[0])
 
     def identity(self) -> dict[str, Any]:
         """What determines the weights, for a run's id."""
@@ -132,10 +168,36 @@ class TrainingSpec(Spec):
 
 
 def resolve_training(study: TrainingSpec, family: dict[str, Any], where: str) -> TrainingSpec:
-    """A family's training: defaults < recipe (the family's, else the study's) < the study's fields < the family's.
+    """A family's training: defaults < preset (the family's, else the study's) < the study's fields < the family's.
 
     Raises:
-        StudyError: an unknown recipe or field, an impossible value.
+        StudyError: an unknown preset or field, an impossible value.
     """
     written = study.model_dump(include=study.model_fields_set)
-    return read_spec(TrainingSpec, {**written, **family}, where)
+    return read_spec(TrainingSpec, laid(written, family), where)
+
+
+def stored_training(fields: Mapping[str, Any]) -> TrainingSpec:
+    """A training as a record holds it: all its fields, so that nothing of its preset is laid beneath them.
+
+    Fields that came later then have their defaults, which is what was done. Versions before 0.2 called a preset a
+    recipe.
+    """
+    named = {("preset" if name == "recipe" else name): value for name, value in fields.items()}
+    if not named.keys() >= FIRST_FIELDS:
+        return TrainingSpec.model_validate(named)
+    return TrainingSpec.model_validate(named | {"preset": None}).model_copy(update={"preset": named.get("preset")})
+
+
+def laid(beneath: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields over fields; one that is written in another unit above gives way."""
+    hidden = {name for names in SPELLINGS if not above.keys().isdisjoint(names) for name in names}
+    return {name: value for name, value in beneath.items() if name not in hidden} | dict(above)
+
+
+def _epochs(data: Mapping[str, Any]) -> int | None:
+    """The written number of epochs; None where none is, or none that can be: that is refused with the other fields."""
+    try:
+        return int(data["epochs"])
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -6,13 +6,19 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 
-def build_average(model: nn.Module, decay: float) -> ModelEmaV3:
-    """An average that begins at the model's weights: `.update(model)` after each step, `.module` is the averaged model.
-
-    a_0 = w_0, a_k = decay . a_(k-1) + (1 - decay) . w_k. Buffers that are real numbers (batch norm's statistics) are
-    averaged likewise, counters copied, as timm's ModelEma does in ConvNeXt's and DeiT's training. All of it is in
-    `state_dict()`, under the model's names after 'module.'.
-    """
-    average = ModelEmaV3(model, decay=decay)
+def build_average(model: nn.Module) -> ModelEmaV3:
+    """An average that begins at the model's weights: `follow` after each step, `.module` is the averaged model."""
+    average = ModelEmaV3(model)
     average.requires_grad_(False)
     return average
+
+
+def follow(average: ModelEmaV3, model: nn.Module, decay: float) -> None:
+    """One step of the average: a_0 = w_0, a_k = d_k . a_(k-1) + (1 - d_k) . w_k.
+
+    Buffers that are real numbers (batch norm's statistics) are averaged likewise, counters copied, as timm's ModelEma
+    does in ConvNeXt's and DeiT's training. All of it is in `state_dict()`, under the model's names after 'module.';
+    the decay is a function of the step, see `horizon.average_decay`, so that nothing else has to be saved.
+    """
+    average.decay = decay
+    average.update(model)

@@ -11,8 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from scaling.specs.training import TrainingSpec
-
-VIEW_STREAM, ATTACK_STREAM, MODEL_STREAM = 3, 4, 5  # beside those of `batches`
+from scaling.streams import torch_seed
 
 
 @dataclass(frozen=True)
@@ -84,11 +83,6 @@ def plain(network: nn.Module) -> nn.Module:
     return network.module if isinstance(network, DistributedDataParallel) else network
 
 
-def numpy_random(seed: int, stream: int, place: tuple[int, int], *more: int) -> np.random.Generator:
-    return np.random.default_rng([seed, stream, *place, *more])
-
-
-def device_random(seed: int, stream: int, place: tuple[int, int], device: torch.device) -> torch.Generator:
+def device_random(name: str, seed: int, place: tuple[int, int], device: torch.device) -> torch.Generator:
     """A generator on the device, for noise as large as the images."""
-    words = np.random.SeedSequence([seed, stream, *place]).generate_state(2)
-    return torch.Generator(device).manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+    return torch.Generator(device).manual_seed(torch_seed(name, seed, *place))

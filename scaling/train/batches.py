@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-# Keep the uses of one seed independent; 3 and 4 are the objectives' views and attacks.
-ORDER_STREAM, AUGMENT_STREAM, JITTER_STREAM, POLICY_STREAM, ERASE_STREAM, MIX_STREAM = 1, 2, 11, 12, 13, 14
+from scaling.specs.horizon import steps_per_epoch
+from scaling.streams import stream
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Draw:
     share: slice | np.ndarray
     n_global: int
 
-    def generator(self, stream: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, stream, *self.place])
+    def generator(self, name: str) -> np.random.Generator:
+        return stream(name, self.seed, *self.place)
 
 
 def epoch_batches(n_samples: int, batch_size: int, seed: int, epoch: int, repeats: int = 1) -> list[np.ndarray]:
@@ -40,14 +40,10 @@ def epoch_batches(n_samples: int, batch_size: int, seed: int, epoch: int, repeat
     Source: Hoffer et al. (2020); DeiT's RASampler, which cuts its epoch to n_samples views likewise. Deviation: it
     deals the copies out to different GPUs, and rounds an epoch down to a multiple of 256.
     """
-    order = np.random.default_rng([seed, ORDER_STREAM, epoch]).permutation(n_samples)
+    order = stream("order", seed, epoch).permutation(n_samples)
     if repeats > 1:
         order = np.repeat(order[: math.ceil(n_samples / repeats)], repeats)[:n_samples]
     return np.array_split(order, steps_per_epoch(n_samples, batch_size))
-
-
-def steps_per_epoch(n_samples: int, batch_size: int) -> int:
-    return math.ceil(n_samples / batch_size)
 
 
 def to_input(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> torch.Tensor:

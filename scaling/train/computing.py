@@ -6,6 +6,7 @@ import os
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from scaling.errors import StudyError
 from scaling.specs.objective import objective_spec
@@ -33,6 +34,27 @@ def check_computing(run: RunSpec, where: str) -> None:
         raise StudyError(
             f"resources.compile=true and objective '{options.name}' do not go together: its loss reads inner layers or "
             f"differentiates the model twice, which torch.compile does not support ({where}); set it to false"
+        )
+
+
+def check_norms(run: RunSpec, world: int, *modules: nn.Module) -> None:
+    """Refuse batch norms that see other groups of images than the run's id says.
+
+    Args:
+        world: workers that there are. modules: the model, and the objective.
+
+    Raises:
+        StudyError: the run's spec leaves out that there is batch norm, or is for another number of workers.
+    """
+    if not any(isinstance(module, _BatchNorm) for given in modules for module in given.modules()):
+        return
+    resources = run.resources.model_copy(update={"workers": world})
+    groups = resources.norm_groups(run.training.batch_size, run.training.sync_batch_norm)
+    if groups != run.norm_groups():
+        raise StudyError(
+            f"batch norm of {run.label()} would take its statistics of {groups or 'whole batches'}, and the run's id "
+            f"says {run.norm_groups() or 'whole batches'} (micro_batch={run.resources.micro_batch}, {world} workers); "
+            "take the run from its study, and train it on resources.workers workers"
         )
 
 

@@ -13,27 +13,36 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from scaling.checkpoints.resume import EPOCH_INTERVAL_S, STEP_INTERVAL_S, Progress, SaveClock, load_resume, save_resume
-from scaling.checkpoints.weights import CheckpointInfo, save_weights
+from scaling.checkpoints.resume import (
+    EPOCH_INTERVAL_S,
+    STEP_INTERVAL_S,
+    RunProgress,
+    SaveClock,
+    load_resume,
+    save_resume,
+)
+from scaling.checkpoints.weights import save_weights
 from scaling.data.images import ImageData
 from scaling.data.subsets import nested_subset
 from scaling.layout import resume_name
 from scaling.models import build_model
-from scaling.models.cost import ModelCost, model_cost, training_flops
+from scaling.models.cost import model_cost
 from scaling.models.drop_path import set_drop_path
 from scaling.records import EpochRecord, ResultsStore, RunStatus, needs_training, run_record
+from scaling.specs.horizon import average_decay, steps_per_epoch
 from scaling.specs.objective import check_objective, objective_spec
 from scaling.specs.run import RunSpec, check_batches
 from scaling.storage import Storage
-from scaling.train.average import build_average
-from scaling.train.batch import MODEL_STREAM, Batch
-from scaling.train.batches import steps_per_epoch
-from scaling.train.computing import check_channels_last, check_computing, set_up_torch
+from scaling.streams import torch_seed
+from scaling.train.average import build_average, follow
+from scaling.train.batch import Batch
+from scaling.train.computing import check_channels_last, check_computing, check_norms, set_up_torch
 from scaling.train.distributed.gather import average_gradients
 from scaling.train.distributed.worker import Worker
 from scaling.train.evaluate import count_correct, evaluation_batch, subset_readout
 from scaling.train.feed import Feed
 from scaling.train.memory import is_out_of_memory, out_of_memory_reason, step_memory
+from scaling.train.notes import Notes
 from scaling.train.objectives.registry import build_objective
 from scaling.train.objectives.start import load_start
 from scaling.train.optim import build_optimizer, learning_rate, set_rates, weight_decay
@@ -83,12 +92,11 @@ class Training:
         self.spec = run.training.for_samples(len(self.subset))
         self.options = objective_spec(run.objective)
         self.steps = steps_per_epoch(len(self.subset), self.spec.batch_size)
-        self.cost: ModelCost = model_cost(run.model, data.image_size, data.n_classes)
+        self.notes = Notes(run, data, len(self.subset), model_cost(run.model, data.image_size, data.n_classes))
         self._build(run.model_copy(update={"training": self.spec}))
-        self.progress = Progress()
+        self.progress = RunProgress()
         self.timer = StepTimer(self.device)
         self._clock = SaveClock()
-        self._started_at = time.time()
 
     def _build(self, run: RunSpec) -> None:
         """Model, objective, optimizer, average and feed; `run` has the training of its own data size."""
@@ -106,7 +114,7 @@ class Training:
             self.model.compile()
         self.optimizer = build_optimizer(self.model, self.spec, self.objective)
         self.trained = [p for module in (self.model, self.objective) for p in module.parameters() if p.requires_grad]
-        self.average = build_average(self.model, self.spec.ema) if self.spec.ema else None
+        self.average = build_average(self.model) if self.spec.averages else None
         self.feed = Feed(run, data, self.subset, self.worker, self.options.needs_maps)
         self.draws = any(getattr(m, "p", 0) or getattr(m, "drop_prob", 0) for m in self.model.modules())
 
@@ -120,6 +128,7 @@ class Training:
         """Train to the end, yielding each epoch's record; a finished or diverged run yields nothing."""
         if self._is_done():
             return
+        check_norms(self.run, self.worker.world, self.model, self.objective)
         resumed = load_resume(self.storage, self.run.run_id, self._kept_modules, self.optimizer)
         if resumed is not None:
             self.progress = resumed
@@ -199,7 +208,7 @@ class Training:
         set_rates(self.optimizer, lr, weight_decay(self.spec, number, self.steps))
         self.optimizer.zero_grad(set_to_none=True)
         if self.draws:  # dropout and stochastic depth: a function of the place, so that nothing has to be saved
-            torch.manual_seed(_word(self.run.seed, MODEL_STREAM, epoch, step, self.worker.rank))
+            torch.manual_seed(torch_seed("model", self.run.seed, epoch, step, self.worker.rank))
         loss = self._backward(batch)
         average_gradients(self.objective.parameters())
         if self.spec.clip_norm is not None:
@@ -207,7 +216,7 @@ class Training:
         self.optimizer.step()
         self.objective.after_step(self.model, number)
         if self.average is not None:
-            self.average.update(self.model)
+            follow(self.average, self.model, average_decay(self.spec, number, self.steps))
         return loss
 
     def _backward(self, batch: Batch) -> torch.Tensor:
@@ -233,19 +242,7 @@ class Training:
                 distributed.broadcast(buffer, 0)
         accuracy = self._accuracy()
         if self.worker.rank == 0:
-            samples = self.samples_seen(epoch)
-            info = CheckpointInfo(
-                run=self.run,
-                epoch=epoch,
-                samples_seen=samples,
-                flops=self._flops(samples),
-                accuracy=accuracy,
-                image_size=self.data.image_size,
-                n_classes=self.data.n_classes,
-                mean=self.data.mean,
-                std=self.data.std,
-            )
-            save_weights(self.storage, self._evaluated(), info)
+            save_weights(self.storage, self._evaluated(), self.notes.checkpoint(epoch, accuracy))
         return accuracy
 
     def _evaluated(self) -> nn.Module:
@@ -263,30 +260,11 @@ class Training:
             distributed.all_reduce(correct)
         return float(correct) / len(self.data.heldout)
 
-    def samples_seen(self, epoch: int) -> int:
-        """D after `epoch` epochs: epochs x n_samples."""
-        return epoch * len(self.subset)
-
-    def _flops(self, samples_seen: int) -> float:
-        return training_flops(self.cost.flops_per_image, samples_seen, self.options.passes)
-
     def _note(
         self, epoch: int, loss: float | None, lr: float | None, accuracy: float | None, seconds: float, busy_s: float
     ) -> EpochRecord:
         """An epoch's record, in the history."""
-        samples = self.samples_seen(epoch)
-        record = EpochRecord(
-            run_id=self.run.run_id,
-            epoch=epoch,
-            samples_seen=samples,
-            flops=self._flops(samples),
-            loss=loss,
-            lr=lr,
-            accuracy=accuracy,
-            epoch_s=seconds,
-            images_per_s=len(self.subset) / seconds if busy_s else None,
-            compute_share=busy_s / seconds if busy_s else None,
-        )
+        record = self.notes.epoch(epoch, loss, lr, accuracy, seconds, busy_s)
         self.progress.history.append(record)
         self.progress.train_s += seconds
         return record
@@ -302,44 +280,9 @@ class Training:
     def _finish(self, status: RunStatus, reason: str | None) -> None:
         if self.worker.rank != 0:
             return
-        done, last = self.progress.epoch, self.progress.history[-1]
-        samples = self.samples_seen(done)
         self.store.write_epochs(self.progress.history)
-        self.store.write_run(
-            run_record(
-                self.run,
-                status,
-                reason,
-                image_size=self.data.image_size,
-                n_samples=len(self.subset),
-                epochs_done=done,
-                kept=tuple(epoch for epoch in self.run.keep_epochs if epoch <= done),
-                n_params=self.cost.n_params,
-                flops_per_image=self.cost.flops_per_image,
-                samples_seen=samples,
-                flops=self._flops(samples),
-                loss=last.loss,
-                accuracy=last.accuracy,
-                started_at=self._started_at,
-                ended_at=time.time(),
-                n_skipped=len(self.data.skipped),
-                **self._throughput(),
-            )
-        )
+        self.store.write_run(self.notes.end(status, reason, self.progress))
         self.storage.delete(resume_name(self.run.run_id))
-
-    def _throughput(self) -> dict[str, float]:
-        """Images and training FLOP a second of all epochs, and the share of the time that was spent in steps."""
-        trained = [record for record in self.progress.history if record.compute_share is not None]
-        seconds = sum(record.epoch_s for record in trained)
-        images = len(trained) * len(self.subset)
-        busy = sum(record.epoch_s * (record.compute_share or 0.0) for record in trained)
-        return {
-            "train_s": self.progress.train_s,
-            "images_per_s": images / seconds,
-            "flops_per_s": self._flops(images) / seconds,
-            "compute_share": busy / seconds,
-        }
 
     def _save_is_due(self, interval_s: float, step: int | None = None) -> bool:
         """Whether to write a resume file now; several workers ask the first one, every few steps of an epoch."""
@@ -357,10 +300,6 @@ class Training:
         self.progress.busy_s += self.timer.take()
         self.progress.loss_sum = self._over_workers(total)
         if self.worker.rank == 0:
-            header = Progress(**{**vars(self.progress), "seconds": self.progress.seconds + seconds})
+            header = RunProgress(**{**vars(self.progress), "seconds": self.progress.seconds + seconds})
             save_resume(self.storage, self.run.run_id, self._kept_modules, self.optimizer, header)
         self._clock.saved(began)
-
-
-def _word(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch.nn import functional
-
-LossKind = Literal["cross_entropy", "soft_cross_entropy", "binary_cross_entropy"]
 
 
 def classification_loss(kind: str, logits: torch.Tensor, target: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:

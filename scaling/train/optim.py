@@ -61,10 +61,10 @@ def set_rates(optimizer: torch.optim.Optimizer, lr: float, decay: float) -> None
 def learning_rate(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:
     """The rate of optimizer step `step` (from 0).
 
-    Warm-up: lr . (step + 1) / W over W = warmup_epochs . steps_per_epoch steps; then, with t from 0 to 1 over the
-    remaining steps, constant, min_lr + (lr - min_lr) . (1 + cos(pi . t)) / 2, or lr + (min_lr - lr) . t.
+    Warm-up: lr . (step + 1) / W over W = warmup_epochs . steps_per_epoch steps, rounded; then, with t from 0 to 1 over
+    the remaining steps, constant, min_lr + (lr - min_lr) . (1 + cos(pi . t)) / 2, or lr + (min_lr - lr) . t.
     """
-    warmup = spec.warmup_epochs * steps_per_epoch
+    warmup = round(spec.warmup_epochs * steps_per_epoch)
     if step < warmup:
         return spec.lr * (step + 1) / warmup
     if spec.schedule == "constant":

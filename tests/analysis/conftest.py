@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from analysis import ScalingTable
-from analysis.forms import evaluate_form, find_form
+from analysis.fit.forms import evaluate_form, find_form
 
 settings.register_profile("analysis", database=None, deadline=None, derandomize=True)
 settings.load_profile("analysis")

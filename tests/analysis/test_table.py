@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import FitSpec, Recipe, ScalingTable, fit_law
+from analysis import FitSpec, Recipe, ScalingTable, fit_law, isoflop_profiles
 
 
 def _frame(**columns: Any) -> pd.DataFrame:
@@ -19,34 +19,6 @@ def _frame(**columns: Any) -> pd.DataFrame:
         "samples_seen": np.resize([1e4, 1e5, 1e6], n), "score": np.linspace(0.1, 0.5, n), "region": ["IT"] * n,
     })  # fmt: skip
     return frame.assign(**columns)
-
-
-def _study(folder: Path) -> Path:
-    """A results store of four runs: one diverged, one failed to score, all with an untrained checkpoint."""
-    (folder / "runs").mkdir(parents=True)
-    (folder / "scores").mkdir()
-    run = {"study": "s", "family": "cnn", "size": "s", "dataset": "digits", "n_samples": 100, "seed": 0, "epochs": 2,
-           "n_params": 1000, "flops_per_image": 5e3, "samples_seen": 200, "flops": 3e6, "loss": 0.1, "accuracy": 0.9,
-           "reason": "", "objective": "supervised"}  # fmt: skip
-    runs = [{**run, "run_id": f"r{i}", "status": "diverged" if i == 3 else "finished",
-             "images_per_class": 10 if i else None}
-            for i in range(4)]  # fmt: skip
-    scores = [{"run_id": f"r{i}", "epoch": e, "samples_seen": 100 * e, "flops": 1.5e6 * e, "accuracy": 0.4 * e,
-               "benchmark": "simulated-IT", "region": "IT", "score": 0.1 + 0.1 * e, "ceiling": None,
-               "status": "failed" if (i, e) == (2, 2) else "scored", "reason": ""}
-              for i in range(3) for e in range(3)]  # fmt: skip
-    pd.DataFrame(runs).astype({"images_per_class": "Int64"}).to_parquet(folder / "runs" / "part.parquet")
-    pd.DataFrame(scores).to_parquet(folder / "scores" / "part.parquet")
-    return folder
-
-
-def test_study_joins_runs_and_scores_and_counts_the_rest(tmp_path: Path) -> None:
-    table = ScalingTable.from_study(_study(tmp_path / "store"))
-    assert len(table) == 2
-    assert table.left_out == {"run diverged": 1, "score failed": 1, "untrained (epoch 0)": 3, "earlier checkpoint": 3}
-    assert table.values("samples_seen").tolist() == [200, 200]
-    assert table.values("accuracy").tolist() == [0.8, 0.8]
-    assert table.names_simulated()
 
 
 def test_an_empty_column_map_is_none(tmp_path: Path) -> None:
@@ -72,13 +44,10 @@ def test_accuracy_is_a_region_of_one_row_a_model() -> None:
     pd.testing.assert_frame_equal(table.select(region="IT").frame, ScalingTable.from_frame(frame).frame)
 
 
-def test_study_by_uri_run_ids_and_epochs(tmp_path: Path) -> None:
-    store = _study(tmp_path / "store")
-    assert len(ScalingTable.from_study(f"file://{store}", run_ids=["r0"])) == 1
-    assert len(ScalingTable.from_study(store, all_epochs=True)) == 5
-    assert len(ScalingTable.read(store)) == 2
-    with pytest.raises(ValueError, match="1 of 2 run_ids are not in"):
-        ScalingTable.from_study(store, run_ids=["r0", "nobody"])
+def test_without_a_run_id_seeds_are_models_of_their_own() -> None:
+    frame = _frame(accuracy=0.5, benchmark="b", seed=np.tile([0, 1], 6), n_params=1e5, samples_seen=1e4, flops=1e14)
+    table = ScalingTable.from_frame(frame.drop(columns="run_id").iloc[:2]).with_accuracy()
+    assert table.select(region="accuracy").column("seed").tolist() == [0, 1]
 
 
 def test_select_by_lists_missing_values_and_aliases() -> None:
@@ -87,7 +56,6 @@ def test_select_by_lists_missing_values_and_aliases() -> None:
     assert len(table.select(images_per_class=[None])) == 6
     assert len(table.select(images_per_class=[None, 10])) == 12
     assert len(table.select(region="Behavioral")) == len(table.select(region="behavior")) == 12
-    assert table.alias("region", {"behavior": "b"}).unique("region") == ["b"]
 
 
 def test_mean_over_regions_is_one_row_a_model() -> None:
@@ -96,9 +64,119 @@ def test_mean_over_regions_is_one_row_a_model() -> None:
     mean = table.mean_over("region")
     assert len(mean) == 12
     assert mean.values("score") == pytest.approx(0.3)
-    missing = table.frame.copy()
-    missing.loc[0, "score"] = np.nan
-    assert ScalingTable(missing).mean_over("region").left_out == {"score missing in a mean over region": 1}
+
+
+def test_a_mean_is_one_over_equal_sets_and_says_which_part_is_missing() -> None:
+    """A run that lacks a benchmark would enter as the mean of the others, high or low by what it lacks."""
+    parts = [_frame(region="IT", benchmark=name, score=score) for name, score in (("easy", 0.8), ("hard", 0.2))]
+    frame = pd.concat(parts, ignore_index=True)
+    frame.loc[3, "score"] = np.nan  # run 3 on easy
+    table = ScalingTable.from_frame(frame.drop(index=[12, 13]))  # runs 0 and 1 on hard
+    mean = table.mean_over("benchmark")
+    assert mean.values("score") == pytest.approx(0.5)
+    assert mean.column("run_id").tolist() == [f"r{i}" for i in range(12) if i not in (0, 1, 3)]
+    assert mean.left_out == {
+        "no score for hard, left out of the mean over benchmark": 2,
+        "no score for easy, left out of the mean over benchmark": 1,
+    }
+    assert mean.unique("benchmark") == ["easy + hard"]
+
+
+def test_a_mean_over_regions_has_every_benchmark_of_each() -> None:
+    names = (("V1", "a"), ("IT", "b"), ("IT", "c"))
+    frame = pd.concat([_frame(region=r, benchmark=b, score=0.3) for r, b in names], ignore_index=True)
+    mean = ScalingTable.from_frame(frame.drop(index=24)).mean_over("region")  # run 0 on c
+    assert len(mean) == 11
+    assert mean.left_out == {"no score for c, left out of the mean over region": 1}
+
+
+def test_a_mean_over_seeds_is_of_one_benchmark_and_of_every_seed() -> None:
+    one = pd.DataFrame({"family": "cnn", "n_params": [1e5, 1e6], "samples_seen": 1e4, "flops": [1e14, 1e15]})
+    frame = pd.concat([one.assign(region=r, benchmark=r, seed=seed, score=score + 0.1 * seed)
+                       for r, score in (("V1", 0.2), ("IT", 0.6)) for seed in (0, 1)], ignore_index=True)  # fmt: skip
+    mean = ScalingTable.from_frame(frame.drop(index=2)).mean_over("seed")  # 1e5 parameters, seed 1, V1
+    assert [*zip(mean.column("region"), mean.values("n_params"), strict=True)] == [
+        ("V1", 1e6), ("IT", 1e5), ("IT", 1e6)
+    ]  # fmt: skip
+    assert mean.values("score") == pytest.approx([0.25, 0.65, 0.65])
+    assert mean.left_out == {"no score for 1, left out of the mean over seed": 1}
+    over_regions = ScalingTable.from_frame(frame).mean_over("region")
+    assert sorted(over_regions.values("score")) == pytest.approx([0.4, 0.4, 0.5, 0.5])  # seeds stay apart
+
+
+def test_a_simulated_mean_stays_simulated() -> None:
+    parts = [_frame(benchmark=f"simulated-{name}") for name in "ab"]
+    assert ScalingTable.from_frame(pd.concat(parts)).mean_over("benchmark").names_simulated()
+
+
+MEASURABLE = {
+    "a score above its noisy ceiling": {"score": 1.004},
+    "a score far above a low ceiling": {"score": 3.0, "raw": 0.3, "ceiling": 0.1},
+    "its square": {"score": 9.0, "raw": 0.3, "ceiling": 0.1},
+    "a negative score": {"score": -0.4, "raw": -0.4},
+    "a correlation of a copy, as floats have it": {"raw": 1 + 1e-9, "ceiling": 1 + 1e-9},
+    "perfect accuracy": {"accuracy": 1.0},
+}
+IMPOSSIBLE = {
+    "score in percent": ({"score": 43.0}, r"score=43 \(row 0 of a data frame; 12 such rows\).*at most 2,.*by 100"),
+    "negative score in percent": ({"score": -43.0}, r"score=-43 .* must be at least -2"),
+    "score that its own raw value and ceiling do not give": ({"score": 5.0, "raw": 0.9, "ceiling": 0.8}, "score=5 "),
+    "raw in percent": ({"raw": 58.0}, r"raw=58 .*at least -1, at most 1, .*\[correlation\]; divide percentages"),
+    "raw below -1": ({"raw": -1.2}, r"raw=-1.2 .*at least -1"),
+    "accuracy above 1": ({"accuracy": 1.01}, r"accuracy=1.01 .*at most 1"),
+    "negative accuracy": ({"accuracy": -0.1}, r"accuracy=-0.1 .*at least 0"),
+    "ceiling in percent": ({"ceiling": 82.0}, r"ceiling=82 .*above 0, at most 1.*divide percentages"),
+    "no ceiling as 0": ({"ceiling": 0.0}, r"ceiling=0 .*above 0.*leave it empty"),
+    "infinite score": ({"score": np.inf}, r"score=inf .*finite"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MEASURABLE)
+def test_what_a_measurement_can_give_is_kept(case: str) -> None:
+    table = _table(**MEASURABLE[case])
+    for name, value in MEASURABLE[case].items():
+        assert table.values(name) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_what_nothing_can_give_is_refused_by_name(case: str) -> None:
+    columns, message = IMPOSSIBLE[case]
+    with pytest.raises(ValueError, match=message):
+        _table(**columns)
+
+
+def test_scores_at_their_ceiling_stay_and_are_left_out_of_laws_by_name() -> None:
+    frame = _frame(benchmark=["noisy"] * 6 + ["clean"] * 6)
+    frame.loc[[3, 4, 9], "score"] = [1.004, 1.2, 1.0]
+    table = ScalingTable.from_frame(frame)
+    assert len(table) == 12
+    law = fit_law(table, bootstrap=0)
+    assert law.n_points == 9
+    assert law.rows.left_out == {
+        "score of 1 or more on noisy: no logarithm of misalignment": 2,
+        "score of 1 or more on clean: no logarithm of misalignment": 1,
+    }
+    assert law.params == fit_law(ScalingTable.from_frame(frame.drop(index=[3, 4, 9])), bootstrap=0).params
+
+
+def test_a_target_of_0_is_left_out_and_counted() -> None:
+    table = _table(loss=np.append(np.geomspace(3, 1, 11), 0.0))
+    law = fit_law(table, target="loss", bootstrap=0)
+    assert law.rows.left_out == {"loss of 0 or less: no logarithm of loss": 1}
+
+
+def test_isoflop_profiles_pass_over_scores_at_their_ceiling() -> None:
+    frame = _frame(flops=np.repeat([1e14, 2e14], 6), n_params=np.tile(np.geomspace(1e5, 1e7, 6), 2))
+    frame.loc[0, "score"] = 1.01
+    profiles = isoflop_profiles(ScalingTable.from_frame(frame)).profiles
+    alone = isoflop_profiles(ScalingTable.from_frame(frame.drop(index=0))).profiles
+    assert profiles == alone
+
+
+def test_a_frame_says_what_was_left_out_before() -> None:
+    frame = _frame()
+    frame.attrs["left_out"] = {"run diverged": 3}
+    assert ScalingTable.from_frame(frame).left_out == {"run diverged": 3}
 
 
 def test_clusters_keep_seeds_together() -> None:
@@ -159,8 +237,8 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "two columns of one name": (lambda: ScalingTable.from_frame(_frame(C=1.0), {"C": "flops"}),
                                 "two columns are called"),
     "unknown cluster": (lambda: fit_law(_table(), cluster="lab"), "neither 'configuration', 'row' nor a column"),
-    "no budget": (lambda: fit_law(_table(), bootstrap=0).recipe().allocate(0), "flops=0 must be above 0"),
-    "score beyond the ceiling": (lambda: fit_law(_table(), bootstrap=0).recipe().flops_for(1.2), "below 1"),
+    "no budget": (lambda: Recipe.from_law(fit_law(_table(), bootstrap=0)).allocate(0), "flops=0 must be above 0"),
+    "score beyond the ceiling": (lambda: Recipe.from_law(fit_law(_table(), bootstrap=0)).flops_for(1.2), "below 1"),
 }  # fmt: skip
 
 

@@ -29,11 +29,13 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from analysis import FORMS, ComputeMap, Estimate, ScalingTable, fit_law
-from analysis.forms import Array, Design, evaluate_form
-from analysis.multistart import Task, solve_global, solve_resamples
-from analysis.optimum import chinchilla_optimum
-from analysis.solver import cores, huber
+from analysis import FORMS, ComputeMap, Estimate, Recipe, ScalingTable, fit_law
+from analysis.columns import Array
+from analysis.fit.design import Design
+from analysis.fit.forms import evaluate_form
+from analysis.fit.multistart import Task, solve_global, solve_resamples
+from analysis.fit.solver import cores, huber
+from analysis.recipe.optimum import chinchilla_optimum
 
 DELTA, BOOTSTRAPS, SEED = 1e-3, 1000, 42
 GRID = {"e": [-1, -0.5, 0, 0.5, 1], "a": [0, 5, 10, 15, 20, 25], "alpha": [0, 0.5, 1, 1.5, 2]}
@@ -125,7 +127,8 @@ def all_fits() -> None:
     begun = time.perf_counter()
     table = ScalingTable.from_csv(csv).select(dataset=["imagenet", "ecoset"], **dict.fromkeys(FLAGS, False))
     aliases = {"ResNetFlex": "ResNet"}
-    group = table.alias("family", aliases).select(family=["ResNet", "EfficientNet", "CORnet-S", "AlexNet"])
+    named = table.with_columns(family=table.column("family").replace(aliases))
+    group = named.select(family=["ResNet", "EfficientNet", "CORnet-S", "AlexNet"])
     jobs: list[Callable[[], object]] = [
         lambda: fit_law(table.select(region=["V1", "V2", "V4", "IT"]).mean_over("region").require("accuracy")),
         lambda: fit_law(table.select(region="behavior").require("accuracy")),
@@ -192,7 +195,7 @@ def covered(planted: Planted, seed: int, bootstrap: int) -> dict[str, bool | Non
     law = fit_law(rows, planted.form, bootstrap=bootstrap, seed=seed)
     budget = BEYOND * float(rows.values("flops").max())
     spans = {name: (value, *law.interval(name)) for name, value in planted.truth.items()}
-    split = law.recipe(compute=PLANTED_COMPUTE).allocate(budget) if law.usable else None
+    split = Recipe.from_law(law, compute=PLANTED_COMPUTE).allocate(budget) if law.usable else None
     if split:
         X = [split.n_params.value, split.samples_seen.value] if split.n_params and split.samples_seen else [budget]
         score = split.scores["score"]

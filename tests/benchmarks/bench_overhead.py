@@ -94,15 +94,15 @@ def stock(runs: list[RunSpec], folder: Path) -> tuple[float, float]:
     with ray_session(None, dashboard=True):
         from ray import tune
 
-        from scaling.cluster.schedule import HEAD, LAUNCHER_SHARE
         from scaling.cluster.distributed import launch_distributed
+        from scaling.cluster.schedule import HEAD, LAUNCHER_SHARE
 
         source = image_source(runs[0].dataset, folder, folder / "cache").pinned()
         began = time.monotonic()
         function = tune.with_parameters(launch_distributed, source=source, storage_uri=storage.uri)
         tune.Tuner(
             tune.with_resources(function, tune.PlacementGroupFactory([{HEAD: LAUNCHER_SHARE}])),
-            param_space={"run": tune.grid_search([run.model_dump(mode="json") for run in runs]), "max_failures": 0},
+            param_space={"run": tune.grid_search([run.model_dump(mode="json") for run in runs])},
             tune_config=tune.TuneConfig(max_concurrent_trials=slots()),
             run_config=tune.RunConfig(storage_path=str(folder / "ray"), verbose=0),
         ).fit()

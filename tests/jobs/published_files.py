@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 from PIL import Image
 
-from scaling.data.recordings.published import FREEMANZIEMBA, MAJAJHONG, PUBLISHED, RAJALINGHAM
+from scaling.data.recordings.catalogue import FREEMANZIEMBA, MAJAJHONG, PUBLISHED, RAJALINGHAM
 
 N_STIMULI, SIDE = 80, 32
 OBJECTS = ("bear", "car", "face", "apple")

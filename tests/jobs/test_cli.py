@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from jobs.cli import app, main
 
 REPOSITORY = Path(__file__).parents[2]
-COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
+COMMANDS = sorted(
+    command.name or command.callback.__name__ for command in app.registered_commands if not command.hidden
+)
 
 
 def output(*words: str) -> str:
@@ -29,12 +31,12 @@ def test_the_commands_are_listed():
         "fit",
         "models",
         "plan",
+        "presets",
         "recipe",
         "report",
         "run",
         "score",
         "status",
-        "training",
         "ui",
     ]
     listed = output("--help")
@@ -65,6 +67,12 @@ def test_an_unknown_command_and_option_end_with_status_2():
     for words in (["train"], ["run", "study.yaml", "--gpu"], ["recipe", "study.yaml"]):
         result = CliRunner().invoke(app, words)
         assert (result.exit_code, "Try 'scaling" in result.stderr) == (2, True), words
+
+
+def test_an_earlier_name_of_a_command_says_the_new_one():
+    result = CliRunner().invoke(app, ["training", "convnext"])
+    assert result.exit_code == 2
+    assert "it is called presets now; write `scaling presets convnext`" in result.stderr
 
 
 def test_no_words_print_the_help():

@@ -115,3 +115,12 @@ def test_what_the_machine_cannot_give_is_listed_and_ends_with_status_2(write_stu
     refused = [line for line in " ".join(result.output.split()).split("refused: ")[1:] if "vit-2 w12" in line]
     assert ["needs 10000 CPUs" in refused[0], "needs 16 GPUs" in refused[1]] == [True, True]
     assert len(refused) == 2
+
+
+def test_what_of_a_preset_was_fitted_to_the_runs_length_is_said(write_study):
+    training = {"preset": "convnext", "epochs": 30, "batch_size": 10}
+    convnext = {"family": "convnext", "depth": 4, "sizes": [8]}
+    study = write_study(models=[convnext], data_sizes=[2], training=training)
+    said = " ".join(plan(study, "--throughput", "1e6").output.split())
+    assert "preset convnext: warmup_epochs 20 of 300 -> 2 of 30 (the same share)" in said
+    assert "average of the weights: half-life 4.4 of 60 steps" in said

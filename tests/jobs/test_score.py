@@ -26,7 +26,7 @@ from scaling.alignment.score import score_checkpoint
 from scaling.alignment.scoring import scoring_options
 from scaling.alignment.suites.registry import build_benchmarks
 from scaling.data.images import load_images
-from scaling.data.recordings.published import FREEMANZIEMBA, MAJAJHONG, PUBLISHED, RAJALINGHAM
+from scaling.data.recordings.catalogue import FREEMANZIEMBA, MAJAJHONG, PUBLISHED, RAJALINGHAM
 from scaling.data.recordings.stimuli import select_stimuli
 from scaling.models.any_timm import block_layers, load_timm
 from scaling.storage import Storage

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scaling.errors import StudyError
+from scaling.errors import StorageError, StudyError
+from scaling.layout import epochs_name, run_name, scores_name
 from scaling.records import (
     AlignmentRecord,
     EpochRecord,
@@ -22,6 +23,7 @@ from scaling.records import (
     run_record,
 )
 from scaling.specs.run import RunSpec
+from scaling.storage import Storage
 
 
 @pytest.fixture
@@ -121,14 +123,97 @@ def test_duckdb_joins_scores_and_runs(store, finished):
     assert sorted(duckdb.sql(query).fetchall()) == [("IT", 0.5, 10**12), ("V1", 0.5, 10**12)]
 
 
-@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99], ids=["empty", "half", "all but the end"])
-def test_a_truncated_file_is_named(store, finished, keep):
+def cut(content: bytes, share: float) -> bytes:
+    return content[: int(share * len(content))]
+
+
+DAMAGE = {
+    "empty": lambda content: b"",
+    "half": lambda content: cut(content, 0.5),
+    "all but the end": lambda content: cut(content, 0.99),
+    "garbage": lambda content: b"PAR1" + b"\xff" * 500 + b"PAR1",
+    "zeros": lambda content: bytes(len(content)),
+    "zeros in the middle": lambda content: content[:100] + bytes(len(content) - 200) + content[-100:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
+def test_damaged_rows_count_as_absent_and_are_named(store, finished, failed, damage):
+    epoch = EpochRecord(run_id="a", epoch=1, samples_seen=9, flops=0, loss=1.5, lr=0.1, accuracy=None, epoch_s=0.2)
     store.write_run(finished)
-    name = f"runs/{finished.run_id}.parquet"
-    content = store.storage.read_bytes(name)
-    store.storage.write_bytes(name, content[: int(keep * len(content))])
-    with pytest.raises(StudyError, match=rf"{finished.run_id}\.parquet' is no whole Parquet file .*; delete it"):
+    store.write_run(failed)
+    store.write_scores([score_record("a")])
+    store.write_scores([score_record("b")])
+    store.write_epochs([epoch])
+    names = [run_name(finished.run_id), scores_name("a", 2), epochs_name("a")]
+    for name in names:
+        store.storage.write_bytes(name, damage(store.storage.read_bytes(name)))
+    assert store.read_runs() == {failed.run_id: failed}
+    assert store.read_run(finished.run_id) is None
+    assert store.read_scores() == [score_record("b")]
+    assert store.read_checkpoint_scores("a", 2) == []
+    assert store.read_epochs("a") == []
+    assert list(store.damaged) == names
+    assert all("Parquet" in reason for reason in store.damaged.values())
+    assert needs_training(RunSpec.model_validate_json(finished.spec), store.read_run(finished.run_id))
+    store.write_run(finished)
+    store.write_scores([score_record("a")])
+    assert list(store.damaged) == [epochs_name("a")], "what is written anew is whole"
+    assert store.read_run(finished.run_id) == finished
+    assert store.read_checkpoint_scores("a", 2) == [score_record("a")]
+
+
+def test_rows_of_another_run_and_files_without_rows_are_damage(store, finished, failed):
+    store.write_run(finished)
+    store.storage.write_bytes(run_name(failed.run_id), store.storage.read_bytes(run_name(finished.run_id)))
+    with store.storage.new_file(run_name("empty")) as path:
+        pq.write_table(RunRecord.schema_arrow().empty_table(), path)
+    assert store.read_runs() == {finished.run_id: finished}
+    assert store.damaged == {
+        run_name(failed.run_id): "it holds rows of another run",
+        run_name("empty"): "it holds no row",
+    }
+
+
+def test_a_place_that_does_not_answer_is_no_damage(finished):
+    gone = ResultsStore(Storage("s3://k:s@b/x?region=us-east-1&scheme=http&endpoint_override=127.0.0.1:9"))
+    for read in (gone.read_runs, gone.read_scores, lambda: gone.read_run("a"), lambda: gone.write_run(finished)):
+        with pytest.raises(StorageError):
+            read()
+    assert gone.damaged == {}
+
+
+def test_an_unknown_status_is_of_another_version(store, finished):
+    store.write_run(finished)
+    path = store.storage.path(run_name(finished.run_id))
+    table = pq.read_table(path)
+    at = table.column_names.index("status")
+    pq.write_table(table.set_column(at, "status", pa.array(["paused"])), path)
+    with pytest.raises(StudyError, match=r"has in 'status': .*; it was written by another version"):
         store.read_runs()
+    assert store.damaged == {}
+
+
+def test_a_reopened_run_is_trained_again(store, finished):
+    store.write_run(finished)
+    again = store.reopen(finished, "weights of epoch 2 are damaged")
+    assert again == store.read_run(finished.run_id)
+    assert (again.status, again.reason) == ("failed", "weights of epoch 2 are damaged")
+    assert needs_training(RunSpec.model_validate_json(finished.spec), again)
+    assert again.model_copy(update={"status": "finished", "reason": None}) == finished
+
+
+def test_scores_merge_by_benchmark_and_protocol(store):
+    first = [score_record("a", benchmark=name, protocol="p") for name in ("x", "y")]
+    store.write_scores(first)
+    store.write_scores([])
+    assert store.read_checkpoint_scores("a", 2) == first
+    other = score_record("a", benchmark="x", protocol="q")
+    better = score_record("a", benchmark="y", protocol="p", score=0.9)
+    added = score_record("a", benchmark="z", protocol="p")
+    store.write_scores([better, other, added])
+    assert store.read_checkpoint_scores("a", 2) == [first[0], better, other, added]
+    assert store.read_checkpoint_scores("a", 1) == []
 
 
 def test_a_file_of_another_version_is_refused(store, finished):
@@ -164,9 +249,10 @@ def test_a_record_names_its_models_variant(make_run):
 
 
 def test_a_run_out_of_memory_is_trained_again_with_other_resources(make_run):
-    run = make_run(resources={"cpus_per_worker": 2})
+    vit = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12]}  # no batch norm, whose statistics count
+    run = make_run(models=[vit], resources={"cpus_per_worker": 2})
     record = run_record(run, "out_of_memory", "needs 90 GiB of 80")
-    roomier = make_run(resources={"cpus_per_worker": 2, "micro_batch": 5})
+    roomier = make_run(models=[vit], resources={"cpus_per_worker": 2, "micro_batch": 5})
     assert roomier.run_id == run.run_id
     assert (needs_training(run, record), needs_training(roomier, record)) == (False, True)
     assert needs_training(run, None)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import os
+import socket
+import time
 
+import pyarrow as pa
 import pytest
 from pyarrow import fs
 
-from scaling.errors import StudyError
-from scaling.storage import Storage
+from scaling.errors import MissingFile, StorageError, StudyError
+from scaling.storage import TIMEOUTS_S, Storage
 
 
-@pytest.fixture(params=["local", "object store"])
+@pytest.fixture(params=["local", "in memory", "bucket"])
 def place(request, tmp_path) -> Storage:
-    """A folder on disk, and Arrow's in-memory file system, which is written as any remote one."""
+    """A folder on disk, Arrow's in-memory file system, which is written as any remote one, and S3 with a query."""
+    if request.param == "bucket":
+        return Storage(request.getfixturevalue("s3"))
     return Storage(tmp_path / "a b" if request.param == "local" else "mock:///bucket/study")
 
 
@@ -109,6 +116,127 @@ def test_a_file_in_the_way_is_refused(tmp_path):
 def test_a_writable_place_is_left_as_it_was(place):
     place.check_writable()
     assert place.filesystem.get_file_info(fs.FileSelector(place.path())) == []
+
+
+def test_a_child_is_a_folder_of_the_same_place(place):
+    place.write_bytes("a b/c/one", b"1")
+    below = place.child("a b", "c")
+    assert below.read_bytes("one") == b"1"
+    below.write_bytes("two", b"2")
+    assert place.names("a b/c") == ["one", "two"]
+    if place.place.scheme != "mock":  # each of its URIs opens an empty one
+        assert Storage(below.uri).names() == ["one", "two"]
+        folder, name = Storage.of_file(place.place.child("a b", "c", "two").uri)
+        assert folder.read_bytes(name) == b"2"
+    place.delete_folder("a b")
+    place.delete_folder("a b")
+    assert not place.exists("a b/c/one")
+
+
+def test_a_file_that_is_not_there_is_told_from_a_fault(place):
+    for read in (place.read_bytes, lambda name: place.local_file(name).__enter__()):
+        with pytest.raises(MissingFile, match=r"none/x' cannot be read|none/x\?.*' cannot be read"):
+            read("none/x")
+    assert not place.exists("none/x")
+    place.delete("none/x")
+
+
+def no_room(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_the_places_fault(place, monkeypatch):
+    place.write_bytes("a", b"old")
+
+    def fill(name: str) -> None:
+        with place.new_file(name):
+            no_room()
+
+    with pytest.raises(StorageError, match=r"'.*a.*' cannot be written \(.*No space left.*make room there or choose"):
+        fill("a")
+    monkeypatch.setattr("scaling.storage.os.replace", no_room)
+    monkeypatch.setattr("scaling.storage.fs.copy_files", no_room)
+    with pytest.raises(StorageError, match="No space left"):
+        place.write_bytes("a", b"new")
+    monkeypatch.undo()
+    assert place.read_bytes("a") == b"old"
+    assert place.names() == ["a"]
+
+
+def test_a_refusal_is_the_places_fault(tmp_path, monkeypatch):
+    place = Storage(tmp_path)
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("scaling.storage.Path.stat", refuse)
+    with pytest.raises(StorageError, match=r"cannot be read .*allow this user"), place.local_file("a"):
+        pass
+
+
+def test_temporary_files_are_not_listed_and_old_ones_are_removed(tmp_path):
+    place = Storage(tmp_path)
+    for name in (".old.part", ".new.part", ".hidden", "kept"):
+        place.write_bytes(f"runs/{name}", b"")
+    for name in (".old.part", ".hidden", "kept"):
+        os.utime(tmp_path / "runs" / name, (1000, 1000))
+    assert place.names("runs") == ["kept"]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [".hidden", ".new.part", "kept"]
+
+
+@pytest.fixture
+def silent_port():
+    """A server that takes connections and says nothing."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(16)
+        yield server.getsockname()[1]
+
+
+def answers(query: str) -> tuple[float, str]:
+    """Seconds until each kind of call says that a store does not answer, and the last message."""
+    place, began = Storage(f"s3://KEY:s3cret@bucket/x?region=us-east-1&scheme=http&{query}"), time.monotonic()
+    with pytest.raises(StorageError) as error:
+        place.names("runs")
+    with pytest.raises(StorageError):
+        place.write_bytes("runs/a", b"")
+    return time.monotonic() - began, str(error.value)
+
+
+def test_a_store_that_is_not_there_is_said_without_credentials():
+    seconds, message = answers("endpoint_override=127.0.0.1:9")
+    assert seconds < 30
+    assert "'s3://***@bucket/x/runs?" in message
+    assert "cannot be listed" in message
+    assert "s3cret" not in message
+
+
+def test_a_store_that_is_silent_is_noticed(silent_port):
+    """Three tries of the time that the URI says."""
+    seconds, _ = answers(f"endpoint_override=127.0.0.1:{silent_port}&connect_timeout=1&request_timeout=1")
+    assert 2 * 3 < seconds < 30
+    assert 3 * (TIMEOUTS_S["connect_timeout"] + TIMEOUTS_S["request_timeout"]) <= 60, "where the URI says nothing"
+
+
+def test_limits_leave_the_rest_of_an_s3_place_as_it_is():
+    plain = "s3://KEY:s%2Fx@bucket/x?endpoint_override=127.0.0.1:9&scheme=http&region=eu-west-1"
+    place, arrow = Storage(f"{plain}&request_timeout=7"), fs.FileSystem.from_uri(plain)[0]
+    settings, expected = place.filesystem.__reduce__()[1][0], arrow.__reduce__()[1][0]
+    assert settings == expected | {"connect_timeout": 5.0, "request_timeout": 7.0}
+    assert place.uri == f"{plain}&request_timeout=7"
+
+
+def test_only_errors_of_the_place_are_its_own(tmp_path):
+    place = Storage(tmp_path)
+    of_place = [OSError(5, "I/O"), OSError("AWS Error NETWORK_CONNECTION"), StorageError("x")]
+    of_content = [OSError("Couldn't deserialize thrift"), pa.ArrowInvalid("no magic"), ValueError("x")]
+    assert [place.failed(error) for error in of_place + of_content] == [True] * 3 + [False] * 3
+
+
+def test_a_place_that_cannot_be_parsed_is_refused_without_its_credentials():
+    with pytest.raises(StudyError, match=r"storage='s3://\*\*\*@bucket/a b' is no place") as error:
+        Storage("s3://KEY:s3cret@bucket/a b")
+    assert "s3cret" not in str(error.value)
 
 
 @pytest.mark.parametrize("uri", ["ftp://host/folder", "nonsense://x"])

@@ -76,7 +76,8 @@ ELSEWHERE = {
     "augmentation": "flip", "cap_batch": True, "lr_batch": 20, "lr_scaling": "sqrt", "weight_decay_end": 0.2,
     "loss": "soft_cross_entropy", "min_crop": 0.3, "policy": "randaugment", "randaugment_magnitude": 7.0,
     "colour_jitter": 0.3, "erasing": 0.25, "mixup": 0.8, "cutmix": 1.0, "repeated_augmentation": 3, "drop_path": 0.1,
-    "ema": 0.99, "precision": "bfloat16", "sync_batch_norm": False,
+    "ema": 0.99, "ema_half_life_share": 0.05, "ema_half_life_epochs": 0.2, "precision": "bfloat16",
+    "sync_batch_norm": False,
 }  # fmt: skip
 SOFT = {field: {"loss": "soft_cross_entropy"} for field in ("mixup", "cutmix")}
 
@@ -96,7 +97,7 @@ def test_run_id_changes_with_everything_that_determines_the_weights(make_run):
         {"seeds": [1]},
         *({"training": TRAINING | SOFT.get(field, {}) | {field: value}} for field, value in ELSEWHERE.items()),
     ]
-    fields = set(TrainingSpec.model_fields) - {"recipe"}
+    fields = set(TrainingSpec.model_fields) - {"preset"}
     assert set(ELSEWHERE) == fields, "a new training field needs a line above"
     changes[1]["models"][0]["sizes"] = [6]
     ids = [make_run(**{"training": TRAINING} | change).run_id for change in changes]

@@ -199,7 +199,7 @@ def test_a_damaged_file_is_told_and_the_other_runs_are_logged(client, study, sto
     first, second = sorted(record.run_id for record in records)
     storage.write_bytes(f"epochs/{first}.parquet", b"PAR1")
     problem = mirror(client, study, storage, [first, second])
-    assert f"epochs/{first}.parquet' is no whole Parquet file" in problem
+    assert f"epochs/{first}.parquet' is damaged: no whole Parquet file" in problem
     _, children = logged(client, study)
     assert "scaling.logged" not in children[first].data.tags, "so the next study logs it again"
     assert children[second].data.tags["scaling.logged"] in ("finished", "failed")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import time
 import uuid
 import warnings
 import zipfile
+import zlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # raise it when features are computed differently: older files are then never found
 _STALE_S = 3600.0  # a temporary file this old has lost its writer; assumption
+_SAID: set[Path] = set()  # folders that this process has said to be of no use
 _ARRAYS, _EITHER = ("along_mean", "row_mean"), ("features", "gram")
 
 
@@ -76,25 +80,24 @@ def _bytes(tensor: Any) -> memoryview:
 class RepresentationCache:
     """A folder of representations; the ones not used for longest give way.
 
-    Files appear whole or not at all, so any number of processes may share the folder. A file that cannot be read is
-    deleted with a warning and computed again.
+    Files appear whole or not at all, so any number of processes may share the folder. A file that is damaged is
+    deleted with a warning and computed again. A folder that cannot be used (not made, not written, full) is said once
+    a process and done without: what is computed does not depend on it.
 
     Args:
-        folder: made where it does not exist. limit_gb: what all files together may take, 10⁹ bytes; a representation
-            takes 8 n² bytes, or its features' 8 n p where they are kept.
+        folder: made in the process that first stores something, on its own node; relative to where this object is
+            made, wherever it is used. limit_gb: what all files together may take, 10⁹ bytes; a representation takes
+            8 n² bytes, or its features' 8 n p where they are kept.
 
     Raises:
-        StudyError: the folder cannot be made, a limit that is not positive.
+        StudyError: a limit that is not positive.
     """
 
     def __init__(self, folder: str | Path, limit_gb: float = 20.0) -> None:
         if not limit_gb > 0:
             raise StudyError(f"feature cache: limit_gb={limit_gb}; give a positive size, or use no cache")
-        self._folder, self._limit = Path(folder), int(limit_gb * 10**9)
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StudyError(f"feature cache '{folder}' cannot be made ({error}); name another folder") from error
+        self._folder, self._limit = Path(folder).expanduser().absolute(), int(limit_gb * 10**9)
+        self._stores = True
 
     def load(self, key: str) -> Representation | None:
         """The representation under a key, or None."""
@@ -102,20 +105,26 @@ class RepresentationCache:
         try:
             with np.load(path, allow_pickle=False) as file:  # reading checks every array's CRC
                 found = _representation({name: file[name] for name in file.files})
-            os.utime(path)
         except FileNotFoundError:
             return None
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            if isinstance(error, OSError) and error.errno:  # of the folder: the file may be whole
+                self._say_once(error)
+                return None
             warnings.warn(f"feature cache: '{path}' is damaged ({error}); it is computed again", stacklevel=2)
-            path.unlink(missing_ok=True)
+            _remove(path)
             return None
+        with suppress(OSError):  # a folder that may only be read still gives
+            os.utime(path)
         return found
 
     def store(self, key: str, representation: Representation) -> None:
         """Keep a representation; what is needed to stay within the limit is deleted first, least recently used first.
 
-        A representation larger than the limit is not kept, with a warning.
+        A representation larger than the limit is not kept, with a warning; none is once the folder was of no use.
         """
+        if not self._stores:
+            return
         arrays = _arrays(representation)
         size = sum(array.nbytes for array in arrays.values()) + 4096
         if size > self._limit:
@@ -123,14 +132,31 @@ class RepresentationCache:
                 f"feature cache: {size:,} bytes exceed limit_gb={self._limit / 1e9:g}; not kept", stacklevel=2
             )
             return
-        self._make_room(size)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._make_room(size)
+            self._write(key, arrays)
+        except OSError as error:
+            self._stores = False
+            self._say_once(error)
+
+    def _write(self, key: str, arrays: dict[str, np.ndarray]) -> None:
         temporary = self._folder / f".{uuid.uuid4().hex}.part"
         try:
             with open(temporary, "wb") as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
             os.replace(temporary, self._path(key))
         finally:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
+
+    def _say_once(self, error: OSError) -> None:
+        if self._folder not in _SAID:
+            _SAID.add(self._folder)
+            warnings.warn(
+                f"feature cache '{self._folder}' cannot be used on node {platform.node()} ({error}); scores go on "
+                "without it: make it writable, or name another folder (scoring.cache)",
+                stacklevel=3,
+            )
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.npz"
@@ -138,7 +164,7 @@ class RepresentationCache:
     def _make_room(self, size: int) -> None:
         for path in self._folder.glob(".*.part"):
             if _age_s(path) > _STALE_S:
-                path.unlink(missing_ok=True)
+                _remove(path)
         files = sorted((stat.st_mtime_ns, path, stat.st_size) for path, stat in _files(self._folder))
         excess = sum(n_bytes for _, _, n_bytes in files) + size - self._limit
         for _, path, n_bytes in files:
@@ -146,6 +172,11 @@ class RepresentationCache:
                 return
             path.unlink(missing_ok=True)
             excess -= n_bytes
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # of a folder that may only be read
+        path.unlink(missing_ok=True)
 
 
 def _files(folder: Path) -> list[tuple[Path, os.stat_result]]:

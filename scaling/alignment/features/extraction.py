@@ -39,7 +39,7 @@ from scaling.errors import StudyError
 
 __all__ = ["FeatureBudget", "layer_representations"]
 
-Progress = Callable[[str, int, int], None]  # what is being done, images shown so far, images to show in all passes
+PassProgress = Callable[[str, int, int], None]  # what is being done, images shown so far, images to show in all passes
 
 
 def layer_representations(
@@ -51,7 +51,7 @@ def layer_representations(
     *,
     reduction: Reduction | None = None,
     cache: RepresentationCache | None = None,
-    progress: Progress | None = None,
+    progress: PassProgress | None = None,
 ) -> Iterator[tuple[str, Representation]]:
     """(layer, Representation) of each layer, as layers are completed: those in the cache first, then as they run.
 
@@ -79,7 +79,7 @@ def layer_representations(
 
 
 def _cached(
-    job: _Job, layers: Sequence[str], progress: Progress, cache: RepresentationCache
+    job: _Job, layers: Sequence[str], progress: PassProgress, cache: RepresentationCache
 ) -> Iterator[tuple[str, Representation]]:
     facts, missing = job.facts(), []
     for layer in layers:
@@ -96,7 +96,7 @@ def _cached(
             del representation
 
 
-def _computed(job: _Job, layers: Sequence[str], progress: Progress) -> Iterator[tuple[str, Representation]]:
+def _computed(job: _Job, layers: Sequence[str], progress: PassProgress) -> Iterator[tuple[str, Representation]]:
     """Pass after pass: gather columns from the images, then add them to Gram matrices block by block."""
     probe = probe_model(job.model, layers, job.first_image())
     work, passes = job.plan(probe)

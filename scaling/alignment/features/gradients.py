@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from scaling.alignment.features.extraction import FeatureBudget, Progress
+from scaling.alignment.features.extraction import FeatureBudget, PassProgress
 from scaling.alignment.features.passes import GB
 from scaling.alignment.features.preprocessing import Preprocessing
 from scaling.alignment.regions import INPUT
@@ -27,7 +27,7 @@ def input_gradients(
     preprocessing: Preprocessing,
     budget: FeatureBudget,
     *,
-    progress: Progress | None = None,
+    progress: PassProgress | None = None,
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """(INPUT, (n_stimuli, 3, h, w) gradients d z_label / dx) of the logit of each image's own class, in eval mode.
 

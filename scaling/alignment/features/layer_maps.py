@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scaling.alignment.features.activations import check_layers, collect_activations, probe_model
-from scaling.alignment.features.extraction import FeatureBudget, Progress
+from scaling.alignment.features.extraction import FeatureBudget, PassProgress
 from scaling.alignment.features.feature_maps import feature_maps, has_maps
 from scaling.alignment.features.passes import GB, choose_batch_size
 from scaling.alignment.features.preprocessing import Preprocessing
@@ -28,7 +28,7 @@ def layer_maps(
     preprocessing: Preprocessing,
     budget: FeatureBudget,
     *,
-    progress: Progress | None = None,
+    progress: PassProgress | None = None,
 ) -> Iterator[tuple[str, NDArray[np.floating]]]:
     """(layer, (n_stimuli, height, width, n_channels) maps), one layer and one run of the model at a time.
 

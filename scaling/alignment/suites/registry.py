@@ -11,7 +11,7 @@ from scaling.alignment.regions import REGIONS, SALIENCY
 from scaling.alignment.suites import human_alignment, simulated
 from scaling.alignment.suites.file import build_recording, read_own_header
 from scaling.alignment.suites.human_alignment import MappedStimuli
-from scaling.alignment.suites.published import build_kriegeskorte, build_neural, build_rajalingham
+from scaling.alignment.suites.recordings import build_kriegeskorte, build_neural, build_rajalingham
 from scaling.alignment.suites.suite import Shown, Suite
 from scaling.data.recordings import brainscore, kriegeskorte
 from scaling.data.recordings.recording import Header

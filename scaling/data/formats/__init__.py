@@ -42,7 +42,7 @@ def find_splits(spec: DatasetSpec, root: Storage) -> tuple[Split, Split]:
     wanted = [expected for name, (_, expected) in FORMATS.items() if spec.format in (None, name)]
     if spec.format not in (None, "parquet") and not root.is_local:
         raise StudyError(
-            f"'{root.uri}' is no local folder, which format={spec.format!r} needs (dataset '{spec.name}'); "
+            f"'{root.shown}' is no local folder, which format={spec.format!r} needs (dataset '{spec.name}'); "
             "copy it to the nodes, or keep it as Parquet"
         )
     raise StudyError(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling.errors import StudyError
+from scaling.place import is_uri
 from scaling.storage import Storage
 
 Coded = bytes | Path | NDArray[Any] | None  # one image: its file's bytes, its file, or its pixels
@@ -182,7 +183,7 @@ def _refuse_classes(names: list[str], words: str, dataset: str) -> None:
 
 def dataset_root(path: str, data_dir: Path) -> Storage:
     """A data set's folder: absolute, relative to the data folder, or a URI."""
-    return Storage(path if "://" in path else data_dir / Path(path).expanduser())
+    return Storage(path if is_uri(path) else data_dir / Path(path).expanduser())
 
 
 def file_stamp(file: Path) -> list[Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from scaling.data.formats.base import LabelledFiles, PlainSplit, Rows, Split, check_labels
 from scaling.errors import StudyError
-from scaling.storage import Storage
+from scaling.storage import Storage, file_error
 
 FOLDERS = (".", "FashionMNIST/raw", "MNIST/raw", "KMNIST/raw")
 STEMS = ("train", "t10k")
@@ -103,4 +103,6 @@ def _opened(file: Path) -> Iterator[Any]:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             yield stream
     except (OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno:  # of the disk; gzip's own have no number
+            raise file_error(file, error) from error
         raise StudyError(f"'{file}' cannot be read whole ({error}); fetch it again") from error

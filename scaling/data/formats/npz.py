@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scaling.data.formats.base import PlainSplit, Rows, Split, check_labels, file_stamp
 from scaling.data.image_set import check_finite
 from scaling.errors import StudyError
-from scaling.storage import Storage
+from scaling.storage import Storage, file_error
 
 NAMES = (("train",), ("test", "validation", "val"))
 EXPECTED = "train.npz"
@@ -80,6 +80,8 @@ class NpzSplit(Split):
             with np.load(self.file, allow_pickle=False) as archive:
                 return use(archive)
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            if isinstance(error, OSError) and error.errno:  # of the disk
+                raise file_error(self.file, error) from error
             raise StudyError(f"'{self.file}' is no whole npz of plain arrays ({error}); write it again") from error
 
 

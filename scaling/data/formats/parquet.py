@@ -29,12 +29,9 @@ def find_parquet(root: Storage) -> tuple[Split, Split] | None:
     """`train*.parquet` and `test*.parquet` (or validation, val), in the folder or its `data`; None: neither is there.
 
     Raises:
-        StudyError: only one of the two is there; a place that cannot be read.
+        StudyError: only one of the two is there. StorageError: a place that cannot be read.
     """
-    try:
-        train, heldout = (_shards(root, prefixes) for prefixes in (TRAIN_PREFIXES, HELDOUT_PREFIXES))
-    except OSError as error:
-        raise StudyError(f"'{root.uri}' cannot be read ({error}); correct dataset.path") from error
+    train, heldout = (_shards(root, prefixes) for prefixes in (TRAIN_PREFIXES, HELDOUT_PREFIXES))
     if not train and not heldout:
         return None
     for shards, prefixes in ((train, TRAIN_PREFIXES), (heldout, HELDOUT_PREFIXES)):
@@ -45,10 +42,10 @@ def find_parquet(root: Storage) -> tuple[Split, Split] | None:
 
 
 def _shards(root: Storage, prefixes: tuple[str, ...]) -> list[str]:
-    for folder in ("", "data/"):
-        names = root.names(folder.rstrip("/"), ".parquet")
+    for folder in ("", "data"):
+        names = root.names(folder, ".parquet")
         for prefix in prefixes:
-            files = [folder + name for name in names if name.startswith(prefix)]
+            files = [f"{folder}/{name}".removeprefix("/") for name in names if name.startswith(prefix)]
             if files:
                 return files
     return []
@@ -107,7 +104,7 @@ class ParquetSplit(Split):
         return np.concatenate(found)
 
     def fingerprint(self) -> list[Any]:
-        infos = self.root.filesystem.get_file_info([self.root.path(name) for name in self.names])
+        infos = self.root.file_infos(self.names)
         return [[name, info.size, info.mtime_ns] for name, info in zip(self.names, infos, strict=True)]
 
     def rows(self, start: int, size: int) -> Iterator[Rows]:
@@ -170,14 +167,16 @@ class ParquetSplit(Split):
         import pyarrow.parquet as pq
 
         where, whole = self.root.path(name), False
-        try:
-            with self.root.filesystem.open_input_file(where) as stream:
+        with self.root.open_file(name) as stream:
+            try:
                 file = pq.ParquetFile(stream, pre_buffer=not self.root.is_local)
                 whole = True
                 yield file
-        except (pa.ArrowException, OSError) as error:
-            problem = "is damaged" if whole else "is no whole Parquet file"
-            raise StudyError(f"'{where}' {problem} ({error}); fetch it again") from error
+            except (pa.ArrowException, OSError) as error:
+                if self.root.failed(error):
+                    raise self.root.error("read", name, error) from error
+                problem = "is damaged" if whole else "is no whole Parquet file"
+                raise StudyError(f"'{where}' {problem} ({error}); fetch it again") from error
 
 
 def _coded(column: Any) -> list[bytes | None]:

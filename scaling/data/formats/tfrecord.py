@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from scaling.data.formats.base import LabelledFiles, Rows, Split, check_labels
 from scaling.errors import StudyError
-from scaling.storage import Storage
+from scaling.storage import Storage, file_error
 
 Record = tuple[bytes, int, bytes | None]  # image, label, map
 
@@ -170,7 +170,7 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
         with file.open("rb") as stream:
             yield stream
     except OSError as error:
-        raise StudyError(f"'{file}' cannot be read ({error}); restore it") from error
+        raise file_error(file, error) from error
 
 
 def _length(header: bytes, file: Path, number: int) -> int:

@@ -24,7 +24,7 @@ from scaling.data.prepared.coded import CodedFiles, CodedImages, CodedMaps
 from scaling.data.prepared.journal import BlockEntry, block_file, check_blocks, sizes_fit, write_whole
 from scaling.data.prepared.pixels import Square
 from scaling.data.prepared.prepare import Job, check_splits, map_dtype, prepare_split, squares
-from scaling.errors import StudyError
+from scaling.errors import StorageError, StudyError
 from scaling.specs.dataset import DatasetSpec
 
 VERSION = 1  # of the files and of the pixels in them; another one is prepared anew
@@ -69,8 +69,8 @@ def open_prepared(prepared: Prepared, console: Console) -> ImageData:
     Of many processes of a node one prepares and the others wait; killed, the next goes on where it stopped.
 
     Raises:
-        StudyError: damaged files, classes that differ, no maps to blur, an image that cannot be decoded, a cache that
-            cannot be written.
+        StudyError: damaged files, classes that differ, no maps to blur, an image that cannot be decoded.
+        StorageError: a cache that cannot be written.
     """
     source = prepared.source()
     manifest = _whole_manifest(prepared.folder, source)
@@ -131,7 +131,7 @@ def _locked(folder: Path, console: Console) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
     except OSError as error:
-        raise StudyError(
+        raise StorageError(
             f"the cache '{folder.parent}' cannot be written ({error}); give another --cache-dir or SCALING_CACHE_DIR"
         ) from error
 

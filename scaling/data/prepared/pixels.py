@@ -18,6 +18,7 @@ from scaling.data.archives import EIGHT_BIT_MODES
 from scaling.data.formats.base import Coded
 from scaling.data.image_set import as_map
 from scaling.errors import StudyError
+from scaling.storage import file_error
 
 # A JPEG this many times as large as wanted, or more, is decoded at 1/2, 1/4 or 1/8 of its size, so that it stays at
 # least this many times as large: Pillow's documentation calls 3 indistinguishable from resizing the whole.
@@ -132,7 +133,7 @@ def size_of(coded: Coded) -> tuple[int, int]:
 
 @contextmanager
 def _opened(coded: Coded) -> Iterator[Image.Image]:
-    """Pillow's image; whatever Pillow raises while it is read is a CorruptImage, a file out of reach a StudyError."""
+    """Pillow's image; what Pillow raises while it is read is a CorruptImage, a file out of reach is as `file_error`."""
     try:
         with _open(coded) as image:
             yield image
@@ -140,7 +141,7 @@ def _opened(coded: Coded) -> Iterator[Image.Image]:
         raise
     except Exception as error:  # Pillow raises many kinds on damaged files, SyntaxError among them
         if isinstance(error, OSError) and error.errno is not None:
-            raise StudyError(f"'{coded!s}' cannot be read ({error}); restore it") from error
+            raise file_error(str(coded), error) from error
         unknown = isinstance(error, UnidentifiedImageError)  # its message holds an address in memory
         raise CorruptImage("no image file" if unknown else str(error) or type(error).__name__) from error
 

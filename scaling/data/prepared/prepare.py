@@ -19,7 +19,7 @@ from scaling.data.formats.base import Coded, Rows, Split, check_classes
 from scaling.data.image_set import level_counts
 from scaling.data.prepared.journal import BlockWriter
 from scaling.data.prepared.pixels import CorruptImage, Square, decode_map, decode_square, size_of
-from scaling.errors import StudyError
+from scaling.errors import StorageError, StudyError
 from scaling.specs.dataset import DatasetSpec
 
 BLOCK_ROWS = 256  # images that are lost by a kill at most; assumption
@@ -113,7 +113,7 @@ def prepare_split(job: Job, console: Console) -> list[dict[str, Any]]:
     """Decode a split into its files, going on after the last whole block; the blocks.
 
     Raises:
-        StudyError: damaged files, an image that cannot be decoded (corrupt='stop'), no room on the disk.
+        StudyError: damaged files, an image that cannot be decoded (corrupt='stop'). StorageError: no room on the disk.
     """
     n_images = len(job.split)
     with BlockWriter(job.folder, job.stem, job.files, job.source) as writer:
@@ -140,7 +140,7 @@ def _check_room(job: Job, n_images: int) -> None:
     need = n_images * 3 * job.square.crop**2 if job.spec.decode == "once" else 0
     free = shutil.disk_usage(job.folder).free
     if need > free:
-        raise StudyError(
+        raise StorageError(
             f"dataset '{job.spec.name}' needs {need / 1e9:,.1f} GB decoded, and '{job.folder.parent}' has "
             f"{free / 1e9:,.1f} GB free; give another --cache-dir or SCALING_CACHE_DIR, a smaller stored_size, or "
             "decode: each_epoch"

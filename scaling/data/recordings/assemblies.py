@@ -11,9 +11,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from scaling.data.recordings.catalogue import Selection
 from scaling.data.recordings.netcdf import NEUROID, PRESENTATION, TIME, blocks, check_array_dimensions, coordinates
 from scaling.data.recordings.presentations import Groups, as_texts, check_stimuli, group_presentations
-from scaling.data.recordings.published import Selection
 from scaling.data.recordings.stimuli import StimulusSet
 from scaling.errors import StudyError, known_names
 

@@ -22,9 +22,9 @@ import pandas as pd
 import xarray as xr
 
 from scaling.data.recordings.assemblies import Recording, assemblies_from, check_array
+from scaling.data.recordings.catalogue import FREEMANZIEMBA, MAJAJHONG, PUBLISHED, RAJALINGHAM
 from scaling.data.recordings.netcdf import open_array
 from scaling.data.recordings.presentations import FILENAME, check_stimuli, read_stimulus_table
-from scaling.data.recordings.published import FREEMANZIEMBA, MAJAJHONG, PUBLISHED, RAJALINGHAM
 from scaling.data.recordings.stimuli import StimulusFiles
 from scaling.data.recordings.trials import TrialColumns, trials_from
 from scaling.data.recordings.visual_angle import MODEL_DEGREES, placement_ratio

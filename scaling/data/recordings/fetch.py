@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pooch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from scaling.data.recordings import kriegeskorte, published
+from scaling.data.recordings import catalogue, kriegeskorte
 from scaling.errors import StudyError, known_names
 
 DATA_DIR_VARIABLE = "SCALING_DATA_DIR"
@@ -54,8 +54,8 @@ DATASETS: dict[str, Dataset] = {
         source="rsagroup/rsatoolbox, demos/92imageData (MIT); Kriegeskorte et al. 2008, Mur et al. 2013",
     ),
 } | {
-    name: Dataset(published.BASE_URL, {}, f"Brain-Score, public half; {files.selection.source}", files.sha1s())
-    for name, files in published.PUBLISHED.items()
+    name: Dataset(catalogue.BASE_URL, {}, f"Brain-Score, public half; {files.selection.source}", files.sha1s())
+    for name, files in catalogue.PUBLISHED.items()
 }
 
 

@@ -16,7 +16,7 @@ from scaling.train.augment import colour
 from scaling.train.augment.erasing import erase
 from scaling.train.augment.policies import POLICIES
 from scaling.train.augment.windows import centre_window, draw_windows, resize_on_cpu, resize_on_device
-from scaling.train.batches import AUGMENT_STREAM, JITTER_STREAM, Draw, to_input
+from scaling.train.batches import Draw, to_input
 
 if TYPE_CHECKING:
     from scaling.specs.training import TrainingSpec
@@ -117,7 +117,7 @@ def flip_and_crop(images: torch.Tensor, augmentation: str, image_size: int, draw
     """
     if augmentation == "none":
         return images
-    random = draw.generator(AUGMENT_STREAM)
+    random = draw.generator("windows")
     flips = random.random(draw.n_global)[draw.share] < 0.5
     padding = max(1, round(image_size * CROP_PADDING)) if augmentation == "crop_flip" else 0
     n_places = images.shape[-1] + 2 * padding - image_size + 1
@@ -183,7 +183,7 @@ def jitter(pixels: torch.Tensor, strength: float, draw: Draw) -> torch.Tensor:
     """
     if strength == 0:
         return pixels
-    drawn = draw.generator(JITTER_STREAM).uniform(1 - strength, 1 + strength, (draw.n_global, 3))[draw.share]
+    drawn = draw.generator("jitter").uniform(1 - strength, 1 + strength, (draw.n_global, 3))[draw.share]
     factor = torch.from_numpy(drawn).to(pixels)
     pixels = colour.brightness(pixels, factor[:, 0])
     pixels = colour.contrast(pixels, factor[:, 1])

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import torch
 
+from scaling.streams import SEED_LIMIT
 from scaling.train.augment.windows import first_fitting
-from scaling.train.batches import ERASE_STREAM, Draw
+from scaling.train.batches import Draw
 
 AREAS, LOG_ASPECTS = (0.02, 1 / 3), (math.log(0.3), -math.log(0.3))
 ATTEMPTS = 10
@@ -37,9 +38,9 @@ def erase(pixels: torch.Tensor, probability: float, draw: Draw) -> torch.Tensor:
 
 def draw_boxes(draw: Draw, shape: tuple[int, int] | torch.Size, probability: float) -> tuple[np.ndarray, np.ndarray]:
     """(n, 4) top, left, height, width, these 0 where nothing is erased; (n,) seeds of the noise."""
-    random = draw.generator(ERASE_STREAM)
+    random = draw.generator("erasing")
     n = draw.n_global
-    seeds = random.integers(2**63 - 1, size=n)[draw.share]
+    seeds = random.integers(2**63 - 1, size=n)[draw.share] | SEED_LIMIT  # none that a run's weights are drawn with
     erased = random.random(n)[draw.share] < probability
     area = shape[0] * shape[1] * random.uniform(*AREAS, (n, ATTEMPTS))[draw.share]
     aspect = np.exp(random.uniform(*LOG_ASPECTS, (n, ATTEMPTS))[draw.share])

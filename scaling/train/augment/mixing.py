@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scaling.train.batches import MIX_STREAM
+from scaling.streams import stream
 
 if TYPE_CHECKING:
     from scaling.specs.training import TrainingSpec
@@ -41,7 +41,7 @@ def draw_mixing(spec: TrainingSpec, seed: int, place: tuple[int, int], n_global:
     """
     if not spec.mixup and not spec.cutmix:
         return None
-    random = np.random.default_rng([seed, MIX_STREAM, *place])
+    random = stream("mixing", seed, *place)
     partner = random.permutation(n_global)
     cut = bool(spec.cutmix) and (not spec.mixup or random.random() < SWITCH_TO_CUTMIX)
     alpha = spec.cutmix if cut else spec.mixup

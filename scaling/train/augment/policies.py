@@ -15,7 +15,7 @@ from torch.nn import functional
 from torchvision.transforms.v2 import functional as vision
 
 from scaling.train.augment import colour
-from scaling.train.batches import POLICY_STREAM, Draw
+from scaling.train.batches import Draw
 
 if TYPE_CHECKING:
     from scaling.specs.training import TrainingSpec
@@ -43,7 +43,7 @@ def randaugment(
     Source: Cubuk et al. (2020), as timm's rand-m9-mstd0.5-inc1. Deviations: places are bilinear (bicubic there), grey
     levels are rounded only where an operation counts them, and Posterize keeps 1 bit at least (0 at magnitude 10).
     """
-    random = draw.generator(POLICY_STREAM)
+    random = draw.generator("policy")
     size = (draw.n_global, N_OPERATIONS)
     applied = (random.random(size) < SHARE_APPLIED)[draw.share]
     which = random.integers(len(OPERATIONS), size=size)[draw.share]
@@ -86,7 +86,7 @@ def three_augment(
     Source: Touvron et al. (2022), facebookresearch/deit augment.py. Deviations: the blur is a truncated Gaussian
     (Pillow approximates it by boxes) and scales with the image, so that small images keep their content.
     """
-    random = draw.generator(POLICY_STREAM)
+    random = draw.generator("policy")
     which = random.integers(3, size=draw.n_global)[draw.share]
     u = torch.from_numpy(random.random(draw.n_global)[draw.share]).to(pixels)
     greyed, solarised, blurred = (torch.from_numpy(np.flatnonzero(which == k)).to(pixels.device) for k in range(3))

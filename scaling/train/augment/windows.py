@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from scaling.train.batches import AUGMENT_STREAM, Draw
+from scaling.train.batches import Draw
 
 LOG_ASPECTS = (math.log(3 / 4), math.log(4 / 3))
 ATTEMPTS = 10  # as torchvision's RandomResizedCrop, before it falls back to the whole (square) image
@@ -25,7 +25,7 @@ def draw_windows(draw: Draw, side: int, min_area: float) -> tuple[np.ndarray, np
     Source: Szegedy et al. (2015), as torchvision's RandomResizedCrop and timm's. Deviation: the place is the floor of
     a uniform number, whatever the attempt, so that a window depends on its image's own numbers alone.
     """
-    random = draw.generator(AUGMENT_STREAM)
+    random = draw.generator("windows")
     flips = random.random(draw.n_global)[draw.share] < 0.5
     area = side**2 * random.uniform(min_area, 1, (draw.n_global, ATTEMPTS))[draw.share]
     aspect = np.exp(random.uniform(*LOG_ASPECTS, (draw.n_global, ATTEMPTS))[draw.share])

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from scaling.train.batch import Batch, Setting, penultimate
 from scaling.train.losses import classification_loss
-
-if TYPE_CHECKING:
-    pass
 
 
 class Objective(nn.Module):

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from scaling.specs.objective import DINOSpec
-from scaling.train.batch import VIEW_STREAM, Batch, numpy_random
+from scaling.streams import stream
+from scaling.train.batch import Batch
 from scaling.train.distributed.gather import all_reduce_sum
 from scaling.train.distributed.network import network_features, project
 from scaling.train.objectives.base import Objective
@@ -46,7 +47,7 @@ class DINO(Objective):
     def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
         with torch.autocast(batch.images.device.type, enabled=False):  # images keep their digits
             crops = torch.cat([
-                make_view(batch, view, numpy_random(self.setting.seed, VIEW_STREAM, batch.place, index), self.setting)
+                make_view(batch, view, stream("views", self.setting.seed, *batch.place, index), self.setting)
                 for index, view in enumerate(self.views())
             ])  # fmt: skip
         n, (epoch, _) = len(batch.images), batch.place

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from scaling.train.batch import ATTACK_STREAM, Batch, device_random, plain
+from scaling.train.batch import Batch, device_random, plain
 from scaling.train.objectives.base import Objective
 
 GREY_LEVELS = 255
@@ -28,7 +28,7 @@ class FFGSM(Objective):
         images, mean, std = batch.images, self.setting.mean, self.setting.std
         low, high = -mean / std, (1 - mean) / std  # black and white on the scale of the images
         radius = self.options.epsilon / GREY_LEVELS / std
-        random = device_random(self.setting.seed, ATTACK_STREAM, batch.place, images.device)
+        random = device_random("attack", self.setting.seed, batch.place, images.device)
         noise = torch.rand((batch.n_global, *images.shape[1:]), generator=random, device=images.device)[batch.share]
         start = (images + (2 * noise - 1) * radius).clamp(low, high).requires_grad_(True)
         (gradient,) = torch.autograd.grad(self.classification_loss(model(start), batch), start)

@@ -8,10 +8,10 @@ from torch import nn
 
 from scaling.data.images import ImageData
 from scaling.models import candidate_layers
+from scaling.specs.horizon import steps_per_epoch
 from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec
 from scaling.train.batch import Setting
-from scaling.train.batches import steps_per_epoch
 from scaling.train.objectives.base import Objective
 from scaling.train.objectives.dino import DINO
 from scaling.train.objectives.ffgsm import FFGSM

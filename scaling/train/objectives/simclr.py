@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from scaling.train.batch import VIEW_STREAM, Batch, numpy_random
+from scaling.streams import stream
+from scaling.train.batch import Batch
 from scaling.train.distributed.gather import gather_rows, share_index
 from scaling.train.distributed.network import network_features, project
 from scaling.train.objectives.base import Objective
@@ -37,7 +38,7 @@ class SimCLR(Objective):
         view = View(area=(self.options.min_crop, 1.0), colour=self.options.colour_strength, blur=0.5)
         with torch.autocast(batch.images.device.type, enabled=False):  # images keep their digits
             views = [
-                make_view(batch, view, numpy_random(self.setting.seed, VIEW_STREAM, batch.place, index), self.setting)
+                make_view(batch, view, stream("views", self.setting.seed, *batch.place, index), self.setting)
                 for index in range(2)
             ]
         features = network_features(network, self.setting.layer, torch.cat(views))

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from scaling.checkpoints.tensors import load_tensors
-from scaling.errors import StudyError
-from scaling.layout import weights_name
+from scaling.errors import DamagedFile, MissingFile, StudyError
+from scaling.layout import WEIGHTS, weights_name
+from scaling.place import Place, shown
 from scaling.records import ResultsStore, kept_epochs
 from scaling.specs.run import RunSpec
 from scaling.storage import Storage
@@ -21,32 +22,42 @@ def load_start(model: nn.Module, run: RunSpec, start_from: str) -> None:
             dataset, images a class and seed; its last kept weights are taken.
 
     Raises:
-        StudyError: no such file or run, or its weights do not fit the model.
+        StudyError: no such run, or weights that do not fit the model; MissingFile, DamagedFile: of the weights.
+        StorageError: their place does not answer.
     """
-    if start_from.endswith(".safetensors"):
-        folder, _, name = start_from.rpartition("/")
-        tensors, _ = load_tensors(Storage(folder or "."), name)
-    else:
-        tensors = _twin_weights(run, start_from)
     try:
+        tensors = _file_weights(start_from) if _is_file(start_from) else _twin_weights(run, start_from)
         model.load_state_dict(tensors)
+    except (MissingFile, DamagedFile) as error:
+        raise type(error)(f"objective.start_from='{shown(start_from)}': {error}") from error
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
         raise StudyError(
-            f"weights '{start_from}' do not fit {run.label()} ({reason}; objective.start_from); give this model's own"
+            f"weights '{shown(start_from)}' do not fit {run.label()} ({reason}; objective.start_from); "
+            "give this model's own"
         ) from error
+
+
+def _is_file(start_from: str) -> bool:
+    return Place.of(start_from).name.endswith(WEIGHTS)
+
+
+def _file_weights(start_from: str) -> dict[str, torch.Tensor]:
+    return load_tensors(*Storage.of_file(start_from))[0]
 
 
 def _twin_weights(run: RunSpec, folder: str) -> dict[str, torch.Tensor]:
     storage = Storage(folder)
-    for record in ResultsStore(storage).read_runs().values():
+    store = ResultsStore(storage)
+    for record in store.read_runs().values():
         twin = RunSpec.model_validate_json(record.spec)
         same = _cell(twin) == _cell(run) and twin.objective == "supervised"
         if same and record.status == "finished":
             return load_tensors(storage, weights_name(record.run_id, kept_epochs(record)[-1]))[0]
+    damaged = f" ({len(store.damaged)} damaged records were left out)" if store.damaged else ""
     raise StudyError(
-        f"study folder '{folder}' has no finished supervised run of {run.label()} on '{run.dataset.name}' "
-        "(objective.start_from); train it first, or give a checkpoint"
+        f"study folder '{storage.shown}' has no finished supervised run of {run.label()} on '{run.dataset.name}'"
+        f"{damaged} (objective.start_from); train it first, or give a checkpoint"
     )
 
 

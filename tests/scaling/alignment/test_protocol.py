@@ -152,7 +152,7 @@ def test_options_carry_the_settings(tmp_path, layers):
     assert options.commitment == read_commitment(str(layers))
     assert options.reduction == Reduction()
     assert options.cache is not None
-    assert (tmp_path / "cache").is_dir()
+    assert not (tmp_path / "cache").exists(), "made by who uses it"
     assert scoring_options(spec(), no_images).cache is None
 
 
@@ -176,9 +176,9 @@ def test_too_few_images_for_principal_components():
         scoring_options(spec(reduction="pca", components=30), lambda n: others)
 
 
-def test_a_cache_that_cannot_be_made(layers):
-    with pytest.raises(StudyError, match=r"feature cache .*cannot be made"):
-        scoring_options(spec(cache=str(layers / "below a file")), no_images)
+def test_a_cache_lies_on_the_nodes_own_disks(layers):
+    with pytest.raises(StudyError, match=r"scoring\.cache='s3://\*\*\*@bucket/x' is a URI; give a folder"):
+        scoring_options(spec(cache="s3://KEY:secret@bucket/x"), no_images)
 
 
 def test_the_convention_is_the_benchmarks_own_unless_it_is_set(stimuli):

@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file
 
@@ -15,7 +15,7 @@ import scaling
 from scaling.checkpoints.resume import flat_optimizer_state, restore_optimizer_state
 from scaling.checkpoints.tensors import load_tensors, save_tensors, tensors_under, weights_sha256
 from scaling.checkpoints.weights import CheckpointInfo, load_checkpoint, load_info, load_weights, save_weights
-from scaling.errors import StudyError
+from scaling.errors import DamagedFile, MissingFile, StorageError, StudyError
 from scaling.layout import resume_name, weights_name, weights_names
 from scaling.models import build_model
 from scaling.specs.training import TrainingSpec
@@ -61,13 +61,28 @@ def test_a_truncated_file_is_named(storage, info, model, keep):
     name = weights_name(info.run.run_id, 2)
     content = storage.read_bytes(name)
     storage.write_bytes(name, content[: int(keep * len(content))])
-    with pytest.raises(StudyError, match=r"epoch-00002\.safetensors' cannot be read .*; delete the run's record"):
+    with pytest.raises(
+        DamagedFile, match=rf"epoch 2 of run {info.run.run_id}: .*epoch-00002\.safetensors' cannot be read .*; put back"
+    ) as error:
         load_weights(storage, info.run.run_id, 2)
+    assert "delete" not in str(error.value)
+    with pytest.raises(DamagedFile):
+        load_info(storage, name)
 
 
 def test_a_missing_file_is_named(storage, info):
-    with pytest.raises(StudyError, match=rf"{info.run.run_id}/epoch-00009\.safetensors' cannot be read"):
+    with pytest.raises(MissingFile, match=rf"epoch 9 of run .*{info.run.run_id}/epoch-00009\.safetensors' cannot be"):
         load_weights(storage, info.run.run_id, 9)
+
+
+def test_a_disk_that_is_full_is_the_places_fault(storage, info, model, monkeypatch):
+    def fill(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("scaling.checkpoints.tensors.save_file", fill)
+    with pytest.raises(StorageError, match=r"epoch-00002\.safetensors' cannot be written .*; make room there"):
+        save_weights(storage, model, info)
+    assert storage.names(f"checkpoints/{info.run.run_id}") == []
 
 
 def rewrite(storage, name: str, change) -> None:
@@ -131,7 +146,7 @@ def test_changed_weights_are_found_when_asked(storage, info, model):
     rewrite(storage, weights_name(run_id, 2), lambda tensors, _: tensors["fc.bias"].add_(1e-7))
     load_weights(storage, run_id, 2)
     with pytest.raises(
-        StudyError, match=r"epoch-00002\.safetensors' are not what was written \(weights_sha256 differs"
+        StudyError, match=r"epoch-00002\.safetensors' has weights that are not what was written \(weights_sha256"
     ):
         load_weights(storage, run_id, 2, verify=True)
 
@@ -145,7 +160,9 @@ def test_changed_facts_are_found_always(storage, info, model):
         lambda: load_weights(storage, info.run.run_id, 2),
         lambda: load_info(storage, name),
     ):
-        with pytest.raises(StudyError, match=r"header of '.*epoch-00002.* is not what was written \(checkpoint_sha256"):
+        with pytest.raises(
+            StudyError, match=r"epoch-00002.* has a header that is not what was written \(checkpoint_sha256"
+        ):
             load()
 
 

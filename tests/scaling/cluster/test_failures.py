@@ -15,7 +15,7 @@ from torch.distributed import DistBackendError
 from scaling.cluster import distributed
 from scaling.cluster.distributed import launch_distributed
 from scaling.cluster.failures import AGAIN, cause_of, describe, is_lost, is_place, origin, reason_of, record_own
-from scaling.cluster.worker import RunTrainable
+from scaling.cluster.trainable import RunTrainable
 from scaling.errors import DamagedFile, MissingFile, StorageError, StudyError
 from scaling.records import ResultsStore, run_record
 from scaling.study import expand_study

@@ -9,7 +9,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from jobs.progress import StudyProgress
+from jobs.progress_line import StudyProgress
 from scaling.alignment.score import score_checkpoint
 from scaling.alignment.scoring import scoring_options
 from scaling.alignment.suites.registry import build_benchmarks
@@ -221,7 +221,8 @@ def test_a_finished_run_with_lost_weights_is_trained_again_by_the_next_study(
 def test_out_of_memory_is_said_and_not_overwritten_unless_it_was_an_earlier_try(
     session, make_study, storage, resources
 ):
-    before, study = make_study(), make_study(resources=resources)
+    vit = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12]}  # without batch norm: the same run
+    before, study = make_study(models=[vit]), make_study(models=[vit], resources=resources)
     (run,) = expand_study(study)
     listener, _, said = session(study)
     (tried,) = expand_study(before)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from scaling.models import build_model
-from scaling.models.cost import model_cost, training_flops, training_memory
+from scaling.models import build_model, cost
+from scaling.models.cost import LEAST_FLOPS, expected_cost, model_cost, training_flops, training_memory
 from scaling.specs.model import ModelSpec
 
 RESNET = ModelSpec(family="resnet", size=4, depth=10)
@@ -81,3 +81,32 @@ def test_training_costs_three_forward_passes():
     first_layer = 2 * 3 * 4**2 * 12 * 64 * 5
     forward = model_cost(VIT, 32, 10).flops_per_image
     assert training_flops(forward, 5) == pytest.approx(counter.get_total_flops() + first_layer, rel=1e-9)
+
+
+def test_a_runs_expected_cost_is_its_compute(make_run):
+    """The published C of a ResNet-18, whoever builds it: a timm model's parameters are no width."""
+    study = {"dataset": {"name": "digits", "image_size": 224}, "training": {"epochs": 3, "batch_size": 10}}
+    by_timm = make_run(models=[{"family": "timm", "sizes": ["resnet18"]}], **study)
+    assert by_timm.model.size > 10**7
+    flops = model_cost(by_timm.model, 224, 10).flops_per_image
+    assert expected_cost(by_timm, 500, 224, 10) == 3 * flops * 3 * 500
+    ours = make_run(models=[{"family": "resnet", "sizes": ["18"]}], **study)
+    assert expected_cost(by_timm, 500, 224, 10) == pytest.approx(expected_cost(ours, 500, 224, 10), rel=0.01)
+    crops = make_run(models=[{"family": "resnet", "sizes": ["18"]}], objective="dino", **study)
+    assert expected_cost(crops, 500, 64, 10) == pytest.approx(32 / 3 * expected_cost(ours, 500, 64, 10))
+
+
+def test_small_models_cost_as_much_as_each_other(make_run):
+    tiny, small = (make_run(models=[{"family": "resnet", "depth": 10, "sizes": [width]}]) for width in (2, 8))
+    assert expected_cost(tiny, 20, 8, 10) == expected_cost(small, 20, 8, 10) == 3 * LEAST_FLOPS * 2 * 20
+    assert expected_cost(tiny, 40, 8, 10) == 2 * expected_cost(tiny, 20, 8, 10)
+
+
+def test_hundreds_of_runs_count_each_model_once(make_run, monkeypatch):
+    built = []
+    real = cost.build_model
+    monkeypatch.setattr(cost, "build_model", lambda *arguments: built.append(arguments) or real(*arguments))
+    model_cost.cache_clear()
+    runs = [make_run(models=[{"family": "resnet", "depth": 10, "sizes": [8]}], seeds=[seed]) for seed in range(100)]
+    assert len({expected_cost(run, 20, 8, 10) for run in runs}) == 1
+    assert len(built) == 1

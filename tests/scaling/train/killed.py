@@ -22,16 +22,18 @@ TIMES = {"train_s", "epoch_s", "started_at", "ended_at", "images_per_s", "flops_
 
 RESNET = {"family": "resnet", "depth": 10, "sizes": [2]}
 VIT = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12]}
-PLAIN = {"augmentation": "crop_flip", "ema": 0.9, "drop_path": 0.2}
+PLAIN = {"augmentation": "crop_flip", "ema": 0.7, "drop_path": 0.2}
 MIXED = {"augmentation": "resized_crop", "mixup": 0.8, "cutmix": 1.0, "loss": "soft_cross_entropy", "erasing": 0.25}
 CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "supervised": ("supervised", PLAIN),
+    "averaged": ("supervised", {"augmentation": "flip", "ema_half_life_share": 0.07, "warmup_epochs": 0.5}),
     "mixed": ("supervised", MIXED | {"policy": "randaugment", "repeated_augmentation": 2, "precision": "bfloat16"}),
     "simclr": ({"name": "simclr", "hidden": 16, "output": 8}, {}),
-    "dino": ({"name": "dino", "local_crops": 2, "hidden": 16, "bottleneck": 8, "prototypes": 12}, {}),
+    "dino": ({"name": "dino", "local_crops": 2, "hidden": 16, "bottleneck": 8, "prototypes": 12,
+              "teacher_momentum": 0.01}, {}),
     "ffgsm": ({"name": "ffgsm", "epsilon": 8}, {"augmentation": "flip"}),
     "harmonizer": ({"name": "harmonizer", "weight": 10}, {"augmentation": "crop_flip"}),
-}  # objective and training, one at least of every objective
+}  # fmt: skip  # objective and training, one at least of every objective
 
 
 class KilledError(Exception):

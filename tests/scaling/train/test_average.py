@@ -8,7 +8,7 @@ from torch import nn
 
 from scaling.models import build_model
 from scaling.specs.model import ModelSpec
-from scaling.train.average import build_average
+from scaling.train.average import build_average, follow
 
 
 def random_states(model: nn.Module, n: int) -> list[dict[str, torch.Tensor]]:
@@ -27,10 +27,10 @@ def random_states(model: nn.Module, n: int) -> list[dict[str, torch.Tensor]]:
 def test_the_average_is_its_closed_form(decay):
     """decay^n w_0 + (1 - decay) sum_k decay^(n - k) w_k, batch norm's statistics too; counters are the last."""
     model = build_model(ModelSpec(family="resnet", size=2, depth=10), 8, 3)
-    states, average = random_states(model, 6), build_average(model, decay)
+    states, average = random_states(model, 6), build_average(model)
     for state in states[1:]:
         model.load_state_dict(state)
-        average.update(model)
+        follow(average, model, decay)
     weights = [decay**6] + [(1 - decay) * decay ** (6 - k) for k in range(1, 7)]
     for name, value in average.module.state_dict().items():
         if value.is_floating_point():
@@ -43,21 +43,21 @@ def test_the_average_is_its_closed_form(decay):
 
 def test_an_average_goes_on_from_its_state_bit_for_bit():
     model = build_model(ModelSpec(family="resnet", size=2, depth=10), 8, 3)
-    states, average = random_states(model, 4), build_average(model, 0.9)
+    states, average = random_states(model, 4), build_average(model)
     resumed = None
     for step, state in enumerate(states[1:]):
         model.load_state_dict(state)
-        average.update(model)
+        follow(average, model, 0.9)
         if step == 1:
-            resumed = build_average(build_model(ModelSpec(family="resnet", size=2, depth=10), 8, 3), 0.9)
+            resumed = build_average(build_model(ModelSpec(family="resnet", size=2, depth=10), 8, 3))
             resumed.load_state_dict(average.state_dict())
         elif resumed is not None:
-            resumed.update(model)
+            follow(resumed, model, 0.9)
     pairs = zip(average.state_dict().values(), resumed.state_dict().values(), strict=True)
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
 
 
 def test_the_average_is_not_trained_and_sees_no_batch_of_its_own():
-    average = build_average(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), 0.9)
+    average = build_average(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
     assert not average.module.training
     assert not any(parameter.requires_grad for parameter in average.parameters())

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling.train.batches import Draw, epoch_batches, steps_per_epoch
+from scaling.specs.horizon import steps_per_epoch
+from scaling.train.batches import Draw, epoch_batches
 
 WHOLE = slice(None)
 
@@ -53,5 +54,5 @@ def test_over_epochs_repeated_images_come_equally_often():
 
 def test_a_draw_belongs_to_its_seed_stream_and_place():
     draws = [Draw(seed, (epoch, step), WHOLE, 1) for seed in (0, 1) for epoch in (0, 1) for step in (0, 1)]
-    numbers = {draw.generator(stream).random() for draw in draws for stream in (1, 2, 11)}
+    numbers = {draw.generator(stream).random() for draw in draws for stream in ("order", "windows", "jitter")}
     assert len(numbers) == 24

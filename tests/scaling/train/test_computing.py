@@ -24,7 +24,7 @@ from scaling.specs.dataset import DatasetSpec
 from scaling.specs.run import RunSpec
 from scaling.storage import Storage
 from scaling.train.loop import Training, train_run
-from scaling.train.memory import images_at_once, is_out_of_memory, step_memory
+from scaling.train.memory import images_at_once, step_memory
 
 RESNET = {"family": "resnet", "depth": 10, "sizes": [8]}
 VIT = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12]}
@@ -74,7 +74,7 @@ def test_micro_batches_have_their_own_batch_norm_statistics(make_run, digits_dat
 
 def test_the_kept_weights_are_the_average_by_its_closed_form(make_run, digits_data, storage):
     """a_t = d a_(t-1) + (1 - d) w_t, from a_0 = w_0; buffers too."""
-    run = make_run(models=[RESNET], data_sizes=[3], training=TRAINING | {"ema": 0.8})
+    run = make_run(models=[RESNET], data_sizes=[3], training=TRAINING | {"ema": 0.3})
     training = Training(run, digits_data, storage)
     average = {name: value.clone() for name, value in training.model.state_dict().items()}
     real_step = training.step
@@ -82,7 +82,7 @@ def test_the_kept_weights_are_the_average_by_its_closed_form(make_run, digits_da
     def step(batch, lr):
         loss = real_step(batch, lr)
         for name, value in training.model.state_dict().items():
-            average[name] = average[name].lerp(value, 0.2) if value.is_floating_point() else value.clone()
+            average[name] = average[name].lerp(value, 0.7) if value.is_floating_point() else value.clone()
         return loss
 
     training.step = step  # type: ignore[method-assign]
@@ -138,8 +138,9 @@ def test_a_compiled_model_trains_to_the_same_losses(make_run, digits_data, tmp_p
 
 @pytest.mark.parametrize("objective", ["simclr", "dino", "harmonizer"])
 def test_what_cannot_be_compiled_is_refused(make_run, digits_data, storage, objective):
+    options = {"name": objective} | ({"teacher_momentum": 0.01} if objective == "dino" else {})
     with pytest.raises(StudyError, match=f"resources.compile=true and objective '{objective}' do not go together"):
-        Training(make_run(objective=objective, resources={"compile": True}), digits_data, storage)
+        Training(make_run(objective=options, resources={"compile": True}), digits_data, storage)
 
 
 def test_deterministic_is_torchs_own_switch(make_run, digits_data, storage):
@@ -147,20 +148,6 @@ def test_deterministic_is_torchs_own_switch(make_run, digits_data, storage):
     assert torch.are_deterministic_algorithms_enabled()
     Training(make_run(), digits_data, storage)
     assert not torch.are_deterministic_algorithms_enabled()
-
-
-@pytest.mark.parametrize(
-    ("error", "is_it"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), True),
-        (MemoryError(), True),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried"), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-        (ValueError("can't allocate memory"), False),
-    ],
-)
-def test_out_of_memory_is_told_from_other_faults(error, is_it):
-    assert is_out_of_memory(error) is is_it
 
 
 def test_the_estimate_is_of_the_largest_pass(make_run):

@@ -26,10 +26,11 @@ from scaling.errors import StudyError
 from scaling.models import build_model
 from scaling.records import ResultsStore
 from scaling.specs.dataset import DatasetSpec
+from scaling.specs.horizon import steps_per_epoch
 from scaling.specs.run import RunSpec
 from scaling.storage import Storage
 from scaling.train import loop
-from scaling.train.batches import epoch_batches, steps_per_epoch
+from scaling.train.batches import epoch_batches
 from scaling.train.distributed.worker import Worker
 from scaling.train.loop import Training
 
@@ -243,7 +244,8 @@ def test_two_processes_train_as_one(two_worker_runs, digits_data, tmp_path):
             assert {key: double[key] for key in numbers} == pytest.approx(numbers, rel=1e-5)
             assert {**double, **numbers} == single
         for name, value in weights(one, run, 3).items():
-            torch.testing.assert_close(weights(two, run, 3)[name], value, rtol=1e-4, atol=1e-5, msg=name)
+            # AdamW divides by the gradient's own size, so that rounding shows where it is almost 0: a tenth of a step
+            torch.testing.assert_close(weights(two, run, 3)[name], value, rtol=1e-4, atol=1e-4, msg=name)
 
 
 def be_worker(rank: int, folder: Path) -> None:

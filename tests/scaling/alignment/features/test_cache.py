@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import warnings
 from dataclasses import fields, replace
 from pathlib import Path
@@ -182,15 +183,20 @@ def test_what_exceeds_the_limit_alone_is_not_kept_and_drives_nothing_out(tmp_pat
     assert [path.stem for path in tmp_path.iterdir()] == ["small"]
 
 
-def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+def test_a_full_disk_is_said_once_and_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_, **__):
-        raise OSError("disk")
+        raise OSError(28, "No space left on device")
 
     cache = RepresentationCache(tmp_path)
+    cache.store("kept", representation())
     monkeypatch.setattr(np, "savez", fail)
-    with pytest.raises(OSError, match="disk"):
+    with pytest.warns(UserWarning, match=r"cannot be used on node .*No space left.*scores go on without it"):
         cache.store("key", representation())
-    assert list(tmp_path.iterdir()) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cache.store("other", representation())
+    assert [path.stem for path in tmp_path.iterdir()] == ["kept"]
+    assert_equal(cache.load("kept"), representation())
 
 
 def test_leftovers_of_killed_writers_are_cleared_and_live_ones_are_not(tmp_path):
@@ -219,7 +225,42 @@ def test_bad_limits(tmp_path, limit):
         RepresentationCache(tmp_path, limit)
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_a_folder_that_cannot_be_made_is_said_once_and_done_without(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StudyError, match="cannot be made"):
-        RepresentationCache(tmp_path / "file" / "cache")
+    cache = RepresentationCache(tmp_path / "file" / "cache")
+    with pytest.warns(UserWarning, match=r"file/cache' cannot be used on node .*scoring\.cache"):
+        cache.store("a", representation())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cache.store("b", representation())
+        assert cache.load("a") is None
+
+
+def test_a_cache_is_made_where_it_is_used(tmp_path, monkeypatch):
+    """Relative to the driver's working directory; nothing is made there, nor when an actor unpickles it."""
+    monkeypatch.chdir(tmp_path)
+    sent = pickle.dumps(RepresentationCache("deep/cache"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    cache = pickle.loads(sent)
+    assert cache.load("key") is None
+    assert list(tmp_path.rglob("*")) == [elsewhere]
+    cache.store("key", representation())
+    assert (tmp_path / "deep" / "cache" / "key.npz").is_file()
+
+
+def test_a_folder_that_may_only_be_read_still_gives(tmp_path, monkeypatch):
+    cache = RepresentationCache(tmp_path)
+    cache.store("key", representation())
+
+    def refuse(*_, **__):
+        raise PermissionError(30, "Read-only file system")
+
+    for name in ("utime", "replace"):
+        monkeypatch.setattr(f"scaling.alignment.features.cache.os.{name}", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert_equal(cache.load("key"), representation())
+    with pytest.warns(UserWarning, match="Read-only"):
+        cache.store("other", representation())
+    assert_equal(cache.load("key"), representation())

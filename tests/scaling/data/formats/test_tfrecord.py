@@ -267,5 +267,5 @@ def test_only_one_split_and_a_file_out_of_reach(tmp_path, rows):
     write(tmp_path / "val-0.tfrecords", rows(3))
     train, _ = find_splits(spec, Storage(tmp_path))
     (tmp_path / "train-0.tfrecords").unlink()
-    with pytest.raises(StudyError, match=r"train-0\.tfrecords' cannot be read \(.*\); restore it"):
+    with pytest.raises(StudyError, match=r"train-0\.tfrecords' cannot be read \(.*\), seen from node .*; restore it"):
         train.present()

@@ -131,9 +131,9 @@ def test_a_built_in_set_is_made_once_and_then_mapped(tmp_path, monkeypatch):
 CHILD = """
 import sys, time
 from pathlib import Path
-from scaling.data import prepare
+from scaling.data.prepared import prepare
 from scaling.data.images import load_images
-from scaling.study import DatasetSpec
+from scaling.specs.dataset import DatasetSpec
 
 prepare.BLOCK_ROWS = 3
 folder, pause = Path(sys.argv[1]), float(sys.argv[2])

@@ -15,9 +15,9 @@ from PIL import Image
 from scaling.data.recordings import netcdf
 from scaling.data.recordings.assemblies import Assembly, assemblies_from
 from scaling.data.recordings.brainscore import check_published, read_freemanziemba, read_majajhong, read_rajalingham
+from scaling.data.recordings.catalogue import FREEMANZIEMBA, MAJAJHONG, PUBLISHED, RAJALINGHAM, Selection
 from scaling.data.recordings.netcdf import coordinates, open_array
 from scaling.data.recordings.presentations import group_presentations
-from scaling.data.recordings.published import FREEMANZIEMBA, MAJAJHONG, PUBLISHED, RAJALINGHAM, Selection
 from scaling.errors import StudyError
 
 N_STIMULI, N_REPETITIONS, N_NEUROIDS = 12, 4, 6

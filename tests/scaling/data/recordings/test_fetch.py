@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from scaling.data.recordings import catalogue
 from scaling.data.recordings import fetch as fetch_module
-from scaling.data.recordings import published
 from scaling.data.recordings.fetch import DATASETS, Dataset, default_data_dir, fetch
 from scaling.errors import StudyError
 
@@ -157,7 +157,7 @@ def test_sha1_is_checked_where_that_is_published(server, tmp_path, monkeypatch):
     assert "a.bin" not in files_below(tmp_path / "toy")
 
 
-@pytest.mark.parametrize("name", list(published.PUBLISHED))
+@pytest.mark.parametrize("name", list(catalogue.PUBLISHED))
 def test_brain_score_sets_are_registered(name):
     dataset = DATASETS[name]
     assert dataset.base_url.startswith("https://")

@@ -9,9 +9,10 @@ from torch.nn import functional
 from torchvision.transforms import functional as vision
 
 from scaling.specs.training import TrainingSpec
+from scaling.streams import stream
 from scaling.train.augment import apply as augment
 from scaling.train.augment.apply import Look, prepare, to_eval_input
-from scaling.train.batches import AUGMENT_STREAM, Draw, to_input
+from scaling.train.batches import Draw, to_input
 
 N, SIDE = 24, 20
 RANDOM = np.random.default_rng(1)
@@ -27,10 +28,10 @@ def look(size: int = SIDE) -> Look:
 
 
 def first_version(images: torch.Tensor, augmentation: str, draw: Draw) -> torch.Tensor:
-    """Flip and padded crop as they were when the first runs were trained, which may be resumed."""
+    """Flip and padded crop as the first runs had them, of the same numbers."""
     if augmentation == "none":
         return images
-    random = np.random.default_rng([draw.seed, AUGMENT_STREAM, *draw.place])
+    random = stream("windows", draw.seed, *draw.place)
     flips = torch.from_numpy(random.random(draw.n_global)[draw.share] < 0.5)
     images = torch.where(flips.view(-1, 1, 1, 1), images.flip(-1), images)
     if augmentation == "flip":
@@ -51,7 +52,7 @@ def way(request, monkeypatch) -> None:
 
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("augmentation", ["none", "flip", "crop_flip"])
-def test_what_the_first_runs_saw_stays_bit_for_bit(augmentation):
+def test_flips_and_crops_stay_what_the_first_runs_had_bit_for_bit(augmentation):
     spec = TrainingSpec(augmentation=augmentation)
     pixels, none = prepare(IMAGES.copy(), None, spec, look(), WHOLE)
     assert none is None
@@ -154,7 +155,7 @@ def test_crops_of_larger_stored_images_reach_every_corner():
 def test_jitter_changes_colours_as_torchvision(monkeypatch, which):
     """One change at a time: the factors of the others are 1."""
     pixels = torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    factors = WHOLE.generator(augment.JITTER_STREAM).uniform(0.6, 1.4, (N, 3))
+    factors = WHOLE.generator("jitter").uniform(0.6, 1.4, (N, 3))
     for other, change in enumerate(("brightness", "contrast", "saturation")):
         if other != which:
             monkeypatch.setattr(augment.colour, change, lambda pixels, factor: pixels)

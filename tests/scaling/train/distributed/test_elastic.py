@@ -27,7 +27,8 @@ from scaling.train.distributed.worker import Worker
 RESNET = {"family": "resnet", "depth": 10, "sizes": [4]}
 VIT = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12]}
 COMMON = {"epochs": 2, "optimizer": "sgd", "lr": 0.02, "clip_norm": 1.0}
-MIXED = {"augmentation": "crop_flip", "mixup": 0.8, "cutmix": 1.0, "loss": "binary_cross_entropy", "ema": 0.9}
+MIXED = {"augmentation": "crop_flip", "mixup": 0.8, "cutmix": 1.0, "loss": "binary_cross_entropy"}
+MIXED["ema_half_life_share"] = 0.07
 # batch sizes of 9 give 30 images as 8, 8, 7 and 7, of which two workers hold 4 and 3
 CASES: dict[str, dict[str, Any]] = {
     "resnet": {"models": [RESNET], "training": COMMON | MIXED | {"batch_size": 9}},
@@ -36,7 +37,8 @@ CASES: dict[str, dict[str, Any]] = {
     "simclr": {"models": [RESNET], "training": COMMON | {"batch_size": 15},
                "objective": {"name": "simclr", "hidden": 16, "output": 8}},
     "dino": {"models": [VIT], "training": COMMON | {"batch_size": 9},
-             "objective": {"name": "dino", "local_crops": 1, "hidden": 16, "bottleneck": 8, "prototypes": 12}},
+             "objective": {"name": "dino", "local_crops": 1, "hidden": 16, "bottleneck": 8, "prototypes": 12,
+                           "teacher_momentum": 0.01}},
     "ffgsm": {"models": [RESNET], "training": COMMON | {"batch_size": 10}, "objective": "ffgsm"},
     "harmonizer": {"models": [RESNET], "training": COMMON | {"batch_size": 9, "augmentation": "crop_flip"},
                    "objective": {"name": "harmonizer", "weight": 2}},

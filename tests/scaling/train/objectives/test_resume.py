@@ -10,7 +10,7 @@ import torch
 from killed import CASES, RESNET, VIT, outcome, save_after_every_step, train
 
 from scaling.checkpoints import resume
-from scaling.checkpoints.resume import Progress, SaveClock
+from scaling.checkpoints.resume import RunProgress, SaveClock
 from scaling.checkpoints.tensors import load_tensors
 from scaling.layout import resume_name
 from scaling.records import ResultsStore
@@ -63,7 +63,7 @@ def test_the_resume_file_holds_averages_and_heads(make_run, mapped_data, storage
     train(run, mapped_data, storage, kill_at=1)
     names = set(load_tensors(storage, resume_name(run.run_id))[0])
     assert {"objective.centre", "objective.teacher.conv1.weight", "objective.head.prototypes.weight"} <= names
-    run = make_run(training={"epochs": 2, "batch_size": 10, "ema": 0.9})
+    run = make_run(training={"epochs": 2, "batch_size": 10, "ema": 0.3})
     train(run, mapped_data, storage, kill_at=1)
     names = set(load_tensors(storage, resume_name(run.run_id))[0])
     assert any(name.startswith("average.") and name.endswith("conv1.weight") for name in names)
@@ -100,5 +100,5 @@ def test_saving_stays_a_small_share_of_the_time(monkeypatch):
 
 
 def test_progress_survives_its_header():
-    progress = Progress(epoch=3, step=2, loss_sum=0.1 + 0.2, seconds=1 / 3, busy_s=0.25, train_s=9.0)
-    assert Progress.from_header(progress.header()) == progress
+    progress = RunProgress(epoch=3, step=2, loss_sum=0.1 + 0.2, seconds=1 / 3, busy_s=0.25, train_s=9.0)
+    assert RunProgress.from_header(progress.header()) == progress

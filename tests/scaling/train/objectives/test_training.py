@@ -41,10 +41,11 @@ from scaling.train.objectives.readout import fit_readout
 
 RESNET = {"family": "resnet", "depth": 10, "sizes": [2]}
 VIT = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12]}
+SHORT = {"teacher_momentum": 0.01}  # of a training of few steps
 OBJECTIVES = {
     "supervised": "supervised",
     "simclr": {"name": "simclr", "hidden": 16, "output": 8},
-    "dino": {"name": "dino", "local_crops": 2, "hidden": 16, "bottleneck": 8, "prototypes": 12},
+    "dino": {"name": "dino", "local_crops": 2, "hidden": 16, "bottleneck": 8, "prototypes": 12} | SHORT,
     "ffgsm": {"name": "ffgsm", "epsilon": 8},
     "harmonizer": {"name": "harmonizer", "weight": 10},
 }
@@ -82,7 +83,7 @@ class FlopCounter(TorchDispatchMode):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_flops_are_those_of_a_real_step(make_run, build, make_batch, mapped_data, family, name):
     """By torch's own counts, to 6 %: heads and the first layer's input gradient, where the two differ, are small."""
-    tiny_heads = {"simclr": {"hidden": 2, "output": 2}, "dino": {"hidden": 2, "bottleneck": 2, "prototypes": 2}}
+    tiny_heads = {"simclr": {"hidden": 2, "output": 2}, "dino": {"hidden": 2, "bottleneck": 2, "prototypes": 2} | SHORT}
     run = make_run(models=[family], objective={"name": name, **tiny_heads.get(name, {})})
     model, objective = build(run)
     batch = make_batch(6)

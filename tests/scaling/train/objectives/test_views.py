@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torchvision.transforms import functional as vision
 
-from scaling.train.batch import numpy_random
+from scaling.streams import stream
 from scaling.train.objectives import views
 from scaling.train.objectives.views import View, make_view
 
@@ -21,7 +21,7 @@ def test_views_do_not_depend_on_the_number_of_workers(make_run, build, make_batc
     view = View((0.2, 1.0), 0.5, 0.5, 0.2)
 
     def seen(share: slice) -> torch.Tensor:
-        return make_view(make_batch(7, (2, 1), share), view, numpy_random(1, 3, (2, 1), 0), objective.setting)
+        return make_view(make_batch(7, (2, 1), share), view, stream("views", 1, 2, 1, 0), objective.setting)
 
     whole = seen(slice(None))
     for rank in range(world):
@@ -81,7 +81,7 @@ def test_views_differ_between_views_steps_and_images(make_run, build, make_batch
     _, objective = build(make_run(objective="simclr"))
     batch = make_batch(6)
     seen = [
-        make_view(batch, View((0.2, 1.0), 0.5, 0.5), numpy_random(0, 3, place, index), objective.setting)
+        make_view(batch, View((0.2, 1.0), 0.5, 0.5), stream("views", 0, *place, index), objective.setting)
         for place in [(0, 0), (0, 1), (1, 0)]
         for index in range(2)
     ]

@@ -1,0 +1,97 @@
+"""The laws of a study: of the error and of every region's misalignment, and the recipes that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.fit.fit import fit_law
+from analysis.fit.law import FittedLaw
+from analysis.recipe.recipe import Recipe
+from analysis.table import ScalingTable
+
+Fitted = FittedLaw | str  # a law, or why the rows cannot be asked for one
+
+
+@dataclass(frozen=True)
+class StudyLaws:
+    """compute: (region, family) -> L = E + A·C^-alpha, each family alone.
+
+    size: region -> L = E + A·N^-alpha + B·D^-beta with E, A, B of each family and exponents shared by the families.
+    """
+
+    compute: Mapping[tuple[str, str], Fitted]
+    size: Mapping[str, Fitted]
+
+    def of_region(self, region: str) -> list[FittedLaw]:
+        """A region's laws in compute, families apart."""
+        return [law for (name, _), law in self.compute.items() if name == region and isinstance(law, FittedLaw)]
+
+
+def fit_study(regions: Mapping[str, ScalingTable], families: tuple[str, ...], bootstrap: int, seed: int) -> StudyLaws:
+    """Every law of a study, with bootstrap intervals where it is usable."""
+    shared = "family" if len(families) > 1 else None
+    options = {"bootstrap": bootstrap, "seed": seed}
+    size = {
+        region: _fit(rows, form="chinchilla", axes=("n_params", "samples_seen"), shared_by=shared, **options)
+        for region, rows in regions.items()
+    }
+    compute = {
+        (region, family): _fit(part, form="power_law", axes=("flops",), **options) if part else lacking(region, family)
+        for region, rows in regions.items()
+        for family, part in family_rows(rows, families).items()
+    }
+    return StudyLaws(compute, size)
+
+
+def family_rows(rows: ScalingTable, families: tuple[str, ...]) -> dict[str, ScalingTable | None]:
+    """A region's rows of each family; None for one that has none there."""
+    known = {str(family): part for family, part in rows.group("family")} if len(rows) else {}
+    return {family: known.get(family) for family in families}
+
+
+def lacking(region: str, family: str) -> str:
+    """Why a family has no law of a region."""
+    return f"no complete row of {family} in region {region}"
+
+
+def _fit(rows: ScalingTable, bootstrap: int, **spec: Any) -> Fitted:
+    """A law with bootstrap draws where it is usable: nothing asks for the intervals of one that is not."""
+    try:
+        law = fit_law(rows, bootstrap=0, **spec)
+        return fit_law(rows, bootstrap=bootstrap, **spec) if law.usable and bootstrap else law
+    except ValueError as error:  # rows that no law can be asked of, such as a single model size
+        return str(error)
+
+
+def study_recipes(laws: StudyLaws, families: tuple[str, ...]) -> dict[str, Recipe]:
+    """One recipe a family, over all regions that have a law of it."""
+    recipes = {}
+    for family in families:
+        group = family if len(families) > 1 else ""
+        held = {
+            region: law
+            for region, law in laws.size.items()
+            if isinstance(law, FittedLaw) and (not group or group in law.groups)
+        }
+        if held:
+            recipes[family] = Recipe.from_laws(held, group=group)
+    return recipes
+
+
+def left_out(base: ScalingTable, rows: ScalingTable, laws: StudyLaws, region: str) -> dict[str, int]:
+    """What a region's mean, and then its laws, left out beyond what the study's table had left out: reason -> rows."""
+    size = laws.size[region]
+    in_size = _added(rows, size.rows) if isinstance(size, FittedLaw) else {}
+    in_compute: dict[str, int] = {}
+    for law in laws.of_region(region):
+        for reason, n in _added(rows, law.rows).items():
+            in_compute[reason] = in_compute.get(reason, 0) + n
+    dropped = {reason: max(in_size.get(reason, 0), in_compute.get(reason, 0)) for reason in (*in_size, *in_compute)}
+    return {**_added(base, rows), **dropped}
+
+
+def _added(before: ScalingTable, after: ScalingTable) -> dict[str, int]:
+    """Counts of `after` beyond those of `before`."""
+    return {r: n - before.left_out.get(r, 0) for r, n in after.left_out.items() if n > before.left_out.get(r, 0)}

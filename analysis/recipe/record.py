@@ -1,0 +1,80 @@
+"""LawRecord: a fitted law as a recipe keeps it, without the rows it was fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from analysis.columns import MISALIGNMENT, Array, measured
+from analysis.fit.estimate import Estimate, estimate
+from analysis.fit.forms import evaluate_form, find_form
+from analysis.fit.status import USABLE, Status, flat
+
+if TYPE_CHECKING:  # a recipe that is loaded needs no table
+    from analysis.fit.law import FittedLaw
+
+
+class LawRecord(BaseModel):
+    """A fitted law as a recipe keeps it: form, parameters, bootstrap draws, status."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    form: str
+    axes: tuple[str, ...]
+    params: dict[str, float]
+    draws: dict[str, list[float]]
+    left_out: dict[str, list[float]]
+    status: Status
+    reason: str
+    weak: tuple[str, ...]
+    n_configurations: int
+    group: str = ""
+    target: str = MISALIGNMENT
+
+    @classmethod
+    def of(cls, law: FittedLaw, group: str = "") -> LawRecord:
+        """The record of a law, or of one group of a law with shared exponents.
+
+        A group's law is weakly identified where a parameter of its own, or a shared one, is; not where another group's.
+        """
+        names = {n: n.removesuffix(f"[{group}]") for n in law.names if "[" not in n or n.endswith(f"[{group}]")}
+        weak = tuple(names[n] for n in law.verdict.weak if n in names)
+        status, reason = law.status, law.reason
+        if status == "weakly identified":
+            status, reason = (status, flat(weak)) if weak else ("ok", "")
+        return cls(
+            form=law.spec.form, axes=law.axes, params={names[n]: v for n, v in law.params.items() if n in names},
+            draws={names[n]: law.draws[:, law.names.index(n)].tolist() for n in names},
+            left_out={names[n]: law.left_out[:, law.names.index(n)].tolist() for n in names}, status=status,
+            reason=reason, weak=weak, n_configurations=law.n_configurations, group=group,
+            target=law.spec.target,
+        )  # fmt: skip
+
+    @property
+    def usable(self) -> bool:
+        return self.status in USABLE
+
+    @property
+    def n_draws(self) -> int:
+        return len(next(iter(self.draws.values()), []))
+
+    def columns(self) -> dict[str, Array]:
+        """Bootstrap draws and, below them, jackknife values of each parameter, as columns (B + G, 1)."""
+        return {name: np.array([*self.draws[name], *self.left_out[name]])[:, None] for name in self.draws}
+
+    def estimate(self, value: Any, columns: Array, level: float) -> Estimate:
+        """A derived quantity and its interval, from its value at `params` and at `columns()`."""
+        B = self.n_draws
+        return estimate(float(value), columns[:B], level, columns[B:])
+
+    def misalignment(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Array:
+        """y of the law: misalignment, or the target fitted."""
+        return evaluate_form(find_form(self.form), params, [axes[name] for name in self.axes])
+
+    def asymptote(self, level: float) -> Estimate:
+        """1 - E, the score of unlimited compute (E itself for another target)."""
+        value, draws = (measured(self.target, p["E"]) for p in (self.params, self.columns()))
+        return self.estimate(value, draws, level)

@@ -1,0 +1,90 @@
+"""What Ray runs for a run of one worker: a Tune actor that trains one after another in the same process.
+
+The driver imports this module to name what runs; torch is imported where it runs, so that the driver starts fast.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+
+from scaling.cluster.failures import record_own
+from scaling.data.image_source import ImageSource
+from scaling.records import EpochRecord, ResultsStore
+from scaling.specs.run import RunSpec
+from scaling.storage import Storage
+
+if TYPE_CHECKING:
+    from scaling.train.distributed.worker import Worker
+
+REPORT_INTERVAL_S = 1.0  # short epochs are reported together: the driver's share of a small run stays small
+
+
+class RunTrainable(tune.Trainable):
+    """Trains one-worker runs one after another in the same process.
+
+    The images are mapped from the node's disk without a copy. Imports stay warm between runs; models, optimizers
+    and random state are made anew for each.
+    """
+
+    def setup(self, config: dict[str, Any], source: ImageSource, storage_uri: str) -> None:
+        self.source, self.storage_uri = source, storage_uri
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        from scaling.train.memory import release_memory
+
+        del self.run_epochs  # the run before holds its memory no longer
+        release_memory()
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Advance by about a second of epochs, or to the next epoch that is to be scored.
+
+        A run that raises is recorded as failed, with the reason, and the process goes on to the next run.
+
+        Raises:
+            Exception: what a new process may not meet again, see `failures`; Tune ends this one.
+        """
+        deadline = time.monotonic() + REPORT_INTERVAL_S
+        records: list[EpochRecord] = []
+        try:
+            for record in self.run_epochs:
+                records.append(record)
+                if time.monotonic() > deadline or record.epoch in self.run_spec.score_epochs:
+                    return report(self.run_spec, records) | {"done": False}
+        except Exception as error:  # whatever it is, it ends this run alone and stands in its record
+            if not record_own(ResultsStore(Storage(self.storage_uri)), self.run_spec, error):
+                raise
+        return report(self.run_spec, records) | {"done": True}
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self.run_spec = RunSpec.model_validate(config["run"])
+        self.run_epochs = self._train()
+
+    def _train(self) -> Iterator[EpochRecord]:
+        from scaling.train.loop import train_run
+
+        storage = Storage(self.storage_uri)
+        yield from train_run(self.run_spec, self.source.open(), storage, local_worker(self.run_spec))
+
+
+def local_worker(run: RunSpec) -> Worker:
+    from scaling.train.distributed.worker import Worker
+
+    device = "cuda" if run.resources.gpus_per_worker else "cpu"
+    return Worker(device=device, threads=run.resources.cpus_per_worker)
+
+
+def report(run: RunSpec, records: list[EpochRecord]) -> dict[str, Any]:
+    """What a worker tells the driver: the run and the epochs done since the last report."""
+    return {"run_id": run.run_id, "epochs": [record.model_dump() for record in records]}
+
+
+def ray_place(storage: Storage) -> dict[str, Any]:
+    """A place as Ray's RunConfig takes it: a URI's options stay with the file system, where Ray would lose them."""
+    return {"storage_path": storage.path(), "storage_filesystem": None if storage.is_local else storage.filesystem}

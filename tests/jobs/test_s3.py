@@ -1,0 +1,103 @@
+"""A study whose storage is a bucket: trained, scored, answered and resumed by the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from tests_jobs import scaling
+
+from scaling.layout import ANSWER, CHECKPOINTS, RAY_FOLDER, RUNS, SCORES
+from scaling.place import Place
+from scaling.storage import Storage
+
+STUDY = {
+    "name": "bucket-study",
+    "dataset": "digits",
+    "models": [{"family": "resnet", "depth": 10, "sizes": [2, 4, 8]}],
+    "data_sizes": [2, 6, 18],
+    "training": {"epochs": 2, "batch_size": 20, "lr": 0.05},
+    "benchmarks": ["simulated-ventral-stream.IT"],
+}
+N_RUNS = 9
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> tuple[Path, str, Any]:
+    """The study's file, its storage, and what its run printed."""
+    folder = tmp_path_factory.mktemp("s3")
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(STUDY | {"mlflow": f"sqlite:///{folder}/mlflow.db"}))
+    uri = Place.of(s3_server).child("results").uri
+    return path, uri, scaling("run", path, "--storage", uri, cwd=folder)
+
+
+def tables(uri: str) -> dict[str, pd.DataFrame]:
+    store = Storage(uri).child("bucket-study")
+    frames = {}
+    for name in (RUNS, SCORES):
+        files = [pd.read_parquet(store.path(name), filesystem=store.filesystem)]
+        frames[name] = pd.concat(files)
+    return frames
+
+
+def test_it_is_trained_and_scored(study: tuple[Path, str, Any]) -> None:
+    _, uri, done = study
+    found = tables(uri)
+    assert len(found[RUNS]) == N_RUNS, done.stdout
+    assert set(found[RUNS].status) == {"finished"}
+    assert len(found[SCORES]) == N_RUNS
+    assert set(found[SCORES].status) == {"scored"}
+    store = Storage(uri).child("bucket-study")
+    assert not store.exists(RAY_FOLDER), "Ray's own files are left behind"
+    for run_id in found[RUNS].run_id:
+        assert store.names(f"{CHECKPOINTS}/{run_id}") == ["epoch-00002.safetensors"]
+    assert [place.name for place in study[0].parent.iterdir() if "s3" in place.name or "results" in place.name] == []
+
+
+def test_it_is_answered_with_recipes(study: tuple[Path, str, Any]) -> None:
+    path, uri, done = study
+    assert done.returncode == 0, done.stdout
+    assert "Recipe for" in done.stdout
+    names = Storage(uri).child("bucket-study").names(ANSWER)
+    assert {"laws.txt", "recipe-resnet.json", "score-against-compute-resnet.png"} <= set(names), done.stdout
+    printed = scaling("recipe", path, "--storage", uri, "--flops", "1e12", "--json", cwd=path.parent)
+    assert set(json.loads(printed.stdout)["families"]) == {"resnet"}, printed.stdout
+
+
+def test_status_reads_it(study: tuple[Path, str, Any]) -> None:
+    path, uri, _ = study
+    printed = scaling("status", path, "--storage", uri, cwd=path.parent)
+    assert f"{N_RUNS} runs: {N_RUNS} finished; 0 checkpoints to score" in printed.stdout
+
+
+def test_run_again_it_makes_up_for_what_is_lost_and_for_nothing_else(study: tuple[Path, str, Any]) -> None:
+    path, uri, _ = study
+    before = tables(uri)
+    lost = before[RUNS].run_id.iloc[0]
+    store = Storage(uri).child("bucket-study")
+    store.write_bytes(f"{RUNS}/{lost}.parquet", b"half of a file")
+    store.delete(f"{SCORES}/{lost}-00002.parquet")
+    again = scaling("run", path, "--storage", uri, cwd=path.parent)
+    after = tables(uri)
+    begun = {name: dict(zip(frame.run_id, frame.started_at, strict=True)) for name, frame in
+             (("before", before[RUNS]), ("after", after[RUNS]))}  # fmt: skip
+    changed = {run_id for run_id in begun["before"] if begun["before"][run_id] != begun["after"][run_id]}
+    assert changed == {lost}, again.stdout
+    columns = ["run_id", "epoch", "benchmark", "raw", "score"]
+    pd.testing.assert_frame_equal(before[SCORES][columns], after[SCORES][columns], check_exact=True)
+
+
+def test_a_store_that_is_gone_is_said_without_its_credentials(study: tuple[Path, str, Any]) -> None:
+    path, _, _ = study
+    gone = "s3://someone:s3cret@bucket/x?endpoint_override=http%3A%2F%2F127.0.0.1%3A9&scheme=http"
+    printed = scaling("run", path, "--storage", gone, cwd=path.parent, timeout_s=90)
+    assert printed.returncode == 2, printed.stdout
+    assert "cannot be" in printed.stdout
+    assert "s3cret" not in printed.stdout
+    shutil.rmtree(path.parent / "none", ignore_errors=True)
