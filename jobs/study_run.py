@@ -13,7 +13,6 @@ from scaling.cluster.driver import Hearers, RunOptions, check_before, do_work
 from scaling.cluster.stopping import INCOMPLETE, Stopped, StopSwitch, files_refused, stop_switch
 from scaling.errors import StorageError, StudyError
 from scaling.ledger import OpenWork, Study
-from scaling.records import AlignmentRecord
 from scaling.tracking import Tracker, connect
 
 STOP_WAIT_S = 3.0  # for MLflow, where a study is stopped: what it lacks is logged by the next
@@ -51,7 +50,7 @@ def run_study(
             work = _open_work(study, train)
             say_damaged(study, console)
             client = connect(study.tracking_uri) if use_mlflow else None
-            tracker = Tracker(client, study.spec, study.storage, partial(_protocol, study))
+            tracker = Tracker(client, study.spec, study.storage, study.results)
         except Stopped as stopped:
             console.print(stopped.line, highlight=False, soft_wrap=True)
             return Outcome(OpenWork(train=study.runs), False, stopped)
@@ -91,12 +90,6 @@ def _open_work(study: Study, train: bool) -> OpenWork:
             f"({study.storage.shown}); `scaling run` trains them"
         )
     return work
-
-
-def _protocol(study: Study, score: AlignmentRecord) -> str:
-    """The study's own text where the score is by its own protocol, however a version before wrote it."""
-    own = study.protocols.get(score.benchmark)
-    return own.text if own is not None and own.made(score.protocol) else score.protocol
 
 
 def _answer(study: Study, console: Console) -> bool:

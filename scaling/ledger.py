@@ -146,9 +146,15 @@ class Study:
             there = self.scores[score.run_id, score.epoch]
             there[:] = [s for s in there if (s.benchmark, s.protocol) != (score.benchmark, score.protocol)] + [score]
 
-    def scores_of(self, run_id: str) -> list[AlignmentRecord]:
-        """A run's scores at all its epochs."""
-        return [score for (scored, _), found in self.scores.items() if scored == run_id for score in found]
+    def results(self, run_id: str) -> tuple[RunRecord | None, list[AlignmentRecord]]:
+        """A run's record and scores, for another thread too.
+
+        A score by the study's own protocol carries its text, however a version before wrote it.
+        """
+        scores = [score for (scored, _), found in list(self.scores.items()) if scored == run_id for score in found]
+        own = [{"protocol": self.protocols[s.benchmark].text} if self._is_own(s) else {} for s in scores]
+        copies = [score.model_copy(update=changes) for score, changes in zip(scores, own, strict=True)]
+        return self.records.get(run_id), copies
 
     def lacking(self, run_id: str, epoch: int) -> tuple[str, ...]:
         """The study's benchmarks that a checkpoint has no score of, by the study's own protocols."""

@@ -223,7 +223,7 @@ class Tracker:
     What the server did not take stays in the store, and the next study logs it.
 
     Args:
-        protocol: the text that a score's protocol is known by here; one protocol may have been written in several ways.
+        results: run_id -> its record and its scores, as the study has read them.
     """
 
     def __init__(
@@ -231,9 +231,9 @@ class Tracker:
         client: MlflowClient | None,
         study: StudySpec,
         storage: Storage,
-        protocol: Callable[[AlignmentRecord], str] = lambda score: score.protocol,
+        results: Callable[[str], tuple[RunRecord | None, Sequence[AlignmentRecord]]],
     ) -> None:
-        self._client, self._study, self._storage, self._protocol = client, study, storage, protocol
+        self._client, self._study, self._storage, self._results = client, study, storage, results
         self._queue: queue.Queue[str | None] = queue.Queue()
         self._log: StudyLog | None = None
         self._failed_at = -PAUSE_S
@@ -280,12 +280,10 @@ class Tracker:
                 self._try(lambda log, run_id=run_id: self._mirror(log, run_id))
 
     def _mirror(self, log: StudyLog, run_id: str) -> None:
-        record = log.store.read_run(run_id)
-        _refuse_damaged(log.store)
+        record, scores = self._results(run_id)
         if record is not None:
             log.log_run(record)
-            scores = log.store.read_scores([run_id])
-            log.log_scores(record, [s.model_copy(update={"protocol": self._protocol(s)}) for s in scores])
+            log.log_scores(record, scores)
 
     def _try(self, action: Any) -> None:
         if time.monotonic() - self._failed_at < PAUSE_S:

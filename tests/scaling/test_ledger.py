@@ -302,3 +302,17 @@ def test_a_results_folder_without_its_study(make_study, store, opened):
     assert table.attrs["left_out"] == {f"{SUITE}.IT scored by another protocol (all; own; none; 8 deg)": 1}
     with pytest.raises(StudyError, match="holds no scored runs"):
         results_table(Path(store.storage.root) / "nothing")
+
+
+def test_results_carry_the_studys_own_protocol_however_it_was_written(make_study, store, opened):
+    study = make_study()
+    (run,) = expand_study(study)
+    own = planted(store, study, opened)[f"{SUITE}.IT"]
+    (score,) = store.read_checkpoint_scores(run.run_id, 2)
+    other = score.model_copy(update={"protocol": "all; own; none; 8 deg"})
+    store.storage.delete(f"scores/{run.run_id}-00002.parquet")
+    store.write_scores([score.model_copy(update={"protocol": f"{own}; mine.nc 12345678"}), other])
+    record, scores = opened(study).results(run.run_id)
+    assert record == store.read_run(run.run_id)
+    assert sorted(score.protocol for score in scores) == sorted([own, other.protocol])
+    assert opened(study).results("unknown") == (None, [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,8 +65,14 @@ def score_record(run_id: str, epoch: int, score: float | None) -> AlignmentRecor
     return AlignmentRecord(run_id=run_id, epoch=epoch, benchmark="suite.IT", score=score, **facts)
 
 
+def stored(storage: Storage) -> Callable[[str], tuple[RunRecord | None, list[AlignmentRecord]]]:
+    """What the store holds of a run."""
+    store = ResultsStore(storage)
+    return lambda run_id: (store.read_run(run_id), store.read_scores([run_id]))
+
+
 def mirror(client: MlflowClient, study, storage: Storage, run_ids: list[str], status: str = "FINISHED", files=()):
-    tracker = Tracker(client, study, storage)
+    tracker = Tracker(client, study, storage, stored(storage))
     for run_id in run_ids:
         tracker.run_changed(run_id)
     return tracker.close(status, files)
@@ -186,7 +193,7 @@ def test_a_server_that_is_down_is_told_and_does_no_harm(client, study, storage, 
     """The study goes on, says what is missing, and the next one logs it all."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     run_ids = [record.run_id for record in records]
-    tracker = Tracker(MlflowClient("http://127.0.0.1:1"), study, storage)
+    tracker = Tracker(MlflowClient("http://127.0.0.1:1"), study, storage, stored(storage))
     for run_id in run_ids:
         tracker.run_changed(run_id)
     problem = tracker.close("FINISHED", [Path("absent.png")])
@@ -207,7 +214,7 @@ def test_a_damaged_file_is_told_and_the_other_runs_are_logged(client, study, sto
 
 
 def test_without_mlflow_nothing_is_started(make_study, storage):
-    tracker = Tracker(None, make_study(), storage)
+    tracker = Tracker(None, make_study(), storage, stored(storage))
     tracker.run_changed("anything")
     assert tracker.close("FINISHED", []) == "not connected (--no-mlflow)"
 
@@ -280,18 +287,9 @@ def test_what_a_version_before_logged_is_not_logged_again(client, study, storage
         assert history(client, child, f"score.suite.IT/{protocol_digest(ALL)}") == [(3, 0.75)]
 
 
-def test_a_protocol_that_was_written_otherwise_is_the_same(client, study, storage, records):
-    run_id = records[0].run_id
-    write_score(storage, run_id, (f"{DEFAULT}; mine.nc 12345678", 0.25))
-    tracker = Tracker(client, study, storage, lambda score: DEFAULT)
-    tracker.run_changed(run_id)
-    assert tracker.close("FINISHED", []) is None
-    assert history(client, logged(client, study)[1][run_id], "score.suite.IT") == [(3, 0.25)]
-
-
 def test_runs_that_end_every_moment_are_mirrored_meanwhile(client, study, storage, records, monkeypatch):
     monkeypatch.setattr("scaling.tracking.FLUSH_INTERVAL_S", 0.3)
-    tracker, seen = Tracker(client, study, storage), threading.Event()
+    tracker, seen = Tracker(client, study, storage, stored(storage)), threading.Event()
     monkeypatch.setattr(tracker, "_mirror", lambda log, run_id: seen.set())
     until = time.monotonic() + 20
     while not seen.is_set() and time.monotonic() < until:
@@ -302,7 +300,7 @@ def test_runs_that_end_every_moment_are_mirrored_meanwhile(client, study, storag
 
 
 def test_a_stopped_study_does_not_wait_for_a_slow_server(client, study, storage, records, monkeypatch):
-    tracker = Tracker(client, study, storage)
+    tracker = Tracker(client, study, storage, stored(storage))
     monkeypatch.setattr(tracker, "_mirror", lambda log, run_id: time.sleep(30))
     tracker.run_changed(records[0].run_id)
     began = time.monotonic()

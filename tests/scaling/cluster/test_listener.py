@@ -83,7 +83,7 @@ def session(opened, digits_data):
         study.prune_scored(work)
         progress = StudyProgress(Console(file=said, width=300), {run.run_id: 1.0 for run in work.train}, 0, 0)
         pool = InlinePool(study, digits_data, broken)
-        return StudyListener(study, work, pool, Tracker(None, spec, study.storage), progress), pool, said
+        return StudyListener(study, work, pool, Tracker(None, spec, study.storage, study.results), progress), pool, said
 
     return start
 
