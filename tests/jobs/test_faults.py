@@ -169,6 +169,7 @@ def test_one_worker_goes_on_after_a_bug_and_gives_way_after_its_device_broke(nod
     assert (heard.ends[second], heard.ends[third]) == (None, None)
 
 
+@pytest.mark.campaign
 def test_a_bug_of_many_workers_is_recorded_and_costs_one_start(nodes, make_study, tmp_path):
     (run,), storage = expand_study(make_study(resources={"workers": 2})), Storage(tmp_path / "results")
     source = FaultySource(image_source(run.dataset, tmp_path), tmp_path, {run.run_id: ("bug",) * 9})

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 from mlflow import MlflowClient
-from tests_jobs import QUICK_EPOCHS, results, scaling
+from tests_jobs import QUICK_EPOCHS, QUICK_RUNS, results, scaling
 
 from analysis import Recipe
 
@@ -18,9 +18,9 @@ REGIONS = {"V1", "V2", "V4", "IT", "behavior"}
 def test_every_run_is_trained_scored_and_answered(quickstart: tuple[Path, Path, str]) -> None:
     _, folder, printed = quickstart
     tables = results(folder / "results/quickstart")
-    assert len(tables["runs"]) == 24
+    assert len(tables["runs"]) == QUICK_RUNS
     assert set(tables["runs"].status) == {"finished"}
-    assert len(tables["scores"]) == 24 * len(REGIONS)
+    assert len(tables["scores"]) == QUICK_RUNS * len(REGIONS)
     assert set(tables["scores"].region) == REGIONS
     assert "Recipe for" in printed
     assert "simulated" in printed
@@ -47,7 +47,7 @@ def test_duckdb_reads_the_store_without_this_code(quickstart: tuple[Path, Path, 
     query = f"""select family, count(*) n, max(score) best from '{store}/scores/*.parquet'
                 join '{store}/runs/*.parquet' using (run_id) where region = 'IT' group by family order by family"""
     rows = duckdb.sql(query).fetchall()
-    assert [(family, n) for family, n, _ in rows] == [("resnet", 12), ("vit", 12)]
+    assert [(family, n) for family, n, _ in rows] == [("resnet", QUICK_RUNS / 2), ("vit", QUICK_RUNS / 2)]
     assert max(best for *_, best in rows) == pd.read_parquet(store / "scores").query("region == 'IT'").score.max()
 
 
@@ -65,7 +65,7 @@ def test_running_again_retrains_nothing(quickstart: tuple[Path, Path, str]) -> N
 def test_status_and_recipe_answer_from_the_store(quickstart: tuple[Path, Path, str]) -> None:
     path, folder, _ = quickstart
     status = scaling("status", path, cwd=folder)
-    assert "24 runs: 24 finished; 0 checkpoints to score" in status.stdout
+    assert f"{QUICK_RUNS} runs: {QUICK_RUNS} finished; 0 checkpoints to score" in status.stdout
     answer = scaling("recipe", path, "--flops", "1e12", "--region", "IT", "--json", cwd=folder)
     assert answer.returncode == 0, answer.stdout
     families = json.loads(answer.stdout)["families"]
@@ -88,7 +88,7 @@ def test_mlflow_holds_one_parent_and_a_child_a_run(quickstart: tuple[Path, Path,
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
-    assert (len(parents), len(children)) == (1, 24)
+    assert (len(parents), len(children)) == (1, QUICK_RUNS)
     records = pd.read_parquet(store / "runs").set_index("run_id")
     scores = pd.read_parquet(store / "scores").set_index(["run_id", "benchmark"])
     for child in children:

@@ -76,6 +76,7 @@ def test_status_reads_it(study: tuple[Path, str, Any]) -> None:
     assert f"{N_RUNS} runs: {N_RUNS} finished; 0 checkpoints to score" in printed.stdout
 
 
+@pytest.mark.campaign
 def test_run_again_it_makes_up_for_what_is_lost_and_for_nothing_else(study: tuple[Path, str, Any]) -> None:
     path, uri, _ = study
     before = tables(uri)

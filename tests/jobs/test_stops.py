@@ -126,6 +126,7 @@ def of_head(folder: str, program: str = "") -> list[int]:
     return found
 
 
+@pytest.mark.campaign
 def test_a_head_that_dies_ends_it(study, head):
     address, environment = head
     folder = environment.pop("folder")

@@ -19,7 +19,8 @@ STUDIES = Path(__file__).parents[2] / "jobs" / "studies"
 TIMES = {
     "train_s", "score_s", "epoch_s", "started_at", "ended_at", "images_per_s", "flops_per_s", "compute_share",
 }  # fmt: skip
-QUICK_EPOCHS = 5  # the quickstart as shipped, but for the epochs of a run
+# The quickstart as shipped, but for the epochs of a run and one data size
+QUICK_EPOCHS, QUICK_SIZES, QUICK_RUNS = 4, [5, 15, "all"], 18
 
 
 def write_study(folder: Path, name: str, **changes: Any) -> Path:
@@ -96,7 +97,8 @@ def kill_one(driver: int, title: str) -> int:
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     """The quickstart with short runs, undisturbed: (study file, folder it ran in, what it printed)."""
     folder = tmp_path_factory.mktemp("quickstart")
-    path = write_study(folder, "quickstart", training={"epochs": QUICK_EPOCHS, "batch_size": 32, "warmup_epochs": 2})
+    training = {"epochs": QUICK_EPOCHS, "batch_size": 32, "warmup_epochs": 2}
+    path = write_study(folder, "quickstart", training=training, data_sizes=QUICK_SIZES)
     done = scaling("run", path, cwd=folder)
     assert done.returncode == 0, done.stdout
     return path, folder, done.stdout
