@@ -103,7 +103,10 @@ def asked(question: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     except ValidationError as error:
         details = error.errors(include_url=False)
         raise StudyError("; ".join(_named(detail) for detail in details)) from error
-    except (ValueError, FileNotFoundError) as error:
+    except OSError as error:
+        named = f"'{error.filename}': {error.strerror}" if error.filename else str(error)
+        raise StudyError(f"{named}; give another path") from error
+    except ValueError as error:
         raise StudyError(str(error)) from error
 
 

@@ -241,8 +241,11 @@ def recipe(
         return
     from jobs.answer import answer_study
     from jobs.print_answer import print_recipe, recipe_json
+    from jobs.print_damaged import say_damaged
 
-    answer = answer_study(opened(source, storage))
+    study = opened(source, storage)
+    answer = answer_study(study)
+    say_damaged(study, Console(stderr=True))
     allocations = asked(answer.allocate_each, flops, region, family)
     if as_json:
         print(json.dumps(recipe_json(allocations, region or answer.target), indent=2))

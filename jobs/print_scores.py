@@ -26,7 +26,10 @@ def print_scores(model: str, scores: Sequence[ModelScore], console: Console) -> 
     """A table of scores with errors, intervals and ceilings, and what could not be scored."""
     table = Table(title=f"alignment of {model}", title_justify="left")
     for column in ("benchmark", "layer", "stimuli", "r", "± error", "95 % interval", "ceiling", "score", "by", "leak"):
-        table.add_column(column, justify="left" if column in ("benchmark", "layer", "by") else "right")
+        names = column in ("benchmark", "layer")
+        table.add_column(
+            column, justify="left" if names or column == "by" else "right", overflow="fold", no_wrap=not names
+        )
     for score in scores:
         r = score.result
         if r is None:

@@ -32,6 +32,8 @@ def _state(run_id: str, record: RunRecord | None, work: OpenWork) -> str:
     if record is None:
         return "open"
     if record.status == "out_of_memory":
-        return "out of memory" + ("" if run_id in work.out_of_memory else ", to be trained again")
+        return "out of memory" + ("" if run_id in work.out_of_memory else " (to be trained again)")
+    if run_id in work.gone:
+        return f"to be trained again ({work.gone[run_id]})"
     to_be_scored = record.status == "finished" and any(run_id == other for other, _ in work.score)
-    return "finished, to be scored" if to_be_scored else record.status
+    return "finished (to be scored)" if to_be_scored else record.status

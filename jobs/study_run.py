@@ -13,6 +13,7 @@ from scaling.cluster.driver import Hearers, RunOptions, check_before, do_work
 from scaling.cluster.stopping import INCOMPLETE, Stopped, StopSwitch, files_refused, stop_switch
 from scaling.errors import StorageError, StudyError
 from scaling.ledger import OpenWork, Study
+from scaling.place import shown
 from scaling.tracking import Tracker, connect
 
 STOP_WAIT_S = 3.0  # for MLflow, where a study is stopped: what it lacks is logged by the next
@@ -78,7 +79,7 @@ def _run(
     with study.answer_files() as folder:
         files = sorted(folder.iterdir()) if answered else []
         problem = tracker.close("FINISHED" if left.is_empty else "FAILED", files)
-    _say_where(study, left, problem, console)
+    _say_where(study, left, problem, tracker.is_on, console)
     return Outcome(left, answered)
 
 
@@ -106,13 +107,14 @@ def _answer(study: Study, console: Console) -> bool:
     return True
 
 
-def _say_where(study: Study, left: OpenWork, problem: str | None, console: Console) -> None:
+def _say_where(study: Study, left: OpenWork, problem: str | None, use_mlflow: bool, console: Console) -> None:
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
     storage = study.storage
     say(f"\nresults, recipes and figures: {storage.path() if storage.is_local else storage.shown}")
-    say(f"MLflow: {study.tracking_uri} (open it with `scaling ui`)")
+    if use_mlflow:
+        say(f"MLflow: {shown(study.tracking_uri)} (open it with `scaling ui STUDY`)")
     if problem:
         say(f"{problem}; the next `scaling run` logs what is missing")
     if left.out_of_memory:

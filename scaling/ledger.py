@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from scaling import layout
 from scaling.alignment.protocol import Protocol, scoring_protocols
 from scaling.alignment.suites.registry import benchmark_regions
-from scaling.errors import StudyError
+from scaling.errors import DamagedFile, StudyError
 from scaling.frames import results_frame
 from scaling.records import AlignmentRecord, ResultsStore, RunRecord, kept_epochs, needs_training
 from scaling.specs.run import RunSpec
@@ -252,14 +252,22 @@ class Study:
             )
 
     def _first_data(self) -> dict[str, Any] | None:
-        """What the first run's images were; None where no run was or the file is damaged."""
+        """What the first run's images were; None before it.
+
+        Raises:
+            DamagedFile: whether the images are the same cannot be told any more.
+        """
         if not self.storage.exists(layout.DATASET_FILE):
             return None
         try:
-            mark: dict[str, Any] = json.loads(self.storage.read_bytes(layout.DATASET_FILE))
-        except ValueError as error:
-            self.store.damaged[layout.DATASET_FILE] = f"no JSON ({error})"
-            return None
+            mark = json.loads(self.storage.read_bytes(layout.DATASET_FILE))
+        except ValueError:
+            mark = None
+        if not isinstance(mark, dict) or not {"dataset", "n_train", "n_heldout", "sha256"} <= set(mark):
+            raise DamagedFile(
+                f"'{self.storage.path(layout.DATASET_FILE)}' is damaged, so that nothing tells whether the images are "
+                "those that this study began with; if they are, delete the file, else give the study a new name"
+            )
         return mark
 
     def table(self, all_epochs: bool = False) -> pd.DataFrame:
@@ -276,7 +284,9 @@ class Study:
         records = [self.records[run.run_id] for run in self.runs if run.run_id in self.records]
         frame = results_frame(records, [score for score in own if score is not None], left_out, all_epochs)
         if frame.empty:
-            raise StudyError(f"study '{self.name}' has no finished, scored run; run it first: scaling run STUDY")
+            counts = ", ".join(f"{n} x {reason}" for reason, n in frame.attrs["left_out"].items())
+            there = f" ({counts})" if counts else "; run it first: scaling run STUDY"
+            raise StudyError(f"study '{self.name}' has no finished, scored run{there}")
         return frame
 
     def _other(self, score: AlignmentRecord) -> str | None:

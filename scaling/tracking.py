@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaling.errors import DamagedFile, StudyError
 from scaling.layout import MLFLOW_ARTIFACTS, MLFLOW_FILE
+from scaling.place import Place, is_uri, shown
 from scaling.protocol_text import protocol_digest, protocol_suffix
 from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord
 from scaling.specs.study import StudySpec
@@ -63,8 +64,9 @@ def connect(uri: str) -> MlflowClient:
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     except _store_errors() as error:
+        said = Place.of(uri).hide(str(error).splitlines()[0]) if is_uri(uri) else str(error).splitlines()[0]
         raise StudyError(
-            f"mlflow='{uri}' does not answer ({str(error).splitlines()[0]}); start it, correct the URI, "
+            f"mlflow='{shown(uri)}' does not answer ({said}); start it, correct the URI, "
             "or run with --no-mlflow and log by a later run"
         ) from error
     return client
@@ -241,6 +243,10 @@ class Tracker:
         self._thread = threading.Thread(target=self._work, daemon=True)
         if client is not None:
             self._thread.start()
+
+    @property
+    def is_on(self) -> bool:
+        return self._client is not None
 
     def run_changed(self, run_id: str) -> None:
         """A run ended or was scored: mirror it soon."""

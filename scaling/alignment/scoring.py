@@ -20,7 +20,7 @@ FIT_IMAGES = 2  # images a principal component that it is fitted on; assumption
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How representations are made and layers chosen; see `study.ScoringSpec`.
+    """How representations are made and layers chosen; see `specs.scoring.ScoringSpec`.
 
     Maps of layers are never reduced or cached, but bounded by the budget's memory; so are gradients of the input.
     """

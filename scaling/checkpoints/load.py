@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 from torchvision import transforms
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 Source = str | Path | RunRecord | RunSpec
-Study = str | Path | StudySpec
+StudySource = str | Path | StudySpec | Any  # Any: an opened study, by its storage
 
 
 def load_model(
     source: Source,
     epoch: int | Literal["last"] = "last",
-    study: Study | None = None,
+    study: StudySource | None = None,
     storage: str | Path | None = None,
     verify: bool = False,
 ) -> nn.Module:
@@ -42,8 +42,8 @@ def load_model(
     Args:
         source: path or URI of a checkpoint (….safetensors), a run_id, a RunRecord or a RunSpec.
         epoch: of a run; 'last' is the last that is there.
-        study: a run's study: its results folder (path or URI), its file (….yaml) or a StudySpec. A record and a spec
-            name it themselves.
+        study: a run's study: its results folder (path or URI), its file (….yaml), a StudySpec or the opened study. A
+            record and a spec name it themselves.
         storage: where the studies of records and specs lie, 'results' by default.
         verify: hash the weights and compare with the header.
 
@@ -60,7 +60,7 @@ def load_model(
 def checkpoint_info(
     source: Source,
     epoch: int | Literal["last"] = "last",
-    study: Study | None = None,
+    study: StudySource | None = None,
     storage: str | Path | None = None,
 ) -> CheckpointInfo:
     """What a checkpoint says of itself, without its weights; arguments and errors as `load_model`."""
@@ -102,7 +102,9 @@ class RGBResized:
         return plain if plain.size == wanted else plain.resize(wanted, Image.Resampling.BILINEAR)
 
 
-def _find(source: Source, epoch: int | str, study: Study | None, storage: str | Path | None) -> tuple[Storage, str]:
+def _find(
+    source: Source, epoch: int | str, study: StudySource | None, storage: str | Path | None
+) -> tuple[Storage, str]:
     """The folder and the name in it of a checkpoint."""
     if isinstance(source, str | Path) and Place.of(source).name.endswith(WEIGHTS):
         if epoch != "last" or study is not None or storage is not None:
@@ -115,7 +117,7 @@ def _find(source: Source, epoch: int | str, study: Study | None, storage: str | 
     return place, _weights(place, str(run_id), epoch)
 
 
-def _results(source: Source, study: Study | None, storage: str | Path | None) -> Storage:
+def _results(source: Source, study: StudySource | None, storage: str | Path | None) -> Storage:
     """A study's results folder."""
     if study is None and not isinstance(source, str | Path):
         return Storage("results" if storage is None else storage).child(source.study)
@@ -124,6 +126,8 @@ def _results(source: Source, study: Study | None, storage: str | Path | None) ->
             f"run '{shown(str(source))}': give study=, its results folder (results/NAME) or its file, and no storage=; "
             f"or give the path of a checkpoint (….{WEIGHTS[1:]})"
         )
+    if isinstance(opened := getattr(study, "storage", None), Storage):
+        return opened
     if not isinstance(study, StudySpec) and str(study).endswith((".yaml", ".yml")):
         study = load_study(study)
     return Storage(study.storage).child(study.name) if isinstance(study, StudySpec) else Storage(study)

@@ -115,6 +115,7 @@ def _train_and_score(
     scoring = facts.scoring_options(spec)
     for run_id, reason in work.gone.items():
         study.reopen(run_id, reason)
+        hearers.say(f"to be trained again: run {run_id}: {reason}")
     room, homes = beside_scoring(spec.scoring, nodes)
 
     def at_once(shape: ResourceSpec) -> int:

@@ -131,8 +131,9 @@ class StudyListener:
 
     def _took(self, score: Score) -> None:
         run_id, epoch, _ = score.checkpoint
-        self._progress.scored()
         self._study.scored(score.records)
+        if score.error is None and all(record.status == "scored" for record in score.records):
+            self._progress.scored()
         for record in score.records:
             if record.status == "failed":
                 self._progress.say(f"not scored: {record.benchmark}, run {record.run_id}: {record.reason}")

@@ -19,7 +19,7 @@ class Progress(Protocol):
     def ended(self, run: RunSpec, failed: bool) -> None: ...
 
     def scored(self) -> None:
-        """A checkpoint was scored, or could not be."""
+        """A checkpoint was scored on all that it lacked."""
 
     def say(self, message: str) -> None: ...
 

@@ -62,7 +62,8 @@ def raise_unshared(storage: Storage, problems: Sequence[str]) -> None:
         return
     more = f" and {len(problems) - MANY} more" if len(problems) > MANY else ""
     raise StudyError(
-        f"storage='{storage.uri}' is not one place for all nodes of the cluster ({'; '.join(problems[:MANY])}{more}); "
+        f"storage='{storage.shown}' is not one place for all nodes of the cluster "
+        f"({'; '.join(problems[:MANY])}{more}); "
         "give storage: or --storage a folder that all nodes share, or a URI such as s3://bucket/folder"
     )
 

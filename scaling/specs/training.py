@@ -180,7 +180,7 @@ def resolve_training(study: TrainingSpec, family: dict[str, Any], where: str) ->
 def stored_training(fields: Mapping[str, Any]) -> TrainingSpec:
     """A training as a record holds it: all its fields, so that nothing of its preset is laid beneath them.
 
-    Fields that came later then have their defaults, which is what was done. Versions before 0.2 called a preset a
+    Fields that came later then have their defaults, which is what was done. Earlier versions called a preset a
     recipe.
     """
     named = {("preset" if name == "recipe" else name): value for name, value in fields.items()}

@@ -70,7 +70,7 @@ def images_at_once(run: RunSpec, n_samples: int) -> int:
 
 
 def step_memory(run: RunSpec, image_size: int, n_classes: int, n_samples: int) -> int:
-    """Bytes that a step needs on one worker, see `compute.training_memory`."""
+    """Bytes that a step needs on one worker, see `models.cost.training_memory`."""
     images = images_at_once(run, n_samples)
     return training_memory(run.model, image_size, n_classes, images, run.training.optimizer)
 

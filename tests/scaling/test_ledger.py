@@ -96,7 +96,7 @@ def test_status_names_the_runs_that_do_not_fit(write_study, make_study, tmp_path
 
     assert "out of memory needs 9 GiB of 8; set resources.micro_batch" in shown(study)
     assert "1 runs: 1 out of memory; 0 checkpoints to score" in shown(study)
-    assert "1 out of memory, to be trained again; 1 checkpoints" in shown(
+    assert "1 out of memory (to be trained again); 1 checkpoints" in shown(
         study.model_copy(update={"resources": study.resources.model_copy(update={"micro_batch": 4})})
     )
 
@@ -274,7 +274,7 @@ def test_a_table_names_objectives_by_what_tells_them_apart(make_study, store, op
 
 
 def test_an_unscored_study_has_no_table(make_study, opened):
-    with pytest.raises(StudyError, match="study 'tiny' has no finished, scored run; run it first"):
+    with pytest.raises(StudyError, match="no finished, scored run; run it first"):
         opened(make_study()).table()
 
 
@@ -316,3 +316,17 @@ def test_results_carry_the_studys_own_protocol_however_it_was_written(make_study
     assert record == store.read_run(run.run_id)
     assert sorted(score.protocol for score in scores) == sorted([own, other.protocol])
     assert opened(study).results("unknown") == (None, [])
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b"null", b'{"dataset": "digits"}', b"garbage"])
+def test_a_damaged_mark_of_the_images_is_refused_and_not_replaced(make_study, store, opened, digits_data, content):
+    store.storage.write_bytes("dataset.json", content)
+    with pytest.raises(StudyError, match=r"dataset\.json' is damaged.*; if they are, delete the file"):
+        opened(make_study()).check_same_data(digits_data)
+    assert store.storage.read_bytes("dataset.json") == content
+
+
+def test_a_study_scored_otherwise_says_so(make_study, store, opened):
+    planted(store, make_study(), opened)
+    with pytest.raises(StudyError, match=r"no finished, scored run \(1 x .*scored by another protocol"):
+        opened(make_study(scoring={"commitment": "all"})).table()

@@ -306,3 +306,10 @@ def test_a_stopped_study_does_not_wait_for_a_slow_server(client, study, storage,
     began = time.monotonic()
     assert tracker.close("KILLED", [], wait_s=0.2) == "MLflow did not take everything within 0.2 s"
     assert time.monotonic() - began < 5
+
+
+def test_a_password_in_the_uri_is_not_told():
+    with pytest.raises(StudyError) as error:
+        connect("http://somebody:PASSWORD@127.0.0.1:1")
+    assert "PASSWORD" not in str(error.value)
+    assert "127.0.0.1:1' does not answer" in str(error.value)

@@ -1,1 +1,1 @@
-"""What a run minimises: one class an objective, its options in `spec`, its name in `registry.OBJECTIVES`."""
+"""What a run minimises: one class an objective, its options in `specs.objective`, its name in `registry.OBJECTIVES`."""

@@ -1,4 +1,4 @@
-"""The objectives by name; `spec.SPECS` holds their options under the same names."""
+"""The objectives by name; `specs.objective.SPECS` holds their options under the same names."""
 
 from __future__ import annotations
 

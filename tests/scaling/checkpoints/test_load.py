@@ -17,6 +17,7 @@ from scaling import StudyError, checkpoint_info, load_model, preprocessing
 from scaling.checkpoints.weights import CheckpointInfo, save_weights
 from scaling.data.images import load_images
 from scaling.layout import weights_name
+from scaling.ledger import open_study
 from scaling.models import build_model, candidate_layers
 from scaling.records import ResultsStore, run_record
 from scaling.specs.dataset import DatasetSpec
@@ -72,6 +73,7 @@ def test_every_way_to_name_a_checkpoint_gives_it(run, results, make_study, tmp_p
         load_model(run.run_id, 1, study=results.as_uri()),
         load_model(run.run_id, 1, study=write_study()),
         load_model(run.run_id, 1, study=study),
+        load_model(run.run_id, 1, study=open_study(study)),
         load_model(record, 1),
         load_model(run, 1, storage=tmp_path / "results"),
         load_model(record, 1, study=results),

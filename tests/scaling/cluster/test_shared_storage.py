@@ -52,7 +52,13 @@ def test_every_way_to_share_nothing_is_named_with_its_node(driver, tmp_path):
     ]
     with pytest.raises(StudyError) as error:
         raise_unshared(driver, problems)
-    for word in (f"storage='{driver.uri}' is not one place for all nodes", "beta: ", "gamma: ", "delta: ", "--storage"):
+    for word in (
+        f"storage='{driver.shown}' is not one place for all nodes",
+        "beta: ",
+        "gamma: ",
+        "delta: ",
+        "--storage",
+    ):
         assert word in str(error.value)
 
 
