@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests_jobs import descendants, wait_for
+from tests_jobs import QUICK_RUNS, descendants, wait_for
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = [
@@ -65,7 +65,7 @@ def experiment_id(address: str) -> str:
 def test_the_ui_serves_the_study_its_runs_and_its_figures(server: str) -> None:
     query: dict[str, object] = {"experiment_ids": [experiment_id(server)], "max_results": 100}
     runs = json.loads(get(f"{server}/ajax-api/2.0/mlflow/runs/search", query))["runs"]
-    assert len(runs) == 25
+    assert len(runs) == QUICK_RUNS + 1
     where = f"run_uuid={parent_run(server)}&path=score-against-compute-resnet.png"
     assert get(f"{server}/get-artifact?{where}").startswith(b"\x89PNG")
 
@@ -86,6 +86,6 @@ def test_a_browser_shows_the_study_its_child_runs_and_the_figure(server: str, tm
         shown = subprocess.run([*command, "--dump-dom", page], capture_output=True, text=True, timeout=120, check=False)
         return shown.stdout
 
-    assert re.search(r">25</[^>]+>\s*matching runs", text(home))
+    assert re.search(rf">{QUICK_RUNS + 1}</[^>]+>\s*matching runs", text(home))
     assert re.search(r"Child runs.*(resnet-10|vit-4) w\d+ \w+/class seed 0", text(study), re.DOTALL)
     assert "score-against-compute-resnet.png" in text(f"{study}/artifacts/score-against-compute-resnet.png")
