@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scaling.alignment.scoring import with_convention
+from scaling.alignment.benchmark import Benchmark
+from scaling.alignment.scoring import ScoringOptions, with_convention
 from scaling.alignment.suites.registry import build_benchmarks
 from scaling.checks import check_study
 from scaling.cluster.facts import DataFacts, check_without_images, look, look_on_a_node
@@ -54,6 +55,15 @@ class Hearers:
     switch: StopSwitch
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What training and scoring need, once the images were looked at."""
+
+    facts: DataFacts
+    benchmarks: list[Benchmark]
+    scoring: ScoringOptions
+
+
 def check_before(study: Study, options: RunOptions) -> None:
     """Everything that can be refused before Ray starts; on a cluster, its nodes look at the images and not the driver.
 
@@ -75,17 +85,27 @@ def do_work(study: Study, work: OpenWork, options: RunOptions, hearers: Hearers)
     """
     address = wanted_address(options.address)
     source = image_source(study.spec.dataset, options.data_dir, options.cache_dir)
-    facts = None
-    if address is None:
+    plan = None
+    if address is None:  # all is refused here that can be, before Ray starts
         check_capacity(study.spec, work.train, local_nodes(needs_gpu(study.spec, work.train)), "this machine")
-        facts = look(study.spec, work.train, source)
+        plan = prepare(study.spec, options, look(study.spec, work.train, source))
     dashboard = any(run.resources.workers > 1 for run in work.train)
     with one_line_ends(), ray_session(address, dashboard, hearers.switch) as nodes:
         admit(study.spec, work.train, nodes, options.concurrency, hearers.say)
-        if facts is None:
+        if plan is None:
             check_shared(study.storage, nodes)
-            facts = look_on_a_node(study.spec, work.train, source, hearers.say)
-        _train_and_score(study, work, options, hearers, facts, nodes)
+            plan = prepare(study.spec, options, look_on_a_node(study.spec, work.train, source, hearers.say))
+        _train_and_score(study, work, options, hearers, plan, nodes)
+
+
+def prepare(spec: StudySpec, options: RunOptions, facts: DataFacts) -> Prepared:
+    """The benchmarks on a study's images, and how they are scored.
+
+    Raises:
+        StudyError: as `build_benchmarks` and `scoring_options`.
+    """
+    built = build_benchmarks(spec.benchmarks, facts.heldout, options.data_dir, spec.scoring.degrees, facts.mapped)
+    return Prepared(facts, with_convention(built, spec.scoring), facts.scoring_options(spec))
 
 
 def admit(study: StudySpec, runs: Sequence[RunSpec], nodes: Sequence[Node], concurrency: int | None, say: Say) -> None:
@@ -104,15 +124,14 @@ def admit(study: StudySpec, runs: Sequence[RunSpec], nodes: Sequence[Node], conc
 
 
 def _train_and_score(
-    study: Study, work: OpenWork, options: RunOptions, hearers: Hearers, facts: DataFacts, nodes: Sequence[Node]
+    study: Study, work: OpenWork, options: RunOptions, hearers: Hearers, plan: Prepared, nodes: Sequence[Node]
 ) -> None:
     from scaling.cluster.actors import ScoringPool
     from scaling.cluster.listener import StudyListener
     from scaling.cluster.schedule import train_runs
 
     spec = study.spec
-    built = build_benchmarks(spec.benchmarks, facts.heldout, options.data_dir, spec.scoring.degrees, facts.mapped)
-    scoring = facts.scoring_options(spec)
+    facts, benchmarks, scoring = plan.facts, plan.benchmarks, plan.scoring
     for run_id, reason in work.gone.items():
         study.reopen(run_id, reason)
         hearers.say(f"to be trained again: run {run_id}: {reason}")
@@ -123,7 +142,6 @@ def _train_and_score(
 
     with hearers.progress(facts.cost, len(study.runs) - len(work.train), len(work.score)) as shown:
         _say_left_out(facts, spec, shown)
-        benchmarks = with_convention(built, spec.scoring)
         pool = ScoringPool(study.storage.uri, benchmarks, scoring, spec.scoring, study.protocols, homes)
         listener = StudyListener(study, work, pool, hearers.tracker, shown, hearers.switch.check)
         if work.train:

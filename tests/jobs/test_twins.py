@@ -20,10 +20,11 @@ from scaling.ledger import open_study
     ],
 )
 def test_maps_that_are_missing_or_simulated_are_refused_before_ray_starts(
-    make_study, tmp_path, dataset, benchmark, message
+    make_study, tmp_path, monkeypatch, dataset, benchmark, message
 ):
     study = make_study(dataset=dataset, benchmarks=[benchmark], storage=str(tmp_path / "results"))
     options = RunOptions(tmp_path, cache_dir=tmp_path / "cache")
+    monkeypatch.setattr("scaling.cluster.driver.ray_session", lambda *_: pytest.fail("Ray was started"))
     with pytest.raises(StudyError, match=message):
         run_study(open_study(study), options, Console(), use_mlflow=False)
     assert not ray.is_initialized()
