@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.answers.by_region import by_region
-from analysis.answers.laws import StudyLaws, fit_study, lacking, left_out, study_recipes
+from analysis.answers.laws import StudyLaws, fit_study, lacking, left_out, study_recipes, trend_law
 from analysis.answers.objectives import name_objectives
 from analysis.answers.saved import file_names, fingerprint, new_folder, read_answer, write_answer
 from analysis.answers.text import laws_text, left_out_text, twins_text
@@ -100,6 +100,11 @@ class Answer:
         found = recipe.allocate(flops, region)
         return found.model_copy(update={"scores": {name: found.scores.get(name) for name in self.regions}})
 
+    def sentence(self, region: str, family: str) -> str:
+        """Whether a region's error or misalignment changes with scale in a family, in words and numbers."""
+        told = trend_law(self.laws, region, family)
+        return "no law" if told is None else told[0].trend_text(told[1])
+
     def text(self) -> str:
         """The table of laws, the table of twins, and what was left out of either."""
         table = self.rows.table
@@ -121,8 +126,9 @@ class Answer:
             for (region, family), law in self.laws.compute.items()
         ]
         size = [{"region": region, **_law_dict(law)} for region, law in self.laws.size.items()]
+        said = {region: {family: self.sentence(region, family) for family in self.families} for region in self.regions}
         return {
-            **self._facts(), "laws_in_compute": compute, "laws_in_size": size,
+            **self._facts(), "trends": said, "laws_in_compute": compute, "laws_in_size": size,
             "left_out": {"table": dict(self.rows.table.left_out), "regions": self.left_out()},
         }  # fmt: skip
 

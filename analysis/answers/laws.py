@@ -32,7 +32,7 @@ class StudyLaws:
 def fit_study(regions: Mapping[str, ScalingTable], families: tuple[str, ...], bootstrap: int, seed: int) -> StudyLaws:
     """Every law of a study, with bootstrap intervals where it is usable."""
     shared = "family" if len(families) > 1 else None
-    options = {"bootstrap": bootstrap, "seed": seed}
+    options: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed}
     size = {
         region: _fit(rows, form="chinchilla", axes=("n_params", "samples_seen"), shared_by=shared, **options)
         for region, rows in regions.items()
@@ -51,16 +51,30 @@ def family_rows(rows: ScalingTable, families: tuple[str, ...]) -> dict[str, Scal
     return {family: known.get(family) for family in families}
 
 
+def trend_law(laws: StudyLaws, region: str, family: str) -> tuple[FittedLaw, str] | None:
+    """The law whose trend is told of a family in a region, and its group: of N and D, or else of compute."""
+    size, compute = laws.size[region], laws.compute[region, family]
+    if isinstance(size, FittedLaw):
+        group = family if size.spec.shared_by else ""
+        if group in size.trends:
+            return size, group
+    return (compute, "") if isinstance(compute, FittedLaw) and compute.trends else None
+
+
+def form_status(law: FittedLaw, group: str) -> tuple[str, str]:
+    """Status of a law's form for a group, and the reason."""
+    own = law.excluded.get(group)
+    return (own.status, own.reason) if own is not None else (law.status, law.reason)
+
+
 def lacking(region: str, family: str) -> str:
     """Why a family has no law of a region."""
     return f"no complete row of {family} in region {region}"
 
 
-def _fit(rows: ScalingTable, bootstrap: int, **spec: Any) -> Fitted:
-    """A law with bootstrap draws where it is usable: nothing asks for the intervals of one that is not."""
+def _fit(rows: ScalingTable, **spec: Any) -> Fitted:
     try:
-        law = fit_law(rows, bootstrap=0, **spec)
-        return fit_law(rows, bootstrap=bootstrap, **spec) if law.usable and bootstrap else law
+        return fit_law(rows, **spec)
     except ValueError as error:  # rows that no law can be asked of, such as a single model size
         return str(error)
 
@@ -73,7 +87,7 @@ def study_recipes(laws: StudyLaws, families: tuple[str, ...]) -> dict[str, Recip
         held = {
             region: law
             for region, law in laws.size.items()
-            if isinstance(law, FittedLaw) and (not group or group in law.groups)
+            if isinstance(law, FittedLaw) and (not group or group in law.trends)
         }
         if held:
             recipes[family] = Recipe.from_laws(held, group=group)

@@ -16,20 +16,22 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from analysis.answers.laws import Fitted, StudyLaws
-from analysis.fit.law import Diagnostics, FittedLaw
-from analysis.fit.rows import gather, ranges
+from analysis.fit.fit import Found, law_of
+from analysis.fit.groups import ask
+from analysis.fit.inside import Inside
+from analysis.fit.law import Diagnostics, Resampled
 from analysis.fit.spec import FitSpec
 from analysis.fit.status import Verdict
 from analysis.recipe.recipe import Recipe
 from analysis.table import ScalingTable
 
-VERSION = 4  # raise it when fits or their table change: saved answers are then made anew
+VERSION = 5  # raise it when fits or their table change: saved answers are then made anew
 UNREAD = ("train_s", "score_s", "started_at", "ended_at", "spec")  # columns that no answer depends on
 INDEX, LAWS, TEXT = "index.json", "laws.json", "laws.txt"
 
 
 class SavedLaw(BaseModel):
-    """What a fit found; `reason` alone where there was none."""
+    """What a fit found; `reason` alone where there was none. Trends are taken again, from the rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
@@ -42,6 +44,7 @@ class SavedLaw(BaseModel):
     left_out: list[list[float]] = []
     verdict: Verdict | None = None
     diagnostics: Diagnostics | None = None
+    inside: Inside | None = None
 
     @classmethod
     def of(cls, law: Fitted, region: str, family: str | None = None) -> SavedLaw:
@@ -50,18 +53,17 @@ class SavedLaw(BaseModel):
         return cls(
             region=region, family=family, spec=law.spec, estimate=law.estimate.tolist(), draws=law.draws.tolist(),
             left_out=law.left_out.tolist(), verdict=law.verdict, diagnostics=law.diagnostics,
+            inside=law.inside,
         )  # fmt: skip
 
     def law(self, rows: ScalingTable) -> Fitted:
         """The law over the rows that it was fitted to."""
         if self.spec is None or self.verdict is None or self.diagnostics is None:
             return self.reason
-        data, shape = gather(rows, self.spec), (-1, len(self.estimate))
-        draws, left_out = (np.array(a, dtype=np.float64).reshape(shape) for a in (self.draws, self.left_out))
-        return FittedLaw(
-            self.spec, data.design.names, np.array(self.estimate), draws, left_out, self.verdict, self.diagnostics,
-            data.rows, data.y, ranges(self.spec, data), int(data.clusters.max()) + 1, data.design.groups,
-        )  # fmt: skip
+        shape = (-1, len(self.estimate))
+        resampled = Resampled(*(np.array(a, dtype=np.float64).reshape(shape) for a in (self.draws, self.left_out)))
+        found = Found(np.array(self.estimate), self.verdict, self.diagnostics, resampled, self.inside)
+        return law_of(self.spec, ask(rows, self.spec), found)
 
 
 class SavedLaws(BaseModel):

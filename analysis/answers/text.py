@@ -5,40 +5,64 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
-from analysis.answers.laws import Fitted, StudyLaws
+from analysis.answers.laws import Fitted, StudyLaws, form_status, trend_law
 from analysis.fit.estimate import Estimate
-from analysis.fit.law import FittedLaw
+from analysis.fit.status import DIRECTIONS, USABLE
+from analysis.fit.words import change_cell
 from analysis.tradeoff.twins import TwinDifference
 
 WIDTH = 400  # no table is that wide: its cells are whole
 LEGEND = (
-    "L = E + A·C^-alpha a family; L = E + A·N^-alpha + B·D^-beta with exponents shared by the families;\n"
+    "change: of L over the measured range, [95 % t interval]; form: is L = E + A·N^-alpha + B·D^-beta known\n"
+    "(exponents shared by the families that fall); alpha of C: L = E + A·C^-alpha, a family alone;\n"
     "[95 % bootstrap interval]; ~ weakly identified"
 )
 TWINS_LEGEND = "treated - baseline, mean of paired differences over seeds; [95 % t-interval]"
 
 
 def laws_text(laws: StudyLaws, simulated: bool) -> str:
-    """The table of laws, and why some have no numbers."""
+    """The table of laws, then what was found in sentences: trends first, then why some have no form."""
     title = f"Laws of error and misalignment, L = 1 - score{' (simulated recordings)' if simulated else ''}"
-    rows, shown = [], set()
-    for (region, family), law in laws.compute.items():
-        size, first = laws.size[region], region not in shown
-        joint = [exponent(size, name) for name in ("alpha", "beta")] if first else ["", ""]
-        runs = str(law.n_configurations) if isinstance(law, FittedLaw) else ""
-        rows.append([region if first else "", family, runs, exponent(law, "alpha"), *joint])
+    rows, sentences, shown = [], [], set()
+    for region, family in laws.compute:
+        rows.append([region if region not in shown else "", *_row(laws, region, family)])
+        sentences += _sentences(laws, region, family)
         shown.add(region)
-    reasons = dict.fromkeys(law for law in (*laws.compute.values(), *laws.size.values()) if isinstance(law, str))
-    grid = _grid(title, ("region", "family", "runs", "alpha of C", "alpha of N", "beta of D"), rows)
-    return "\n".join([grid + LEGEND, *(f"no law: {reason}" for reason in reasons)]) + "\n"
+    columns = ("region", "family", "configurations", "change", "form", "alpha of N", "beta of D", "alpha of C")
+    return "\n".join([_grid(title, columns, rows) + LEGEND, *dict.fromkeys(sentences)]) + "\n"
+
+
+def _row(laws: StudyLaws, region: str, family: str) -> list[str]:
+    """family, configurations, change, form, exponents."""
+    told, compute = trend_law(laws, region, family), laws.compute[region, family]
+    if told is None:
+        return [family, "", "no law", "no law", "", "", exponent(compute, "alpha")]
+    law, group = told
+    status, _ = form_status(law, group)
+    form = "" if status in DIRECTIONS else status
+    joint = [exponent(law, name) if status in USABLE and name in law.names else "" for name in ("alpha", "beta")]
+    joint = joint if law.spec.form != "power_law" else ["", ""]
+    return [family, str(law.trends[group].n), change_cell(law.trends[group]), form, *joint, exponent(compute, "alpha")]
+
+
+def _sentences(laws: StudyLaws, region: str, family: str) -> list[str]:
+    """The trend of a family in a region, and why its form is not known, or no law can be asked for."""
+    told = trend_law(laws, region, family)
+    refused = [law for law in (laws.size[region], laws.compute[region, family]) if isinstance(law, str)]
+    lines = [f"no law: {reason}" for reason in refused]
+    if told is None:
+        return lines
+    law, group = told
+    status, reason = form_status(law, group)
+    where = f"{region}, {family}: "
+    form = "" if status in DIRECTIONS or status == "ok" else f"; {status}: {reason}"
+    return [where + law.trend_text(group) + form, *lines]
 
 
 def exponent(law: Fitted, name: str) -> str:
-    """An exponent and its interval, '~' where it is weakly identified; the law's status where it is not identified."""
-    if isinstance(law, str):
-        return "no law"
-    if not law.usable:
-        return law.status
+    """An exponent and its interval, '~' where it is weakly identified; '-' where the law gives no number."""
+    if isinstance(law, str) or not law.usable:
+        return "-"
     interval = " [{:.2g}, {:.2g}]".format(*law.interval(name)) if len(law.draws) else ""
     return f"{'~ ' if name in law.verdict.weak else ''}{law.params[name]:.2g}{interval}"
 

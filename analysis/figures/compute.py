@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from analysis.columns import ACCURACY, Array
 from analysis.figures.style import COLOURS, MARKERS, in_order, label, legend, panels, title
 from analysis.fit.law import FittedLaw
+from analysis.fit.status import DIRECTIONS
+from analysis.fit.words import change_cell
 from analysis.recipe.recipe import Recipe
 from analysis.table import ScalingTable
 
@@ -94,10 +96,12 @@ def _frame(panel: Axes, score: Array) -> None:
 def _describe(panel: Axes, name: str, part: ScalingTable, law: FittedLaw | None) -> None:
     """Panel title: what, the number of models, the law in numbers, its status."""
     lines = [f"{name + ', ' if name else ''}{len(part)} models"]
-    if law is not None and "alpha" in law.params and np.isfinite(law.estimate).all():
+    if law is not None and "" in law.trends:
+        lines.append(f"{law.quantity} {change_cell(law.trends[''])}")
+    if law is not None and law.usable and "alpha" in law.params:
         span = " [{:.2f}, {:.2f}]".format(*law.interval("alpha")) if len(law.draws) else ""
         lines[0] += f"; {law.status}"
         lines.append(f"S∞ = {1 - law.params.get('E', np.nan):.2f}, α = {law.params['alpha']:.2f}{span}")
-    elif law is not None:
+    elif law is not None and law.status not in DIRECTIONS:
         lines.append(law.status)
     panel.set_title("\n".join(lines), loc="left")

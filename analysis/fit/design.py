@@ -64,6 +64,13 @@ class Design:
         part.fixed = [None if f is None else f[rows] for f in self.fixed]
         return part
 
+    def over(self, X: Sequence[Array], group: npt.NDArray[np.int64]) -> Design:
+        """The design at other points of the same range, with this design's reference scales."""
+        part = copy(self)
+        part.X, part.group, part.one_hot = list(X), group, np.eye(self.n_groups)[group]
+        part.fixed = [part._fixed(k) for k in range(len(self.form.terms))]
+        return part
+
     def _axes(self, term: Term) -> list[Array]:
         return [self.X[i] for i in term.axes]
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from analysis.columns import Array
-from analysis.fit.identify import diagnose, enough_points
-from analysis.fit.law import Diagnostics, FittedLaw
+from analysis.fit.criteria import aicc_of
+from analysis.fit.groups import Asked, ask
+from analysis.fit.identify import judge_form
+from analysis.fit.inside import Inside, inside_fit
+from analysis.fit.law import Diagnostics, FittedLaw, Resampled
 from analysis.fit.multistart import Task, solve_global, solve_resamples
 from analysis.fit.resample import bootstrap_weights, jackknife_weights
-from analysis.fit.rows import Data, gather, ranges
+from analysis.fit.rows import Data, ranges
 from analysis.fit.solver import Minima
 from analysis.fit.spec import FitSpec
-from analysis.fit.status import Verdict
+from analysis.fit.squares import fit_squares
+from analysis.fit.status import USABLE, Verdict
 from analysis.table import ScalingTable
 
 JACKKNIFE_GROUPS = 200  # clusters are left out one at a time up to this number, in this many groups beyond
@@ -36,15 +41,46 @@ def fit_law(rows: ScalingTable, form: str = "power_law", axes: Sequence[str] | s
 
 def fit_spec(rows: ScalingTable, spec: FitSpec) -> FittedLaw:
     """`fit_law` for a specification made elsewhere (a file, another law's `spec`)."""
-    data = gather(rows, spec)
-    shortage = enough_points(data.design, data.clusters)
-    if shortage is not None:
-        return _unfitted(spec, data, shortage)
+    asked = ask(rows, spec)
+    data = asked.data
+    if asked.verdict is not None and asked.verdict.status == "too few points":
+        return law_of(spec, asked, _unfitted(data, asked.verdict))
     task, weights = _task(spec, data), np.ones(len(data.y))
     optima = solve_global(task, weights)
-    draws, left_out = _resampled(spec, data, task, optima)
-    verdict = diagnose(task, optima, data.clusters)
-    return _law(spec, data, optima, draws, left_out, verdict)
+    estimate, diagnostics = data.design.natural(optima.theta[:1])[0], _diagnostics(task, optima, data)
+    if asked.verdict is not None:  # it does not fall: the curve may be looked at, and no more
+        return law_of(spec, asked, Found(estimate, asked.verdict, diagnostics, Resampled.none(len(estimate))))
+    squares = fit_squares(task, optima.theta, asked.cells)
+    verdict = judge_form(squares, optima.theta[0], spec.axes)
+    usable, lost = verdict.status in USABLE, verdict.status == "not identified"
+    resampled = _resampled(spec, data, task, optima) if usable else Resampled.none(len(estimate))
+    return law_of(spec, asked, Found(estimate, verdict, diagnostics, resampled, inside_fit(squares) if lost else None))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a fit found, without the rows: what is saved of it."""
+
+    estimate: Array
+    verdict: Verdict
+    diagnostics: Diagnostics
+    resampled: Resampled
+    inside: Inside | None = None
+
+
+def _unfitted(data: Data, verdict: Verdict) -> Found:
+    p = data.design.n_params
+    return Found(np.full(p, np.nan), verdict, Diagnostics(np.nan, np.nan, np.nan), Resampled.none(p))
+
+
+def law_of(spec: FitSpec, asked: Asked, found: Found) -> FittedLaw:
+    """What was found, as a law over its rows."""
+    design, whole = asked.data.design, asked.whole
+    return FittedLaw(
+        spec, design.names, found.estimate, found.resampled, found.verdict, found.diagnostics, whole.rows, whole.y,
+        ranges(spec, whole), len(np.unique(asked.data.clusters)), design.groups, asked.trends, asked.excluded,
+        found.inside,
+    )  # fmt: skip
 
 
 def _task(spec: FitSpec, data: Data) -> Task:
@@ -53,32 +89,18 @@ def _task(spec: FitSpec, data: Data) -> Task:
     return Task(data.design, np.log(data.y), delta, lower, upper)
 
 
-def _resampled(spec: FitSpec, data: Data, task: Task, optima: Minima) -> tuple[Array, Array]:
-    """Natural parameters of the bootstrap draws (B, p) and of the jackknife (G, p); empty without bootstrap."""
-    p = data.design.n_params
+def _resampled(spec: FitSpec, data: Data, task: Task, optima: Minima) -> Resampled:
+    """Natural parameters of the bootstrap draws and of the jackknife; empty without bootstrap."""
     if not spec.bootstrap:
-        return np.empty((0, p)), np.empty((0, p))
+        return Resampled.none(data.design.n_params)
     weights = bootstrap_weights(data.clusters, data.strata, spec.bootstrap, spec.seed)
     groups = data.clusters % JACKKNIFE_GROUPS
     weights = np.concatenate([weights, jackknife_weights(np.unique(groups, return_inverse=True)[1])])
     natural = data.design.natural(solve_resamples(task, weights, optima).theta)
-    return natural[: spec.bootstrap], natural[spec.bootstrap :]
+    return Resampled(natural[: spec.bootstrap], natural[spec.bootstrap :])
 
 
-def _unfitted(spec: FitSpec, data: Data, reason: str) -> FittedLaw:
-    names, nothing = data.design.names, np.empty((0, data.design.n_params))
-    verdict = Verdict("too few points", reason, names, {})
-    diagnostics = Diagnostics(np.nan, np.nan, np.nan, np.nan)
-    return FittedLaw(spec, names, np.full(len(names), np.nan), nothing, nothing, verdict, diagnostics, data.rows,
-                     data.y, ranges(spec, data), int(data.clusters.max()) + 1, data.design.groups)  # fmt: skip
-
-
-def _law(spec: FitSpec, data: Data, optima: Minima, draws: Array, left_out: Array, verdict: Verdict) -> FittedLaw:
-    design, best = data.design, optima.theta[:1]
-    residual = np.log(design.predict(best)[0]) - np.log(data.y)
-    diagnostics = Diagnostics(
-        float(optima.loss[0]), float(np.median(np.abs(residual))), verdict.numbers["aicc"],
-        verdict.numbers["aicc_constant"],
-    )  # fmt: skip
-    return FittedLaw(spec, design.names, design.natural(best)[0], draws, left_out, verdict, diagnostics, data.rows,
-                     data.y, ranges(spec, data), int(data.clusters.max()) + 1, design.groups)  # fmt: skip
+def _diagnostics(task: Task, optima: Minima, data: Data) -> Diagnostics:
+    residual = np.log(data.design.predict(optima.theta[:1])[0]) - np.log(data.y)
+    aicc = aicc_of(residual, task.delta, len(np.unique(data.clusters)), data.design.n_params)
+    return Diagnostics(float(optima.loss[0]), float(np.median(np.abs(residual))), aicc)

@@ -3,43 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from analysis.columns import MISALIGNMENT, Array
 from analysis.fit.forms import evaluate_form, find_form
+from analysis.fit.inside import Inside
 from analysis.fit.resample import HALVED, bca_interval
 from analysis.fit.spec import FitSpec
 from analysis.fit.status import USABLE, Status, Verdict
+from analysis.fit.trend import Trend
+from analysis.fit.words import quantity_of, trend_sentence
 from analysis.table import ScalingTable
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """huber_loss: the sum minimized; median_error: median |ln yhat - ln y|; AICc of the law and of a constant."""
+    """huber_loss: the sum minimized; median_error: median |ln yhat - ln y|; Akaike's corrected criterion."""
 
     huber_loss: float
     median_error: float
     aicc: float
-    aicc_constant: float
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Natural parameters of bootstrap draws (B, p) and of the jackknife (G, p)."""
+
+    draws: Array
+    left_out: Array
+
+    @classmethod
+    def none(cls, n_params: int) -> Resampled:
+        return cls(np.empty((0, n_params)), np.empty((0, n_params)))
 
 
 @dataclass(frozen=True)
 class FittedLaw:
     """A law fitted to rows of a table.
 
-    spec: what was asked; names: parameters in order; estimate: (p,) natural units; draws: (B, p) bootstrap;
-    left_out: (G, p) jackknife; verdict: status and reason; rows, y: what was fitted; ranges: of each axis;
-    n_configurations: independent ones; groups: with exponents shared over them.
+    spec: what was asked; names: parameters in order; estimate: (p,) natural units; resampled: draws and jackknife, of
+    a usable law alone; verdict: status and reason; rows, y: what was asked about; ranges: of each axis;
+    n_configurations: independent ones; groups: with exponents shared over them; trends: whether y falls, by group (""
+    without groups); excluded: groups that do not share, and why; inside: predictions inside the range of a law that is
+    not identified.
     """
 
     spec: FitSpec
     names: tuple[str, ...]
     estimate: Array
-    draws: Array
-    left_out: Array
+    resampled: Resampled
     verdict: Verdict
     diagnostics: Diagnostics
     rows: ScalingTable
@@ -47,6 +62,28 @@ class FittedLaw:
     ranges: Mapping[str, tuple[float, float]]
     n_configurations: int
     groups: tuple[str, ...] = ()
+    trends: Mapping[str, Trend] = field(default_factory=dict)
+    excluded: Mapping[str, Verdict] = field(default_factory=dict)
+    inside: Inside | None = None
+
+    @property
+    def draws(self) -> Array:
+        """(B, p) bootstrap draws."""
+        return self.resampled.draws
+
+    @property
+    def left_out(self) -> Array:
+        """(G, p) jackknife values."""
+        return self.resampled.left_out
+
+    @property
+    def quantity(self) -> str:
+        """What falls: misalignment, error, or the target's name."""
+        return quantity_of(self.rows, self.spec)
+
+    def trend_text(self, group: str = "") -> str:
+        """The trend as a sentence with numbers."""
+        return trend_sentence(self.trends[group], self.quantity) if group in self.trends else ""
 
     @property
     def params(self) -> dict[str, float]:
@@ -93,7 +130,8 @@ class FittedLaw:
         if not 0 < level < 1:
             raise ValueError(f"level={level} must lie between 0 and 1, as 0.95")
         if not len(self.draws):
-            raise ValueError("no interval without draws; fit with bootstrap=1000")
+            reason = "fit with bootstrap=1000" if self.usable else f"the law is {self.status}: {self.reason}"
+            raise ValueError(f"no interval without draws; {reason}")
         i = self.names.index(name)
         return bca_interval(self.draws[:, i], self.estimate[i], self.left_out[:, i], level, HALVED)
 
@@ -133,12 +171,12 @@ class FittedLaw:
         return group if self.groups else ""
 
     def residuals(self) -> Array:
-        """ln(prediction) - ln(y) of each row fitted (n,)."""
+        """ln(prediction) - ln(y) of each row (n,); none (NaN) where the row's group does not share the law."""
         X: dict[str, Any] = {name: self.rows.values(name) for name in self.axes}
         if not self.groups:
             return np.log(self.predict(**X)) - np.log(self.y)
         member = self.rows.column(str(self.spec.shared_by)).astype(str).to_numpy()
-        out = np.empty(len(self.y))
+        out = np.full(len(self.y), np.nan)
         for group in self.groups:
             rows = member == group
             out[rows] = np.log(self.predict(group, **{k: v[rows] for k, v in X.items()})) - np.log(self.y[rows])
@@ -148,25 +186,31 @@ class FittedLaw:
         """Plain values for JSON: spec, parameters, intervals, status, diagnostics; null for what is not finite."""
         intervals = {n: [finite(v) for v in self.interval(n)] for n in self.names} if len(self.draws) else {}
         numbers = {n: finite(getattr(self.diagnostics, n))
-                   for n in ("huber_loss", "median_error", "aicc", "aicc_constant")}  # fmt: skip
+                   for n in ("huber_loss", "median_error", "aicc")}  # fmt: skip
+        shown = self.params if self.usable else {}
         return {
             "spec": self.spec.model_dump(mode="json"), "formula": self.formula,
-            "params": {n: finite(v) for n, v in self.params.items()}, "intervals_95": intervals,
+            "trends": {g: trend.to_dict(self.quantity) for g, trend in self.trends.items()},
+            "params": {n: finite(v) for n, v in shown.items()}, "intervals_95": intervals,
             "status": self.status, "reason": self.reason, "weak": list(self.verdict.weak), **numbers,
+            "excluded": {group: {"status": v.status, "reason": v.reason} for group, v in self.excluded.items()},
             "n_points": self.n_points, "n_configurations": self.n_configurations,
             "ranges": {k: list(v) for k, v in self.ranges.items()}, "left_out": dict(self.rows.left_out),
         }  # fmt: skip
 
     def text(self) -> str:
-        """A table for a terminal: each parameter with its interval, then the status."""
+        """A table for a terminal: the trend, the status, and each parameter of a usable law with its interval."""
         lines = [f"{self.formula}   axes: {', '.join(self.axes)}   y: {self.spec.target}"]
-        for name, value in self.params.items():
+        lines += [f"  {group + ': ' if group else ''}{self.trend_text(group)}" for group in self.trends]
+        lines += [f"  {group}: no form, {v.status}: {v.reason}" for group, v in self.excluded.items()]
+        for name, value in self.params.items() if self.usable else ():
             span = "  [{:.4g}, {:.4g}]".format(*self.interval(name)) if len(self.draws) else ""
             lines.append(f"  {name:<12}{value:>12.5g}{span}{'   weak' if name in self.verdict.weak else ''}")
         lines.append(
             f"  {self.n_points} rows, {self.n_configurations} configurations, Huber loss {self.huber_loss:.6g}"
         )
-        lines.append(f"  status: {self.status}{': ' + self.reason if self.reason else ''}")
+        said = self.reason if self.reason != self.trend_text() else ""
+        lines.append(f"  status: {self.status}{': ' + said if said else ''}")
         lines += [f"  left out: {n} rows, {reason}" for reason, n in self.rows.left_out.items()]
         return "\n".join(lines)
 

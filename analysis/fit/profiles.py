@@ -10,14 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from analysis.columns import Array
-from analysis.fit.criteria import likelihood_ratio
 from analysis.fit.design import EXPONENT_LIMIT, Design
 from analysis.fit.multistart import Task
+from analysis.fit.squares import SquaresFit
 
-CHI2_95 = 3.84  # 95 % point of chi-square, one degree of freedom
+LEVEL = 0.95  # of F: a parameter held elsewhere must raise the squares beyond it
 EXPONENT_FACTOR = 3.0
 OFFSET_SHARE = 0.25
 SHAPE_STEP = np.log(4.0)
@@ -33,19 +32,22 @@ class HeldParameter:
     lost: str = ""
 
 
-def profiles(task: Task, best: Array, clusters: npt.NDArray[np.int64]) -> tuple[tuple[str, ...], list[str]]:
+def profiles(fit: SquaresFit) -> tuple[tuple[str, ...], list[str]]:
     """Names of weak parameters, and reasons for which the fit is not identified."""
-    probes = _held(task, best)
+    from scipy.special import fdtri
+
+    task = fit.task
+    probes = _held(task, fit.theta)
     if not probes:
         return (), []
-    start, lower, upper = (np.tile(a, (len(probes), 1)) for a in (best, task.lower, task.upper))
+    start, lower, upper = (np.tile(a, (len(probes), 1)) for a in (fit.theta, task.lower, task.upper))
     for i, probe in enumerate(probes):
         for array in (start, lower, upper):
             array[i, list(probe.where)] = probe.values
     held = Task(task.design, task.log_y, task.delta, lower, upper)
-    theta = held.solve(start, np.ones((1, len(task.log_y))), np.zeros(len(probes), dtype=np.int64)).theta
-    share = (int(clusters.max()) + 1) / len(clusters)
-    flat = [p for p, t in zip(probes, theta, strict=True) if share * likelihood_ratio(task, best, t) < CHI2_95]
+    theta = held.solve(start, fit.weight[None], np.zeros(len(probes), dtype=np.int64)).theta
+    limit = float(fdtri(1, fit.dof, LEVEL))
+    flat = [probe for probe, held_theta in zip(probes, theta, strict=True) if fit.f_ratio(held_theta) < limit]
     lost = [p.lost for p in flat if p.lost]
     weak = {p.name for p in flat}
     names = _with_coefficients(task.design, weak)

@@ -16,13 +16,17 @@ from analysis.table import ScalingTable
 
 @dataclass(frozen=True)
 class Data:
-    """The numbers of a fit: the design over the axes, targets y (n,), cluster and stratum codes (n,), the rows."""
+    """The numbers of a fit: the design over the axes, targets y (n,), cluster and stratum codes (n,), the rows.
+
+    errors: (n,) standard errors of ln y as the rows state them, 0 where they do not.
+    """
 
     rows: ScalingTable
     design: Design
     y: Array
     clusters: npt.NDArray[np.int64]
     strata: npt.NDArray[np.int64]
+    errors: Array
 
     @property
     def form(self) -> Form:
@@ -40,7 +44,7 @@ def gather(rows: ScalingTable, spec: FitSpec) -> Data:
     codes, groups = _codes(rows, spec.shared_by)
     design = Design(find_form(spec.form), X, codes, groups if spec.shared_by else ())
     strata, _ = _codes(rows, spec.strata)
-    return Data(rows, design, y, _clusters(rows, spec), strata)
+    return Data(rows, design, y, _clusters(rows, spec), strata, _errors(rows, spec, y))
 
 
 def _complete(rows: ScalingTable, spec: FitSpec) -> ScalingTable:
@@ -100,6 +104,14 @@ def _clusters(rows: ScalingTable, spec: FitSpec) -> npt.NDArray[np.int64]:
             f"cluster={spec.cluster!r} is neither 'configuration', 'row' nor a column: {listed(rows.columns)}"
         )
     return _codes(rows, spec.cluster)[0]
+
+
+def _errors(rows: ScalingTable, spec: FitSpec, y: Array) -> Array:
+    """Standard errors of ln y from `raw_error`, that of a score being raw_error / ceiling; 0 where there is none."""
+    if spec.target != MISALIGNMENT or "raw_error" not in rows.columns:
+        return np.zeros(len(y))
+    ceiling = np.nan_to_num(rows.values("ceiling"), nan=1.0) if "ceiling" in rows.columns else 1.0
+    return np.nan_to_num(rows.values("raw_error") / ceiling / y)
 
 
 def ranges(spec: FitSpec, data: Data) -> dict[str, tuple[float, float]]:

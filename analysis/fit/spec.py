@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from analysis.columns import MISALIGNMENT
 from analysis.fit.forms import find_form
+from analysis.fit.trend import MARGIN
 
 
 class FitSpec(BaseModel):
@@ -15,6 +16,7 @@ class FitSpec(BaseModel):
     (1 - score) or any positive column, as "loss"; huber_delta: in ln units, None for least squares; bootstrap:
     number of draws; seed: of the draws; shared_by: a column (region, family) whose values have their own E and
     coefficients and share exponents; offset: E itself, or its limits (a score ceiling c is offset = 1 - c);
+    flat: the share of y within which a change over the measured range counts as none;
     cluster: "configuration", "row", or a column whose values are drawn whole; strata: a column drawn within.
     """
 
@@ -28,6 +30,7 @@ class FitSpec(BaseModel):
     seed: int = Field(default=0, ge=0)
     shared_by: str | None = None
     offset: float | tuple[float, float] | None = None
+    flat: float = Field(default=MARGIN, gt=0, lt=1)
     cluster: str = "configuration"
     strata: str | None = None
 

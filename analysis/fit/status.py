@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Status = Literal["ok", "weakly identified", "not identified", "too few points", "no scaling"]
+# Does y fall at all? If not, the status is the trend's own word. If so: is the form known?
+Status = Literal[
+    "ok", "weakly identified", "not identified", "misfits", "too few points", "flat", "rises", "mixed", "undetermined"
+]
+DIRECTIONS: tuple[Status, ...] = ("flat", "rises", "mixed", "undetermined")  # of what does not fall
 USABLE: tuple[Status, ...] = ("ok", "weakly identified")
 
 
@@ -20,6 +24,6 @@ class Verdict:
     numbers: Mapping[str, float]
 
 
-def flat(weak: Sequence[str]) -> str:
+def open_along(weak: Sequence[str]) -> str:
     """Why parameters are weakly identified."""
     return f"the loss stays flat along {', '.join(weak)}"

@@ -23,16 +23,35 @@ def nearest_model(models: Sequence[Model], n_params: float) -> Model | None:
     return min(models, key=lambda model: abs(np.log(model.n_params / n_params)), default=None)
 
 
+class Measured(PlainModel):
+    """A configuration that was trained: its name, size, samples, compute; mean measured value over its runs."""
+
+    name: str
+    flops: float
+    n_params: float | None = None
+    samples_seen: float | None = None
+    value: float
+    runs: int
+
+    def text(self, quantity: str) -> str:
+        at = f", {self.samples_seen:.3g} samples" if self.samples_seen else ""
+        runs = f"{self.runs} run{'s' if self.runs > 1 else ''}"
+        return f"{self.name}{at} ({self.flops:.3g} FLOP): {quantity} {self.value:.3f}, mean of {runs}"
+
+
 class Allocation(PlainModel):
     """A budget's split. n_params and samples_seen are None where the law does not say; `reason` then says why.
 
-    scores: by target, the score predicted (None, and left out of JSON, where no usable law says it); where the laws are
-    of another quantity, as "loss", that. status: of the law that splits the budget, and why it is not "ok".
+    trend: whether the quantity changes over the measured range, a sentence; best_measured: of what was trained within
+    the budget; inside: what a curve without identified parameters says there, with its t interval; scores: by target,
+    the score predicted (None, and left out of JSON, where no usable law says it); where the laws are of another
+    quantity, as "loss", that. status: of the law that splits the budget, and why it is not "ok".
     """
 
     flops: float
     status: str = ""
     why: str = ""
+    trend: str = ""
     n_params: Estimate | None = None
     samples_seen: Estimate | None = None
     n_samples: float | None = None
@@ -42,7 +61,8 @@ class Allocation(PlainModel):
     gain_double: Mapping[str, Estimate] = Field(default_factory=dict)
     nearest: Model | None = None
     reason: str = ""
-    fallback: dict[str, Any] | None = None
+    best_measured: Measured | None = None
+    inside: Estimate | None = None
     quantity: str = "score"
 
     @field_serializer("scores")
@@ -52,6 +72,7 @@ class Allocation(PlainModel):
     def text(self) -> str:
         """A table for a terminal."""
         lines = [f"{'compute':<24}{self.flops:.3g} FLOP"]
+        lines += [f"{'measured change':<24}{self.trend}"] if self.trend else []
         lines += [f"{'law':<24}{self.status}{': ' if self.why else ''}{self.why}"] if self.status else []
         if self.n_params and self.samples_seen:
             lines.append(f"{'parameters N':<24}{self.n_params.text()}")
@@ -62,8 +83,10 @@ class Allocation(PlainModel):
             lines.append(f"{'images x epochs':<24}{self.n_samples:.3g} x {self.epochs:.3g}")
         if self.nearest:
             lines.append(f"{'nearest model':<24}{self.nearest.name} ({self.nearest.n_params:.3g} parameters)")
-        if self.fallback:
-            lines.append(f"{'fallback':<24}{_plain(self.fallback)}")
+        if self.best_measured:
+            lines.append(f"{'best measured':<24}{self.best_measured.text(self.quantity)}")
+        if self.inside:
+            lines.append(f"{'  the curve there':<24}{self.quantity} {self.inside.text('.3f')}")
         label = {name: self.quantity if name == self.quantity else f"{self.quantity} {name}" for name in self.scores}
         lines += [f"{label[name]:<24}{score.text('.3f')}" for name, score in self.scores.items() if score]
         names = {"n_params": "parameters", "samples_seen": "samples"}
@@ -95,7 +118,3 @@ class Reach(PlainModel):
             f"{self.flops.text()} FLOP for a {self.quantity} of {self.score:g} "
             f"(asymptote {self.asymptote.text('.3f')}){beyond}"
         )
-
-
-def _plain(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else str(v) for k, v in values.items() if v is not None)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # a recipe that is loaded needs no table
     from analysis.fit.law import FittedLaw
     from analysis.table import ScalingTable
 
-RECIPE_VERSION = 1
+VERSIONS = (1, 2)  # that can be read: 1 had neither trends nor measured configurations
 FAR = 100.0  # assumption: times beyond what was measured, compute's own extrapolation apart, at which laws say nothing
 SPLITS = ("chinchilla", "data_constrained")  # forms that say how to split compute
 
@@ -42,7 +42,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     laws: dict[str, LawRecord]
     compute: ComputeMap | None
     compute_reason: str = ""
@@ -55,7 +55,7 @@ class Recipe(BaseModel):
     def from_law(cls, law: FittedLaw, **options: Any) -> Recipe:
         """The recipe of one law; a law with exponents shared over regions gives one target a region."""
         if law.groups:
-            laws = {group: LawRecord.of(law, group) for group in law.groups}
+            laws = {group: LawRecord.of(law, group) for group in law.trends or law.groups}
         else:
             laws = {target_name(law): LawRecord.of(law)}
         return cls._of(laws, law.rows, law.ranges, **options)
@@ -104,13 +104,13 @@ class Recipe(BaseModel):
         """N, samples seen, images x epochs and predicted scores at compute `flops`, optimal for `region`'s law.
 
         n_samples: unique images at hand (default: the largest training set tested). Where the law does not say how
-        to split compute, N and D are None, `reason` says why and `fallback` names what was tested.
+        to split compute, N and D are None, `reason` says why and `best_measured` names what was tested.
         """
         check_budget(flops)
         record, images = self.law(region), n_samples or self.ranges.get("n_samples", (np.nan, np.nan))[1]
         reason = self._no_split(record)
         if reason:
-            return self._unsplit(flops, reason)
+            return self._unsplit(record, flops, reason)
         assert self.compute is not None
         split = self._split(record, record.params, flops, images)
         draws = self._split(record, record.columns(), flops, images)
@@ -118,9 +118,9 @@ class Recipe(BaseModel):
         epochs = self._epochs(D.value, images)
         axes = {"n_params": N.value, "samples_seen": D.value, "flops": flops, "n_samples": min(images, D.value)}
         if lost := self._lost(axes):
-            return self._unsplit(flops, f"{lost}; the law is {record.status} {record.reason}".rstrip())
+            return self._unsplit(record, flops, f"{lost}; the law is {record.status} {record.reason}".rstrip())
         return Allocation(
-            flops=flops, status=record.status, why=record.reason, quantity=self.quantity,
+            flops=flops, status=record.status, why=record.reason, trend=record.trend, quantity=self.quantity,
             n_params=N, samples_seen=D, scores=self._scores(axes),
             n_samples=epochs[0], epochs=epochs[1], extrapolation=self.extrapolation({**axes, "epochs": epochs[1]}),
             gain_double=self._gain(record, axes), nearest=nearest_model(self.models, N.value),
@@ -170,15 +170,13 @@ class Recipe(BaseModel):
                 return f"its optimum lies {beyond[name]:.2g} times beyond the {name} measured"
         return ""
 
-    def _unsplit(self, flops: float, reason: str) -> Allocation:
-        axes = {"flops": flops}
-        fallback = None
-        if "n_params" in self.ranges:
-            largest = self.ranges["n_params"][1]
-            D = float(self.compute.samples(largest, flops)) if self.compute else None
-            fallback = {"what": "largest model tested", "n_params": largest, "samples_seen": D}
-        return Allocation(flops=flops, scores=self._scores(axes), extrapolation=self.extrapolation(axes),
-                          reason=reason, fallback=fallback, quantity=self.quantity)  # fmt: skip
+    def _unsplit(self, record: LawRecord, flops: float, reason: str) -> Allocation:
+        """What may be said without a split: the trend, and the best of what was trained within the budget."""
+        axes, best = {"flops": flops}, record.best_within(flops)
+        inside = record.curve_at(best, self.level) if best is not None else None
+        return Allocation(flops=flops, trend=record.trend, scores=self._scores(axes), reason=reason,
+                          extrapolation=self.extrapolation(axes), best_measured=best, inside=inside,
+                          quantity=self.quantity)  # fmt: skip
 
     def _epochs(self, samples_seen: float, images: float) -> tuple[float | None, float | None]:
         """Unique images and epochs: all images at hand, repeated; or fewer, once."""
@@ -254,9 +252,10 @@ class Recipe(BaseModel):
     def load(cls, path: str | Path) -> Recipe:
         """Read a recipe saved before; a file that is none is refused."""
         text = Path(path).read_text(encoding="utf-8")
-        version = json.loads(text).get("version") if text.lstrip().startswith("{") else None
-        if version != RECIPE_VERSION:
+        content = json.loads(text) if text.lstrip().startswith("{") else {}
+        if content.get("version") not in VERSIONS:
             raise ValueError(
-                f"{path} is no recipe of version {RECIPE_VERSION} (version: {version}); save it with Recipe.save"
+                f"{path} is no recipe of version {' or '.join(map(str, VERSIONS))} (version: "
+                f"{content.get('version')}); save it with Recipe.save"
             )
         return cls.model_validate_json(text)

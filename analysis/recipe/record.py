@@ -6,19 +6,22 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from analysis.columns import MISALIGNMENT, Array, measured
 from analysis.fit.estimate import Estimate, estimate
 from analysis.fit.forms import evaluate_form, find_form
-from analysis.fit.status import USABLE, Status, flat
+from analysis.fit.inside import Inside
+from analysis.fit.status import USABLE, Status, open_along
+from analysis.recipe.allocation import Measured
+from analysis.recipe.tested import configurations
 
 if TYPE_CHECKING:  # a recipe that is loaded needs no table
     from analysis.fit.law import FittedLaw
 
 
 class LawRecord(BaseModel):
-    """A fitted law as a recipe keeps it: form, parameters, bootstrap draws, status."""
+    """A fitted law as a recipe keeps it: trend, form, parameters, bootstrap draws, status, configurations measured."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
@@ -33,6 +36,15 @@ class LawRecord(BaseModel):
     n_configurations: int
     group: str = ""
     target: str = MISALIGNMENT
+    trend: str = ""
+    measured: tuple[Measured, ...] = ()
+    inside: Inside | None = None
+
+    @field_validator("status", mode="before")
+    @classmethod
+    def _of_version_1(cls, status: str) -> str:
+        """What version 1 called "no scaling" was not shown to be flat."""
+        return "undetermined" if status == "no scaling" else status
 
     @classmethod
     def of(cls, law: FittedLaw, group: str = "") -> LawRecord:
@@ -43,14 +55,16 @@ class LawRecord(BaseModel):
         names = {n: n.removesuffix(f"[{group}]") for n in law.names if "[" not in n or n.endswith(f"[{group}]")}
         weak = tuple(names[n] for n in law.verdict.weak if n in names)
         status, reason = law.status, law.reason
-        if status == "weakly identified":
-            status, reason = (status, flat(weak)) if weak else ("ok", "")
+        if group in law.excluded:
+            names, weak, (status, reason) = {}, (), (law.excluded[group].status, law.excluded[group].reason)
+        elif status == "weakly identified":
+            status, reason = (status, open_along(weak)) if weak else ("ok", "")
         return cls(
             form=law.spec.form, axes=law.axes, params={names[n]: v for n, v in law.params.items() if n in names},
             draws={names[n]: law.draws[:, law.names.index(n)].tolist() for n in names},
             left_out={names[n]: law.left_out[:, law.names.index(n)].tolist() for n in names}, status=status,
             reason=reason, weak=weak, n_configurations=law.n_configurations, group=group,
-            target=law.spec.target,
+            target=law.spec.target, trend=law.trend_text(group), measured=configurations(law, group), inside=law.inside,
         )  # fmt: skip
 
     @property
@@ -73,6 +87,21 @@ class LawRecord(BaseModel):
     def misalignment(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Array:
         """y of the law: misalignment, or the target fitted."""
         return evaluate_form(find_form(self.form), params, [axes[name] for name in self.axes])
+
+    def best_within(self, flops: float) -> Measured | None:
+        """The best configuration measured at `flops` at most."""
+        sign = 1 if self.target == MISALIGNMENT else -1
+        affordable = [m for m in self.measured if m.flops <= flops * (1 + 1e-9)]
+        return max(affordable, key=lambda m: sign * m.value, default=None)
+
+    def curve_at(self, place: Measured, level: float) -> Estimate | None:
+        """What the curve of a law that is not identified says at a configuration, with its t interval."""
+        at = [getattr(place, axis, None) for axis in self.axes]
+        if self.inside is None or not all(at):
+            return None
+        found = self.inside.predict(tuple(np.array([x]) for x in at), level, self.group)
+        ends = sorted(float(measured(self.target, y[0])) for y in found[1:])
+        return Estimate(value=float(measured(self.target, found[0][0])), low=ends[0], high=ends[1])
 
     def asymptote(self, level: float) -> Estimate:
         """1 - E, the score of unlimited compute (E itself for another target)."""

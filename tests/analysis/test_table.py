@@ -269,7 +269,7 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no table at"):
         ScalingTable.from_csv(tmp_path / "absent.csv")
     (tmp_path / "r.json").write_text("{}")
-    with pytest.raises(ValueError, match="no recipe of version 1"):
+    with pytest.raises(ValueError, match="no recipe of version 1 or 2"):
         Recipe.load(tmp_path / "r.json")
 
 

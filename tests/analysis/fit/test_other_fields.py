@@ -245,8 +245,9 @@ def test_losses_average_over_seeds(runs: ScalingTable) -> None:
 
 def test_what_rises_is_no_law_and_says_so(runs: ScalingTable) -> None:
     rising = fit_law(runs.with_columns(accuracy=1 / runs.values("loss")), target="accuracy", bootstrap=0)
-    assert rising.status == "no scaling"
-    assert "y rises with x, and laws fall: fit what falls, as 1 - accuracy" in rising.reason
+    assert rising.status == "rises"
+    assert "accuracy rises by" in rising.reason
+    assert not rising.usable
 
 
 def test_infinite_draws_survive_saving(law: FittedLaw, tmp_path: Path) -> None:
@@ -255,7 +256,7 @@ def test_infinite_draws_survive_saving(law: FittedLaw, tmp_path: Path) -> None:
 
     draws = law.draws.copy()
     draws[0, law.names.index("A")] = np.inf
-    recipe = Recipe.from_law(replace(law, draws=draws))
+    recipe = Recipe.from_law(replace(law, resampled=replace(law.resampled, draws=draws)))
     recipe.save(tmp_path / "recipe.json")
     assert Recipe.load(tmp_path / "recipe.json") == recipe
     json.loads((tmp_path / "recipe.json").read_text(), parse_constant=pytest.fail)

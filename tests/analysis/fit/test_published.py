@@ -89,13 +89,20 @@ def test_identified_parameters_agree_to_six_digits(name: str, fits: dict[str, An
     law = fit_law(published_rows(published, fit["rows"]), fit["form"], [_name(x) for x in fit["x"]], bootstrap=0)
     for key, value in _natural(fit, fit["params"]).items():
         assert law.params[key] == pytest.approx(value, rel=3e-5), key
-    assert law.status == "ok"
+    assert law.usable
 
 
-def test_v1_is_weakly_identified_and_says_so(fits: dict[str, Any], published: ScalingTable) -> None:
-    law = fit_law(published_rows(published, fits["region_v1_group1"]["rows"]), bootstrap=0)
-    assert law.status == "weakly identified"
-    assert set(law.verdict.weak) == {"E", "A", "alpha"}
+def test_every_published_target_falls_v1_least(fits: dict[str, Any], published: ScalingTable) -> None:
+    """V1's misalignment was called weakly identified by a likelihood of rows; its fall is small, and sure."""
+    change = {}
+    for name, fit in fits.items():
+        rows = published_rows(published, fit["rows"])
+        law = fit_law(rows, fit["form"], [_name(x) for x in fit["x"]], bootstrap=0)
+        assert law.trends[""].direction == "falls", name
+        assert law.usable, name
+        change[name] = np.expm1(law.trends[""].total.value)
+    assert max(change, key=lambda name: change[name]) == "region_v1_group1"
+    assert change["region_v1_group1"] == pytest.approx(-0.073, abs=0.005)
 
 
 def test_papers_exponents_of_the_optimum(fits: dict[str, Any], published: ScalingTable) -> None:

@@ -37,4 +37,4 @@ def test_one_size_falls_back_to_a_law_in_compute(study: ScalingTable) -> None:
     answer = ask_recipe(build_recipe(one, "IT", bootstrap=30), flops=1e18, region="IT")
     assert answer.allocation
     assert answer.allocation.n_params is None
-    assert answer.allocation.fallback
+    assert answer.allocation.best_measured
