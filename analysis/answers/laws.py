@@ -61,12 +61,6 @@ def trend_law(laws: StudyLaws, region: str, family: str) -> tuple[FittedLaw, str
     return (compute, "") if isinstance(compute, FittedLaw) and compute.trends else None
 
 
-def form_status(law: FittedLaw, group: str) -> tuple[str, str]:
-    """Status of a law's form for a group, and the reason."""
-    own = law.excluded.get(group)
-    return (own.status, own.reason) if own is not None else (law.status, law.reason)
-
-
 def lacking(region: str, family: str) -> str:
     """Why a family has no law of a region."""
     return f"no complete row of {family} in region {region}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from analysis.fit.forms import evaluate_form, find_form
 from analysis.fit.inside import Inside
 from analysis.fit.resample import HALVED, bca_interval
 from analysis.fit.spec import FitSpec
-from analysis.fit.status import USABLE, Status, Verdict
+from analysis.fit.status import USABLE, Status, Verdict, no_numbers, open_along
 from analysis.fit.trend import Trend
 from analysis.fit.words import quantity_of, trend_sentence
 from analysis.table import ScalingTable
@@ -98,6 +98,17 @@ class FittedLaw:
     def reason(self) -> str:
         return self.verdict.reason
 
+    def verdict_of(self, group: str = "") -> Verdict:
+        """The verdict on one group: its own where it does not share, else what concerns its own or a shared parameter."""
+        if group in self.excluded:
+            return self.excluded[group]
+        if self.status != "weakly identified" or not self.groups:
+            return self.verdict
+        weak = tuple(n for n in self.verdict.weak if "[" not in n or n.endswith(f"[{group}]"))
+        if not weak:
+            return replace(self.verdict, status="ok", reason="", weak=())
+        return replace(self.verdict, reason=open_along([n.partition("[")[0] for n in weak]), weak=weak)
+
     @property
     def usable(self) -> bool:
         """Whether predictions and recipes may be drawn from it."""
@@ -130,7 +141,7 @@ class FittedLaw:
         if not 0 < level < 1:
             raise ValueError(f"level={level} must lie between 0 and 1, as 0.95")
         if not len(self.draws):
-            reason = "fit with bootstrap=1000" if self.usable else f"the law is {self.status}: {self.reason}"
+            reason = "fit with bootstrap=1000" if self.usable else no_numbers(self.status, self.reason)
             raise ValueError(f"no interval without draws; {reason}")
         i = self.names.index(name)
         return bca_interval(self.draws[:, i], self.estimate[i], self.left_out[:, i], level, HALVED)

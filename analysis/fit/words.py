@@ -65,6 +65,9 @@ def change_cell(trend: Trend) -> str:
         return "undetermined"
     if trend.direction in ("falls", "rises") and trend.total.known and trend.total.direction(LEVEL):
         return f"{trend.direction} {size_of(trend.total)}"
+    if trend.direction in ("falls", "rises"):
+        sign = -1 if trend.direction == "falls" else 1
+        return f"{trend.direction} {' and '.join(_along(c, trend, '') for c in trend.moving(sign))}"
     level = FLAT_LEVEL if trend.direction == "flat" else LEVEL
     return f"{trend.direction} {signed(trend.total, level)}" if trend.total.known else trend.direction
 
@@ -78,8 +81,8 @@ def _moves(trend: Trend) -> str:
     return f"{trend.direction} by {along}{whole}"
 
 
-def _along(change: Change, trend: Trend) -> str:
-    return f"{size_of(change, trend.axis_level)} along {axis_name(change.name)} ({change.factor:.3g}-fold)"
+def _along(change: Change, trend: Trend, factor: str = " ({:.3g}-fold)") -> str:
+    return f"{size_of(change, trend.axis_level)} along {axis_name(change.name)}{factor.format(change.factor)}"
 
 
 def _range(trend: Trend) -> str:
