@@ -72,7 +72,7 @@ class FolderSplit(Split):
         for label, name in enumerate(self.classes):
             for folder, images in sorted(self._walk.images(self.folder / name, SUFFIXES)):
                 below = os.path.relpath(folder, self.folder)
-                files += [(os.path.join(below, image.name), label) for image in images]
+                files += [(f"{below}{os.sep}{image.name}", label) for image in images]
                 digest.update(repr((os.fsencode(below), list(map(tuple, images)))).encode("utf-8", "surrogateescape"))
         return files, digest.hexdigest()
 

@@ -22,7 +22,7 @@ from scaling.data.formats.base import (
     first_labelled,
 )
 from scaling.data.formats.parquet_columns import find_columns
-from scaling.data.formats.parquet_files import file_stem, known_splits, named_splits, split_files
+from scaling.data.formats.parquet_files import file_stem, known_splits, list_stems, named_splits, split_files
 from scaling.data.formats.shards import check_whole
 from scaling.errors import StudyError
 from scaling.specs.dataset import DatasetSpec
@@ -43,11 +43,13 @@ def find_parquet(root: Storage, spec: DatasetSpec) -> tuple[Split, Split] | None
         StudyError: only one of the two is there; as `check_whole`. StorageError: a place that cannot be read.
     """
     train_name, *heldout_names = chosen_names(spec, TRAIN, HELDOUT)
-    files = {name: found for name in (train_name, *heldout_names) if (found := split_files(root, name))}
-    if not files and not ((spec.choices() or spec.format) and known_splits(root)):
+    listed = list_stems(root)
+    files = {name: found for name in (train_name, *heldout_names) if (found := split_files(root, listed, name))}
+    known = known_splits(listed)
+    if not files and not ((spec.choices() or spec.format) and known):
         return None
-    (train,) = named_splits(root, files, [train_name], spec.train_split and "train_split")
-    heldout = named_splits(root, files, heldout_names, spec.heldout_split and "heldout_split")
+    (train,) = named_splits(root, files, [train_name], known, spec.train_split and "train_split")
+    heldout = named_splits(root, files, heldout_names, known, spec.heldout_split and "heldout_split")
     check_whole(map(file_stem, files[train]), train, root.shown)
     first = ParquetSplit(root, files[train], spec.image_column, spec.label_column)
 

@@ -86,7 +86,7 @@ def _refuse_missing(numbers: list[int], totals: list[int], place: str) -> None:
     missing = list(islice((number for number in wanted if number not in there), _MANY))
     beyond = [number for number in numbers if number not in wanted]
     if missing or beyond:
-        n_missing = len(wanted) - len(numbers) + len(beyond)
+        n_missing = wanted.stop - wanted.start - len(numbers) + len(beyond)  # more than len() can say
         shown = ", ".join(f"{number:05d}" for number in missing or beyond[:_MANY])
         more = f" and {n_missing - _MANY:,} more" if n_missing > _MANY else ""
         says = f"their names say of-{totals[0]:05d}" if totals else f"the last is {numbers[-1]:05d}"

@@ -74,7 +74,7 @@ def test_a_files_name_says_its_split_and_how_many_there_are(stem, shard):
         (["train-00000-of-00003", "train-00001-of-00003"], "lacks shard 00002"),
         (["train-00001-of-00003", "train-00002-of-00003"], "lacks shard 00000"),
         (["train-0", "train-2"], "lacks shard 00001: 2 are there, and the last is 00002"),
-        (["train-00000-of-99999999999"], "00005 and 99,999,999,993 more"),
+        (["train-00000-of-99999999999999999999"], "00005 and 99,999,999,999,999,999,993 more"),
         (["train-0-of-1", "train-1-of-1"], "beyond its last, shard 00001"),
         (["train-00000-of-00001", "train-00000-of-00002", "train-00001-of-00002"], "two generations of split 'train'"),
         (["train", "train-00000-of-00001"], "'train' and 'train-00000-of-00001' are shards of two generations"),
