@@ -45,7 +45,7 @@ def fit_spec(rows: ScalingTable, spec: FitSpec) -> FittedLaw:
     data = asked.data
     if asked.verdict is not None and asked.verdict.status == "too few points":
         return law_of(spec, asked, _unfitted(data, asked.verdict))
-    task, weights = _task(spec, data), np.ones(len(data.y))
+    task, weights = _task(spec, data), asked.row_weights()
     optima = solve_global(task, weights)
     estimate, diagnostics = data.design.natural(optima.theta[:1])[0], _diagnostics(task, optima, data)
     if asked.verdict is not None:  # it does not fall: the curve may be looked at, and no more
@@ -53,7 +53,7 @@ def fit_spec(rows: ScalingTable, spec: FitSpec) -> FittedLaw:
     squares = fit_squares(task, optima.theta, asked.cells)
     verdict = judge_form(squares, optima.theta[0], spec.axes)
     usable, lost = verdict.status in USABLE, verdict.status == "not identified"
-    resampled = _resampled(spec, data, task, optima) if usable else Resampled.none(len(estimate))
+    resampled = _resampled(spec, data, task, optima, weights) if usable else Resampled.none(len(estimate))
     return law_of(spec, asked, Found(estimate, verdict, diagnostics, resampled, inside_fit(squares) if lost else None))
 
 
@@ -89,14 +89,14 @@ def _task(spec: FitSpec, data: Data) -> Task:
     return Task(data.design, np.log(data.y), delta, lower, upper)
 
 
-def _resampled(spec: FitSpec, data: Data, task: Task, optima: Minima) -> Resampled:
+def _resampled(spec: FitSpec, data: Data, task: Task, optima: Minima, weights: Array) -> Resampled:
     """Natural parameters of the bootstrap draws and of the jackknife; empty without bootstrap."""
     if not spec.bootstrap:
         return Resampled.none(data.design.n_params)
-    weights = bootstrap_weights(data.clusters, data.strata, spec.bootstrap, spec.seed)
+    drawn = bootstrap_weights(data.clusters, data.strata, spec.bootstrap, spec.seed)
     groups = data.clusters % JACKKNIFE_GROUPS
-    weights = np.concatenate([weights, jackknife_weights(np.unique(groups, return_inverse=True)[1])])
-    natural = data.design.natural(solve_resamples(task, weights, optima).theta)
+    drawn = np.concatenate([drawn, jackknife_weights(np.unique(groups, return_inverse=True)[1])])
+    natural = data.design.natural(solve_resamples(task, drawn * weights, optima).theta)
     return Resampled(natural[: spec.bootstrap], natural[spec.bootstrap :])
 
 

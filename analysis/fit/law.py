@@ -99,7 +99,7 @@ class FittedLaw:
         return self.verdict.reason
 
     def verdict_of(self, group: str = "") -> Verdict:
-        """The verdict on one group: its own where it does not share, else what concerns its own or a shared parameter."""
+        """The verdict on one group: its own where it does not share, else of its own parameters and the shared."""
         if group in self.excluded:
             return self.excluded[group]
         if self.status != "weakly identified" or not self.groups:

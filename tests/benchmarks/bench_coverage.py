@@ -50,8 +50,8 @@ class Setting:
                 "B": rest * D_LEAST**self.beta, "beta": self.beta}  # fmt: skip
 
     def table(self, rng: np.random.Generator) -> ScalingTable:
-        N, D = (a.ravel() for a in np.meshgrid(np.geomspace(N_LEAST, N_LEAST * self.fold[0], self.grid[0]),
-                                               np.geomspace(D_LEAST, D_LEAST * self.fold[1], self.grid[1])))  # fmt: skip
+        sides = ((N_LEAST, self.fold[0], self.grid[0]), (D_LEAST, self.fold[1], self.grid[1]))
+        N, D = (a.ravel() for a in np.meshgrid(*(np.geomspace(x, x * fold, n) for x, fold, n in sides)))
         p, shared = self.params(), rng.normal(0, self.scatter, len(N))
         y = p["E"] + p["A"] * N**-self.alpha + p["B"] * D**-self.beta
         runs = [pd.DataFrame({"n_params": N, "samples_seen": D, "flops": 6 * N * D, "seed": seed,
