@@ -26,6 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 BAD_INPUT, INCOMPLETE = 2, 1
 PIPE_WIDTH = 120
+MISALIGNMENT = "misalignment"  # what laws are of, unless --target says otherwise
 RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a submitted job's entry point
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file (YAML).")]
@@ -66,17 +67,19 @@ def bad_input_ends(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def conditions(where: list[str] | None) -> dict[str, Any]:
-    """['dataset=imagenet,ecoset', 'is_ssl=false'] -> column -> value, or list of values.
+    """['dataset=imagenet,ecoset', 'is_ssl=false'] -> column -> text, or list of texts; the column says what they are.
 
     Raises:
-        StudyError: a condition without '='.
+        StudyError: a condition without '=', a column that comes twice.
     """
     parsed: dict[str, Any] = {}
     for condition in where or []:
         column, equals, values = condition.partition("=")
         if not equals or not column or not values:
             raise StudyError(f"--where '{condition}' is no condition; write COLUMN=VALUE or COLUMN=VALUE,VALUE")
-        found = [{"true": True, "false": False}.get(value.lower(), value) for value in values.split(",")]
+        if column in parsed:
+            raise StudyError(f"--where {column}=… is given twice; write all values at once, {column}=VALUE,VALUE")
+        found = values.split(",")
         parsed[column] = found[0] if len(found) == 1 else found
     return parsed
 
@@ -85,15 +88,24 @@ def column_map(columns: list[str] | None) -> dict[str, str]:
     """['n_params=Model Size'] -> the file's name -> ours.
 
     Raises:
-        StudyError: a pair without '='.
+        StudyError: a pair without '=', a column of theirs that comes twice.
     """
-    parsed = {}
+    parsed: dict[str, str] = {}
     for pair in columns or []:
         ours, equals, theirs = pair.partition("=")
         if not equals or not ours or not theirs:
             raise StudyError(f"--column '{pair}' is no pair; write OURS=THEIRS, e.g. n_params='Model Size'")
+        if theirs in parsed:
+            raise StudyError(f"--column names '{theirs}' as {parsed[theirs]} and as {ours}; give it one meaning")
         parsed[theirs] = ours
     return parsed
+
+
+def refuse_unused(what: str, remedy: str = "leave it out", **given: Any) -> None:
+    """Refuse (StudyError) options that `what` has no use for: those given, by their names with _ for -."""
+    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    if names:
+        raise StudyError(f"{what} takes no {', '.join(names)}; {remedy}")
 
 
 def asked(question: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

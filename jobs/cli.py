@@ -14,6 +14,7 @@ from rich.console import Console
 from jobs.arguments import (
     BAD_INPUT,
     INCOMPLETE,
+    MISALIGNMENT,
     Address,
     AsJson,
     CacheDir,
@@ -29,6 +30,7 @@ from jobs.arguments import (
     conditions,
     data_folder,
     opened,
+    refuse_unused,
     scoring_settings,
     show,
     terminal,
@@ -38,6 +40,8 @@ from scaling.specs.scoring import ScoringSpec
 
 if TYPE_CHECKING:
     from jobs.study_run import Outcome
+
+DIGITS = "digits"
 
 app = typer.Typer(
     name="scaling",
@@ -169,7 +173,7 @@ def score(
     weights: Annotated[Path | None, typer.Option(help="Its weights: safetensors or a PyTorch state dict.")] = None,
     layer: Annotated[list[str] | None, typer.Option(help="Candidate layer; may be repeated [default: blocks].")] = None,
     image_size: Annotated[int | None, typer.Option(min=1, help="Pixels a side [default: the model's own].")] = None,
-    images: Annotated[str, typer.Option(help="Dataset whose held-out images the simulated suite shows.")] = "digits",
+    images: Annotated[str, typer.Option(help="Dataset whose held-out images the simulated suite shows.")] = DIGITS,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE of the study file's 'scoring'; may be repeated.")
     ] = None,
@@ -184,6 +188,8 @@ def score(
     if (study is None) == (model is None):
         raise StudyError("score: give either a study file or --model timm:NAME")
     if study is not None:
+        refuse_unused("score of a study", "they go with --model", pretrained=pretrained, weights=weights, layer=layer,
+                      image_size=image_size, images=images != DIGITS, json=as_json)  # fmt: skip
         from jobs.study_run import run_study
         from scaling.cluster.driver import RunOptions
 
@@ -192,6 +198,7 @@ def score(
         options = RunOptions(data_folder(data_dir), address, None, cache_dir)
         ended(run_study(wider, options, terminal(), mlflow, train=False))
         return
+    refuse_unused("score of a model", "they go with a study", storage=storage, address=address)
     from jobs.print_scores import print_scores, scores_json
     from jobs.progress_line import pass_bars
     from scaling.alignment.one_model import ModelRequest, score_one_model
@@ -214,7 +221,7 @@ def score(
 @bad_input_ends
 def recipe(
     source: Annotated[
-        Path, typer.Argument(metavar="STUDY|TABLE|RECIPE", help="Study (YAML), table (CSV, Parquet) or recipe (JSON).")
+        str, typer.Argument(metavar="STUDY|TABLE|RECIPE", help="Study (YAML), table (CSV, Parquet) or recipe (JSON).")
     ],
     flops: Annotated[float, typer.Option(help="The budget: total training FLOP.")],
     region: Annotated[
@@ -227,23 +234,29 @@ def recipe(
     storage: StorageOption = None,
     where: Where = None,
     column: Column = None,
-    target: Target = "misalignment",
+    target: Target = MISALIGNMENT,
     as_json: AsJson = False,
 ) -> None:
     """Which model size and how many images a budget buys, what alignment to expect, and how sure that is."""
-    if source.suffix not in {".yaml", ".yml"}:
-        from jobs.tables import ask_table
+    from jobs.tables import ask_table, named
 
-        options: dict[str, Any] = {"where": conditions(where)} if where else {}
-        options |= {"columns": column_map(column)} if column else {}
-        options |= {"target": target} if source.suffix != ".json" else {}
-        show(asked(ask_table, source, flops=flops, score=score, region=region, family=family, **options), as_json)
+    fitted = {"target": target != MISALIGNMENT, "where": where, "column": column}
+    if not named(source).endswith((".yaml", ".yml")):
+        options: dict[str, Any] = {}
+        if named(source).endswith(".json"):
+            refuse_unused("a saved recipe", "ask its table", family=family, storage=storage, **fitted)
+        else:
+            refuse_unused("a table", "give it with a study file", storage=storage)
+            options = {"family": family, "where": conditions(where), "columns": column_map(column), "target": target}
+        show(asked(ask_table, source, flops=flops, score=score, region=region, **options), as_json)
         return
+    refuse_unused("recipe of a study", "give its results folder in place of the file", score=score is not None,
+                  **fitted)  # fmt: skip
     from jobs.answer import answer_study
     from jobs.print_answer import print_recipe, recipe_json
     from jobs.print_damaged import say_damaged
 
-    study = opened(source, storage)
+    study = opened(Path(source), storage)
     answer = answer_study(study)
     say_damaged(study, Console(stderr=True))
     allocations = asked(answer.allocate_each, flops, region, family)
@@ -256,14 +269,14 @@ def recipe(
 @app.command(epilog="Example: scaling fit scores.csv --form chinchilla --region IT --where dataset=imagenet,ecoset")
 @bad_input_ends
 def fit(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A table (CSV, Parquet) or a study's results folder.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="A table (CSV, Parquet) or a study's results folder.")],
     form: Annotated[str, typer.Option(help="The law's form; an unknown one lists the known.")] = "power_law",
     axes: Annotated[str, typer.Option(help="Comma-separated columns [default: the form's own].")] = "",
     region: Annotated[str | None, typer.Option(help="One region, or accuracy [default: each].")] = None,
     mean: Annotated[bool, typer.Option("--mean", help="The mean over regions instead of each.")] = False,
     where: Where = None,
     column: Column = None,
-    target: Target = "misalignment",
+    target: Target = MISALIGNMENT,
     huber_delta: Annotated[float, typer.Option(help="Of the Huber loss on log residuals; inf: squares.")] = 1e-3,
     bootstrap: Annotated[int, typer.Option(min=0, help="Bootstrap resamples.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
@@ -273,6 +286,8 @@ def fit(
     """Fit a scaling law to a table, with bootstrap intervals and a status."""
     from jobs.tables import fit_table
 
+    if mean and region is not None:
+        raise StudyError(f"fit takes --mean or --region {region}, not both; leave one out")
     columns = tuple(name for name in axes.split(",") if name)
     show(
         asked(
@@ -286,15 +301,15 @@ def fit(
 @app.command(epilog="Example: scaling report --table scores.csv --out report")
 @bad_input_ends
 def report(
-    table: Annotated[Path, typer.Option(help="A table (CSV, Parquet) or a study's results folder.")],
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    table: Annotated[str, typer.Option(help="A table (CSV, Parquet) or a study's results folder.")],
+    out: Annotated[str, typer.Option(help="The folder to write.")],
     where: Where = None,
 ) -> None:
     """Every figure of a table, and a page that explains each."""
     from jobs.tables import report_table
 
     asked(report_table, table, out, conditions(where))
-    print(f"report: {out / 'report.html'}")
+    print(f"report: {Path(out) / 'report.html'}")
 
 
 @app.command(epilog="Example: scaling ui jobs/studies/quickstart.yaml --port 5000")

@@ -15,6 +15,7 @@ from analysis import Recipe, ScalingTable, fit_law
 ROOT = Path(analysis.__file__).parent
 LAYERS = ("columns", "table", "fit", "recipe", "figures", "answers")  # from the bottom up
 OF = {"limits": "columns", "published_columns": "columns", "means": "columns", "files": "columns",
+      "delimited": "columns", "configurations": "columns", "matching": "columns", "parts": "table",
       "tradeoff": "recipe"}  # fmt: skip
 
 
