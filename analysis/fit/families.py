@@ -62,7 +62,9 @@ class FamilyComparison:
         value, draws = ({n: measured(target, v) for n, v in found.items()} for found in (y, y_draws))
         share = {n: float(np.mean(first == i)) for i, n in enumerate(order)}
         beyond = tuple(n for n in order if not self._inside(self.laws[n], flops))
-        return Ranking(flops, {n: estimate(value[n], draws[n], level) for n in order}, share, beyond)
+        return Ranking(
+            flops, {n: estimate(value[n], draws[n], level, stretch=self.laws[n].stretch) for n in order}, share, beyond
+        )
 
     @staticmethod
     def _inside(law: FittedLaw, flops: float) -> bool:
@@ -89,7 +91,11 @@ class FamilyComparison:
         found = []
         for i in where:
             below, above = (b, a) if gap[i] > 0 else (a, b)
-            found.append(Crossing(below, above, estimate(float(C[i]), some, 0.95)))
+            found.append(
+                Crossing(
+                    below, above, estimate(float(C[i]), some, 0.95, stretch=max(self.laws[n].stretch for n in (a, b)))
+                )
+            )
         return found
 
     def text(self, budgets: Sequence[float] = ()) -> str:

@@ -60,7 +60,7 @@ def judge_form(fit: SquaresFit, best: Array, axes: tuple[str, ...]) -> Verdict:
         return Verdict("misfits", said, names, {"bend_p": worst.p, "bend_share": worst.share, "bend_size": worst.size})
     weak, lost = profiles(fit)
     natural = dict(zip(names, fit.task.design.natural(best[None])[0], strict=True))
-    lost = lost or [f"{n} = {v:.0e}" for n, v in natural.items() if not abs(v) < HUGE]
+    lost += [f"{n} = {v:.0e}" for n, v in natural.items() if not abs(v) < HUGE]
     if lost:
         return Verdict("not identified", "; ".join(lost), weak, {})
     if weak:

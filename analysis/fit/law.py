@@ -11,7 +11,7 @@ import numpy as np
 from analysis.columns import MISALIGNMENT, Array
 from analysis.fit.forms import evaluate_form, find_form
 from analysis.fit.inside import Inside
-from analysis.fit.resample import HALVED, bca_interval
+from analysis.fit.resample import HALVED, bca_interval, stretch_of, stretched
 from analysis.fit.spec import FitSpec
 from analysis.fit.status import USABLE, Status, Verdict, no_numbers, open_along
 from analysis.fit.trend import Trend
@@ -144,7 +144,13 @@ class FittedLaw:
             reason = "fit with bootstrap=1000" if self.usable else no_numbers(self.status, self.reason)
             raise ValueError(f"no interval without draws; {reason}")
         i = self.names.index(name)
-        return bca_interval(self.draws[:, i], self.estimate[i], self.left_out[:, i], level, HALVED)
+        low, high = bca_interval(self.draws[:, i], self.estimate[i], self.left_out[:, i], level, HALVED)
+        return stretched(float(self.estimate[i]), low, high, self.stretch)
+
+    @property
+    def stretch(self) -> float:
+        """By how much intervals of draws are stretched, see `resample.stretch_of`."""
+        return stretch_of(self.n_configurations, len(self.names))
 
     def draws_of(self) -> dict[str, Array]:
         """Bootstrap draws by parameter name, as columns (B, 1)."""
@@ -166,9 +172,10 @@ class FittedLaw:
         return evaluate_form(find_form(self.spec.form), self.draws_of(), X, self._group(group))
 
     def band(self, level: float = 0.95, group: str = "", **axes: Any) -> tuple[Array, Array]:
-        """Percentile band (m,), (m,) of y at axes of m points."""
-        tail = (1 - level) / 2
-        low, high = np.quantile(self.predict_draws(group, **axes), [tail, 1 - tail], axis=0)
+        """Percentile band (m,), (m,) of y at axes of m points, stretched as intervals are."""
+        tail, centre = (1 - level) / 2, np.log(self.predict(group, **axes))
+        ends = np.log(np.quantile(self.predict_draws(group, **axes), [tail, 1 - tail], axis=0))
+        low, high = np.exp(centre + self.stretch * (ends - centre))
         return low, high
 
     def _ordered(self, axes: Mapping[str, Any]) -> list[Any]:

@@ -39,6 +39,7 @@ class LawRecord(BaseModel):
     trend: str = ""
     measured: tuple[Measured, ...] = ()
     inside: Inside | None = None
+    stretch: float = 1.0
 
     @field_validator("status", mode="before")
     @classmethod
@@ -62,7 +63,7 @@ class LawRecord(BaseModel):
             left_out={names[n]: law.left_out[:, law.names.index(n)].tolist() for n in names}, status=verdict.status,
             reason=verdict.reason, weak=weak, n_configurations=law.n_configurations, group=group,
             target=law.spec.target, trend=law.trend_text(group), measured=configurations(law, group),
-            inside=None if group in law.excluded else law.inside,
+            inside=None if group in law.excluded else law.inside, stretch=law.stretch,
         )  # fmt: skip
 
     @property
@@ -80,7 +81,7 @@ class LawRecord(BaseModel):
     def estimate(self, value: Any, columns: Array, level: float) -> Estimate:
         """A derived quantity and its interval, from its value at `params` and at `columns()`."""
         B = self.n_draws
-        return estimate(float(value), columns[:B], level, columns[B:])
+        return estimate(float(value), columns[:B], level, columns[B:], self.stretch)
 
     def misalignment(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Array:
         """y of the law: misalignment, or the target fitted."""

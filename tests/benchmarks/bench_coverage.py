@@ -79,7 +79,7 @@ def truth(setting: Setting, flops: float) -> dict[str, float]:
 
 def one(job: tuple[int, int, int]) -> tuple[int, str, dict[str, tuple[float, float, float, float]]]:
     """Status, and by quantity: truth, estimate, interval."""
-    at, repeat, bootstrap = job
+    at, repeat, bootstrap = job  # a repeat's number seeds it
     setting = SETTINGS[at]
     table = setting.table(np.random.default_rng((at, repeat)))
     law = fit_law(table, "chinchilla", AXES, bootstrap=bootstrap, seed=repeat)
@@ -98,8 +98,8 @@ def one(job: tuple[int, int, int]) -> tuple[int, str, dict[str, tuple[float, flo
     return at, law.status, found
 
 
-def outcomes(repeats: int, bootstrap: int) -> Iterator[tuple[int, str, dict]]:
-    jobs = [(at, repeat, bootstrap) for repeat in range(repeats) for at in range(len(SETTINGS))]
+def outcomes(repeats: range, bootstrap: int) -> Iterator[tuple[int, str, dict]]:
+    jobs = [(at, repeat, bootstrap) for repeat in repeats for at in range(len(SETTINGS))]
     with ProcessPoolExecutor() as pool:
         yield from pool.map(one, jobs, chunksize=8)
 
@@ -108,10 +108,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--bootstrap", type=int, default=300)
+    parser.add_argument("--first", type=int, default=0, help="Number of the first repeat.")
     parser.add_argument("--save", default="", help="Write every outcome as Parquet.")
     args = parser.parse_args()
     statuses, rows = defaultdict(int), []
-    for at, status, found in outcomes(args.repeats, args.bootstrap):
+    for at, status, found in outcomes(range(args.first, args.first + args.repeats), args.bootstrap):
         statuses[status] += 1
         rows += [(at, status, name, *values) for name, values in found.items()]
     table = pd.DataFrame(rows, columns=["setting", "status", "quantity", "truth", "value", "low", "high"])
