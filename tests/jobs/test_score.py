@@ -317,7 +317,7 @@ CASES = [
     Case("unknown convention", ["ceiled='r/c2'", "'r2/c2'"], (*MODEL, *IT, "--set", "ceiled=r/c2")),
     Case("no commitment file", ["commitment='FOLDER/no.yaml'", "No such file", "one 'benchmark or region: layer'"],
          (*MODEL, *IT, "--set", "commitment=FOLDER/no.yaml")),
-    Case("commitment of a list", ["list.yaml' holds no names"], (*MODEL, *IT, "--set", "commitment=FOLDER/list.yaml"),
+    Case("commitment of a list", ["list.yaml' holds no fields (a list)"], (*MODEL, *IT, "--set", "commitment=FOLDER/list.yaml"),
          write_list),
     Case("too many components", ["n_components=5,000 of 1,437 fit images", "more images than components"],
          (*MODEL, *IT, "--set", "reduction=pca", "--set", "components=5000")),
