@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from scaling.errors import StudyError
-from scaling.place import is_uri
+from scaling.place import is_uri, scrub
 from scaling.specs.base import override
 from scaling.specs.scoring import ScoringSpec
 from scaling.specs.wording import said, shown_value
@@ -61,7 +61,7 @@ def bad_input_ends(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except StudyError as error:
-            print(f"scaling: {error}", file=sys.stderr)
+            print(f"scaling: {scrub(str(error))}", file=sys.stderr)
             raise typer.Exit(BAD_INPUT) from error
 
     return wrapped

@@ -39,7 +39,7 @@ def serve_ui(study: Study, port: int) -> int:
 
 
 def _serve(uri: str, port: int, name: str) -> int:
-    """The URI goes by the environment: everybody on this machine can read a command's words, and it may hold a password."""
+    """The URI may hold a password, and goes by the environment: everybody can read a command's words."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_BACKEND_STORE_URI": uri}
     print(f"MLflow UI for study '{name}': http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)

@@ -116,7 +116,7 @@ def connect(uri: str) -> MlflowClient:
 
 
 def is_of_store(error: BaseException) -> bool:
-    """Whether MLflow, its database, its server or its place for artifacts raised it, or a package of theirs is missing."""
+    """Whether MLflow, its database, server or place for artifacts raised it, or a package of theirs is missing."""
     libraries = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
     return isinstance(error, OSError | ImportError) or not LIBRARIES.isdisjoint(libraries)
 
@@ -142,7 +142,7 @@ def _refusal(error: Exception) -> tuple[str, str]:
 
 
 def key_of(name: str) -> str:
-    """A name as MLflow takes it for metrics and tags: others, such as of a file 'a?.nc', get a digest in their place."""
+    """A name as MLflow takes it for metrics and tags; what it refuses in others is replaced, and a digest added."""
     valid = re.sub(r"[^\w.\-/: ]", "_", name)
     valid = "/".join(part for part in posixpath.normpath(valid).split("/") if part not in ("", ".", ".."))
     if valid == name and len(name) <= LONGEST_KEY:

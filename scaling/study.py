@@ -38,7 +38,7 @@ def read_study(path: str | Path) -> StudySpec:
     """Read a study file and check its fields; its grid is not expanded.
 
     Raises:
-        StudyError: the file is missing or is not YAML, a field is unknown, impossible or there twice; the message names it.
+        StudyError: the file is missing or not YAML; a field is unknown, impossible or there twice, and is named.
     """
     return read_spec(StudySpec, _fields(path), str(path))
 

@@ -70,7 +70,7 @@ def _text(path: str | Path, name: str) -> str:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise StudyError(
-            f"{name} cannot be read: line {line} is not UTF-8 (byte 0x{error.object[error.start]:02x}); save it as UTF-8"
+            f"{name} cannot be read: line {line} is not UTF-8 (byte 0x{error.object[error.start]:02x}); save it as that"
         ) from error
     except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
         reason = getattr(error, "strerror", None) or error

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from scaling.errors import nearest
+from scaling.place import scrub
 
 SCALARS = (bool, int, float, str)
 SHOWN = 200  # characters of a value in a message
@@ -32,7 +33,7 @@ def said(detail: Any) -> str:
 
 def shown_value(value: Any) -> str:
     """A value as messages show it; a long one is cut."""
-    text = repr(value)
+    text = scrub(repr(value))
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"
 
 
