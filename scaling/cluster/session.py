@@ -143,10 +143,8 @@ def _start_here(dashboard: bool) -> None:
     except Exception as error:
         if not _hinders(error):
             raise
-        raise StudyError(
-            f"Ray does not start on this machine ({first_line(error)}); run again, or set RAY_TMPDIR to a short path "
-            "that can be written, such as /tmp"
-        ) from error
+        remedy = _of_uv(error) or "run again, or set RAY_TMPDIR to a short path that can be written, such as /tmp"
+        raise StudyError(f"Ray does not start on this machine ({first_line(error)}); {remedy}") from error
 
 
 def _join(address: str) -> None:
@@ -165,15 +163,20 @@ def _join(address: str) -> None:
 
 
 def _not_joined(address: str, error: Exception) -> str:
+    remedy = _of_uv(error) or "correct RAY_AUTH_TOKEN, or use the cluster's versions of Ray and Python"
+    return f"the Ray cluster at {named(address)} cannot be joined ({first_line(error)}); {remedy}"
+
+
+def _of_uv(error: Exception) -> str | None:
+    """The remedy where the working folder cannot be sent, as Ray does under `uv run`."""
     from ray.exceptions import RuntimeEnvSetupError
 
-    remedy = "correct RAY_AUTH_TOKEN, or use the cluster's versions of Ray and Python"
-    if isinstance(error, RuntimeEnvSetupError):
-        remedy = (
-            "under `uv run` Ray sends the working folder to its nodes: set RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 where this "
-            "package is installed on them, or start in a smaller folder"
-        )
-    return f"the Ray cluster at {named(address)} cannot be joined ({first_line(error)}); {remedy}"
+    if not isinstance(error, RuntimeEnvSetupError):
+        return None
+    return (
+        "under `uv run` Ray sends the working folder to its nodes, up to 512 MiB: set RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 "
+        "where this package is installed on them, or start in a smaller folder"
+    )
 
 
 def _hinders(error: Exception) -> bool:

@@ -104,6 +104,20 @@ def test_a_ray_that_does_not_start_is_one_message(monkeypatch, error):
     assert "RAY_TMPDIR" in str(raised.value)
 
 
+def test_a_folder_that_uv_run_would_send_is_named(monkeypatch):
+    """A Ray that is started here sends nothing; one that is joined may, or where a user asks for it."""
+    import ray
+    from ray.exceptions import RuntimeEnvSetupError
+
+    def init(**words):
+        raise RuntimeEnvSetupError("Package size (591.28MiB) exceeds the maximum size of 512.00MiB.")
+
+    monkeypatch.setattr(ray, "init", init)
+    for address in (None, "auto"):
+        with pytest.raises(StudyError, match="RAY_ENABLE_UV_RUN_RUNTIME_ENV=0"), ray_session(address, False):
+            pass
+
+
 def test_what_ends_a_study_from_outside_is_one_line():
     from ray.exceptions import ActorUnavailableError, RaySystemError
 
