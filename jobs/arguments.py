@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -15,9 +16,10 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from scaling.errors import StudyError
-from scaling.place import is_uri
+from scaling.place import is_uri, scrub
 from scaling.specs.base import override
 from scaling.specs.scoring import ScoringSpec
+from scaling.specs.wording import said, shown_value
 
 if TYPE_CHECKING:
     from scaling.ledger import Study
@@ -60,7 +62,7 @@ def bad_input_ends(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except StudyError as error:
-            print(f"scaling: {error}", file=sys.stderr)
+            print(f"scaling: {scrub(str(error))}", file=sys.stderr)
             raise typer.Exit(BAD_INPUT) from error
 
     return wrapped
@@ -124,9 +126,8 @@ def asked(question: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 def _named(detail: Any) -> str:
     """A refused option with its value; what a form refuses as a whole speaks for itself."""
-    message = detail["msg"].removeprefix("Value error, ")
     named = detail["loc"] and detail["type"] != "value_error"
-    return f"{detail['loc'][0]}={detail['input']!r}: {message}" if named else message
+    return f"{detail['loc'][0]}={shown_value(detail['input'])}: {said(detail)}" if named else said(detail)
 
 
 def show(answer: Any, as_json: bool) -> None:
@@ -163,6 +164,13 @@ def scoring_settings(base: ScoringSpec, settings: list[str] | None) -> ScoringSp
             raise StudyError(f"--set '{setting}' is no setting; write NAME=VALUE, e.g. commitment=all")
         changes[name] = value
     return override(base, changes, "--set")
+
+
+def finite(value: float | None) -> float | None:
+    """Of an option whose number is neither infinite nor none."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number")
+    return value
 
 
 def data_folder(data_dir: Path | None) -> Path:

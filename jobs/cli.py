@@ -29,6 +29,7 @@ from jobs.arguments import (
     column_map,
     conditions,
     data_folder,
+    finite,
     opened,
     refuse_unused,
     scoring_settings,
@@ -109,7 +110,8 @@ def plan(
     cache_dir: CacheDir = None,
     storage: StorageOption = None,
     throughput: Annotated[
-        float | None, typer.Option(min=1.0, help="Training FLOP/s of one worker [default: time each model here].")
+        float | None,
+        typer.Option(min=1.0, callback=finite, help="Training FLOP/s of one worker [default: time each model here]."),
     ] = None,
 ) -> None:
     """What every run would cost (N, images, samples seen, C, memory, time) and what would be refused."""
@@ -223,13 +225,13 @@ def recipe(
     source: Annotated[
         str, typer.Argument(metavar="STUDY|TABLE|RECIPE", help="Study (YAML), table (CSV, Parquet) or recipe (JSON).")
     ],
-    flops: Annotated[float, typer.Option(help="The budget: total training FLOP.")],
+    flops: Annotated[float, typer.Option(callback=finite, help="The budget: total training FLOP.")],
     region: Annotated[
         str | None, typer.Option(help="Make the most of this region, or of accuracy [default: IT].")
     ] = None,
     family: Annotated[str | None, typer.Option(help="Only this model family.")] = None,
     score: Annotated[
-        float | None, typer.Option(help="Tables and recipes: also the compute to reach this score.")
+        float | None, typer.Option(callback=finite, help="Tables and recipes: also the compute to reach this score.")
     ] = None,
     storage: StorageOption = None,
     where: Where = None,

@@ -13,8 +13,9 @@ from scaling.cluster.driver import Hearers, RunOptions, check_before, do_work
 from scaling.cluster.stopping import INCOMPLETE, Stopped, StopSwitch, files_refused, stop_switch
 from scaling.errors import StorageError, StudyError
 from scaling.ledger import OpenWork, Study
+from scaling.mlflow_store import connect
 from scaling.place import shown
-from scaling.tracking import Tracker, connect
+from scaling.tracking import Tracker
 
 STOP_WAIT_S = 3.0  # for MLflow, where a study is stopped: what it lacks is logged by the next
 
@@ -79,7 +80,8 @@ def _run(
     with study.answer_files() as folder:
         files = sorted(folder.iterdir()) if answered else []
         problem = tracker.close("FINISHED" if left.is_empty else "FAILED", files)
-    _say_where(study, left, problem, tracker.is_on, console)
+    said = "; ".join(filter(None, (problem, tracker.promise))) if problem else None
+    _say_where(study, left, said, tracker.is_on, console)
     return Outcome(left, answered)
 
 
@@ -116,7 +118,7 @@ def _say_where(study: Study, left: OpenWork, problem: str | None, use_mlflow: bo
     if use_mlflow:
         say(f"MLflow: {shown(study.tracking_uri)} (open it with `scaling ui STUDY`)")
     if problem:
-        say(f"{problem}; the next `scaling run` logs what is missing")
+        say(problem)
     if left.out_of_memory:
         say(
             f"out of memory: {len(left.out_of_memory)} runs, named by `scaling status`; they are trained again with "

@@ -20,13 +20,13 @@ from scaling.alignment.protocol import Protocol, scoring_protocols
 from scaling.alignment.suites.registry import benchmark_regions
 from scaling.errors import DamagedFile, StudyError
 from scaling.frames import results_frame
+from scaling.mlflow_store import tracking_uri
 from scaling.records import AlignmentRecord, ResultsStore, RunRecord, kept_epochs, needs_training
 from scaling.specs.run import RunSpec
 from scaling.specs.scoring import ScoringSpec
 from scaling.specs.study import StudySpec
 from scaling.storage import Storage
 from scaling.study import expand_study, read_study
-from scaling.tracking import tracking_uri
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +68,8 @@ def open_study(source: str | Path | StudySpec, storage: str | Path | None = None
     """
     spec = source if isinstance(source, StudySpec) else read_study(source)
     if storage is not None:
+        if not str(storage).strip():
+            raise StudyError("storage='' names no place; give --storage a folder or a URI, or leave it out")
         spec = spec.model_copy(update={"storage": str(storage)})
     where = f"study '{spec.name}'" if isinstance(source, StudySpec) else str(source)
     return Study(spec, tuple(expand_study(spec, where)))
@@ -93,7 +95,7 @@ class Study:
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's, see `tracking.tracking_uri`."""
+        """MLflow's, see `mlflow_store.tracking_uri`."""
         return tracking_uri(self.spec, self.storage)
 
     def scored_by(self, benchmarks: Iterable[str] = (), scoring: ScoringSpec | None = None) -> Study:

@@ -63,9 +63,9 @@ def bca_interval(
 def stretch_of(n_configurations: int, n_params: int) -> float:
     """By how much intervals of resampled configurations are too narrow: sqrt(G / (G - p)).
 
-    Residuals that p parameters were fitted to are smaller than the noise by this factor, and a bootstrap that draws from
-    them inherits it. On planted laws of 16 to 36 configurations (tests/benchmarks/bench_coverage.py, 1,080 fits) 95 %
-    intervals covered 90-97 % without it, and 94-97 % with it.
+    Residuals that p parameters were fitted to are smaller than the noise by this factor, and a bootstrap that draws
+    from them inherits it. On planted laws of 16 to 36 configurations (tests/benchmarks/bench_coverage.py, 1,080 fits)
+    95 % intervals covered 90-97 % without it, and 94-97 % with it.
     """
     return float(np.sqrt(n_configurations / max(n_configurations - n_params, 1)))
 

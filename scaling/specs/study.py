@@ -16,13 +16,16 @@ from scaling.specs.scoring import ScoringSpec
 from scaling.specs.training import TrainingSpec
 from scaling.streams import FIXED, SEED_LIMIT
 
+LONGEST_NAME = 200  # bytes; file systems take 255
 DataSize = PositiveInt | Literal["all"]
 Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
 
 
 def _safe_name(value: str) -> str:
-    if not value or value.startswith(".") or not all(c.isalnum() or c in "-_." for c in value):
-        raise ValueError(f"'{value}' must consist of letters, digits, '-', '_' and '.': it names a folder")
+    if value.startswith(".") or not all(c.isalnum() or c in "-_." for c in value):
+        raise ValueError(f"{value!r} must consist of letters, digits, '-', '_' and '.': it names a folder")
+    if len(value.encode()) > LONGEST_NAME:
+        raise ValueError(f"a name of {len(value.encode())} bytes exceeds {LONGEST_NAME}: it names a folder; shorten it")
     return value
 
 
