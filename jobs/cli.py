@@ -113,16 +113,16 @@ def plan(
     ] = None,
 ) -> None:
     """What every run would cost, what the grid can find out, and what would be refused."""
-    from jobs.power import pilot_table, study_power
+    from jobs.power import read_pilot, study_power
     from jobs.print_plan import print_plan
     from jobs.print_power import print_power
     from scaling.cluster.plan import plan_study
 
-    measured = None if pilot is None else pilot_table(pilot)
+    measured = None if pilot is None else read_pilot(pilot)
     own = opened(study, storage)
     planned = plan_study(own, data_folder(data_dir), address, throughput, cache_dir)
     print_plan(planned, terminal())
-    print_power(study_power(own, planned, measured, f"pilot '{pilot}'"), terminal())
+    print_power(study_power(own, planned, measured), terminal())
     if planned.refused:
         raise typer.Exit(BAD_INPUT)
 

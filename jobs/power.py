@@ -29,14 +29,10 @@ from scaling.specs.objective import objective_spec
 Laws = Mapping[tuple[str, str], PilotLaw]
 
 
-def study_power(study: Study, plan: StudyPlan, pilot: ScalingTable | None = None, name: str = "pilot") -> StudyPower:
-    """The chances of a plan's grid, from the first of: a pilot called `name`, the study's own runs, what is published.
-
-    Raises:
-        StudyError: a pilot of which no table of regions can be made.
-    """
+def study_power(study: Study, plan: StudyPlan, pilot: Laws | None = None) -> StudyPower:
+    """The chances of a plan's grid, by the first of: a pilot's laws, those of the study's own runs, the published."""
     grids = planned_grids(plan)
-    measured = _laws_of(pilot, name) if pilot is not None else own_laws(study)
+    measured = own_laws(study) if pilot is None else pilot
     laws = {
         (region, family): _assumed(region, family, grid, measured)
         for region in regions_of(study.spec.benchmarks)
@@ -88,12 +84,16 @@ def own_laws(study: Study) -> Laws:
     return _laws_of(ScalingTable.from_frame(study.table()), "this study's runs") if finished and scored else {}
 
 
-def pilot_table(path: Path) -> ScalingTable:
-    """The results of a pilot: a study's file, its results or answer folder, or a table (CSV, Parquet).
+def read_pilot(path: Path) -> Laws:
+    """The laws of a pilot: a study's file, its results or answer folder, or a table (CSV, Parquet).
 
     Raises:
-        StudyError: there are none.
+        StudyError: no results are there, or none that a law can be made of.
     """
+    return _laws_of(_pilot_table(path), f"pilot '{path}'")
+
+
+def _pilot_table(path: Path) -> ScalingTable:
     if path.suffix in (".yaml", ".yml"):
         return ScalingTable.from_frame(opened(path, None).table())
     answer = (path / INDEX).exists() and (path / LAWS).exists()

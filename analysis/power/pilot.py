@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from analysis.columns import Array
 from analysis.fit.cells import Cells, Codes, cells_of
 from analysis.fit.fit import fit_spec
+from analysis.fit.multistart import Task, solve_global
 from analysis.fit.rows import Data, gather
 from analysis.fit.spec import FitSpec
 from analysis.power.assumed import AssumedLaw
 from analysis.table import ScalingTable
 
 AXES = ("n_params", "samples_seen")
-LEAST = 4  # configurations: a trend in N and D needs as many
-# Where the pilot's own form is not usable: exponents of `compute_chinchilla`, the published fit over all regions
-# (Gokce & Schrimpf 2025, published_fits.json)
-ALPHA, BETA = 0.580, 0.222
+LEAST = 7  # configurations: as many as the form needs, so that deviations from it say something
+# Where the pilot's own form is not usable, exponents are held between these (assumption): those of the published
+# regions lie between .08 and .75, see `prior`
+LOWEST, HIGHEST = 0.05, 1.5
 EVEN = 0.5  # share of the variance about the law that is the seeds', where no configuration has two (assumption)
 
 PilotLaw = AssumedLaw | str  # a law, or why there is none
@@ -34,10 +36,9 @@ def pilot_laws(regions: Mapping[str, ScalingTable], name: str) -> dict[tuple[str
 
 
 def pilot_law(rows: ScalingTable, name: str) -> PilotLaw:
-    """The law of one family's rows: its own where its form is usable, else one of the published exponents.
+    """The law of one family's rows: its own where its form is usable, else one of held exponents, fitted by squares.
 
-    The latter's E, A, B >= 0 are fitted by squares of relative residuals. noise: among seeds; scatter: what
-    configuration means deviate from the law beyond that.
+    noise: among seeds; scatter: what configuration means deviate from the law beyond that.
     """
     spec = FitSpec(form="chinchilla", axes=AXES, bootstrap=0)
     try:
@@ -48,46 +49,35 @@ def pilot_law(rows: ScalingTable, name: str) -> PilotLaw:
     if cells.n_configurations < LEAST:
         return f"{cells.n_configurations} configurations; a law needs {LEAST} at least"
     law = fit_spec(rows, spec)
-    corner = (float(np.exp(cells.log_x[:, 0].min())), float(np.exp(cells.log_x[:, 1].min())))
     if law.usable:
-        p = law.params
-        values = np.array([p["E"], p["A"] * corner[0] ** -p["alpha"], p["B"] * corner[1] ** -p["beta"]])
-        exponents, free, said = (p["alpha"], p["beta"]), len(p), f"{name}, its law ({law.status})"
-    else:
-        exponents, said = (ALPHA, BETA), f"{name}, published exponents (its own law: {law.status})"
-        values = _squares(cells, corner)
-        free = int(np.count_nonzero(values))
-    return _with_noise(data, cells, values, exponents, corner, free, said)
+        return _with_noise(data, cells, law.params, f"{name}, its law ({law.status})")
+    said = f"{name}, exponents held within [{LOWEST:g}, {HIGHEST:g}] (its own law: {law.status})"
+    return _with_noise(data, cells, _held_law(data, cells), said)
 
 
-def _terms(cells: Cells, exponents: tuple[float, float], corner: tuple[float, float]) -> Array:
-    """Columns (n, 3) of E, A and B."""
-    powers = [np.exp(-e * (x - np.log(c))) for e, x, c in zip(exponents, cells.log_x.T, corner, strict=True)]
-    return np.column_stack([np.ones(len(cells.log_y)), *powers])
+def _held_law(data: Data, cells: Cells) -> dict[str, float]:
+    """Natural parameters of the squares fit to the cells, exponents between LOWEST and HIGHEST."""
+    design = data.design.over([np.exp(x) for x in cells.log_x.T], cells.group)
+    lower, upper = design.bounds(np.exp(cells.log_y))
+    exponents = [design.where(k).start + 1 for k in range(len(design.form.terms))]
+    lower[exponents], upper[exponents] = LOWEST, HIGHEST
+    found = solve_global(Task(design, cells.log_y, np.inf, lower, upper), cells.weight)
+    return dict(zip(design.names, design.natural(found.theta[:1])[0].tolist(), strict=True))
 
 
-def _squares(cells: Cells, corner: tuple[float, float]) -> Array:
-    """E, A, B >= 0 by squares of (prediction - y) / y."""
-    from scipy.optimize import nnls
-
-    y = np.exp(cells.log_y)
-    return np.asarray(nnls(_terms(cells, (ALPHA, BETA), corner) / y[:, None], np.ones(len(y)))[0])
-
-
-def _with_noise(
-    data: Data, cells: Cells, values: Array, exponents: tuple[float, float], corner: tuple[float, float], free: int,
-    said: str,
-) -> AssumedLaw:  # fmt: skip
-    residual = cells.log_y - np.log(_terms(cells, exponents, corner) @ values)
-    total = float(residual @ residual) / max(1, len(residual) - free)
+def _with_noise(data: Data, cells: Cells, p: Mapping[str, float], said: str) -> AssumedLaw:
+    """The law at the cheapest configuration's N and D, with the noise of seeds and what is left of the residuals."""
+    n_ref, d_ref = (float(np.exp(x.min())) for x in cells.log_x.T)
+    a, b = p["A"] * n_ref ** -p["alpha"], p["B"] * d_ref ** -p["beta"]
+    law = AssumedLaw(p["E"], a, p["alpha"], b, p["beta"], n_ref, d_ref, 0.0, 0.0, said)
+    residual = cells.log_y - np.log(law.mean(*np.exp(cells.log_x.T)))
+    total = float(residual @ residual) / (len(residual) - len(p))
     noise = _among_seeds(np.log(data.y), data.clusters)
     if noise is None:
-        noise, scatter, said = EVEN * total, (1 - EVEN) * total, f"{said}; no second seed"
-    else:
-        seeds = len(data.y) / cells.n_configurations
-        scatter = max(0.0, total - noise / seeds)
-    E, A, B = (float(v) for v in values)
-    return AssumedLaw(E, A, exponents[0], B, exponents[1], *corner, noise**0.5, scatter**0.5, said)
+        return replace(law, noise=(EVEN * total) ** 0.5, scatter=((1 - EVEN) * total) ** 0.5,
+                       source=f"{said}; no second seed")  # fmt: skip
+    seeds = len(data.y) / cells.n_configurations
+    return replace(law, noise=noise**0.5, scatter=max(0.0, total - noise / seeds) ** 0.5)
 
 
 def _among_seeds(log_y: Array, cluster: Codes) -> float | None:

@@ -81,7 +81,8 @@ def _agreement(p: np.ndarray, seen: np.ndarray) -> str:
     within = (p > 0.02) & (p < 0.98)
     return (
         f"correlation {np.corrcoef(p, seen)[0, 1]:.3f} of all, {np.corrcoef(p[within], seen[within])[0, 1]:.3f} of the "
-        f"{within.sum()} between .02 and .98; mean difference {np.mean(seen - p):+.3f}, largest {np.abs(seen - p).max():.2f}"
+        f"{within.sum()} between .02 and .98; mean difference {np.mean(seen - p):+.3f}, "
+        f"largest {np.abs(seen - p).max():.2f}"
     )
 
 
