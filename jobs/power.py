@@ -78,10 +78,11 @@ def _assumed(region: str, family: str, grid: Grid, measured: Laws) -> AssumedLaw
 
 
 def own_laws(study: Study) -> Laws:
-    """From the study's finished and scored runs; none before there are any."""
-    finished = any(record.status == "finished" for record in study.records.values())
-    scored = any(score.status == "scored" for found in study.scores.values() for score in found)
-    return _laws_of(ScalingTable.from_frame(study.table()), "this study's runs") if finished and scored else {}
+    """From the study's finished runs that its own protocols have scored; none before there are any."""
+    finished = [record for record in study.records.values() if record.status == "finished"]
+    if not any(len(study.lacking(r.run_id, r.epochs)) < len(study.protocols) for r in finished):
+        return {}
+    return _laws_of(ScalingTable.from_frame(study.table()), "this study's runs")
 
 
 def read_pilot(path: Path) -> Laws:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -96,10 +97,17 @@ def _seed_noise(region: str, family: str) -> float:
 
 
 def test_a_study_takes_its_own_runs_once_they_are_scored() -> None:
-    finished, scored = SimpleNamespace(status="finished"), SimpleNamespace(status="scored")
-    fresh = SimpleNamespace(records={}, scores={})
-    assert own_laws(fresh) == {}
-    study = SimpleNamespace(records={"a": finished}, scores={("a", 6): [scored]}, table=lambda: pd.read_csv(TABLE))
+    def opened(lacking: tuple[str, ...], **records: str) -> Any:
+        found = {name: SimpleNamespace(run_id=name, epochs=6, status=status) for name, status in records.items()}
+        return SimpleNamespace(
+            records=found, protocols={"IT": "p"}, lacking=lambda run_id, epoch: lacking,
+            table=lambda: pd.read_csv(TABLE),
+        )  # fmt: skip
+
+    assert own_laws(opened(())) == {}
+    assert own_laws(opened((), a="failed")) == {}
+    assert own_laws(opened(("IT",), a="finished")) == {}, "scored by another protocol, or not yet"
+    study = opened((), a="finished", b="failed")
     law = own_laws(study)["IT", "resnet"]
     assert isinstance(law, AssumedLaw)
     assert law.source == "this study's runs, its law (weakly identified)"
