@@ -113,13 +113,22 @@ def plan(
         float | None,
         typer.Option(min=1.0, callback=finite, help="Training FLOP/s of one worker [default: time each model here]."),
     ] = None,
+    pilot: Annotated[
+        Path | None,
+        typer.Option(help="Law and noise from an answered study: its file, its results, a table [default: its own]."),
+    ] = None,
 ) -> None:
-    """What every run would cost (N, images, samples seen, C, memory, time) and what would be refused."""
+    """What every run would cost, what the grid can find out, and what would be refused."""
+    from jobs.power import read_pilot, study_power
     from jobs.print_plan import print_plan
+    from jobs.print_power import print_power
     from scaling.cluster.plan import plan_study
 
-    planned = plan_study(opened(study, storage), data_folder(data_dir), address, throughput, cache_dir)
+    measured = None if pilot is None else read_pilot(pilot)
+    own = opened(study, storage)
+    planned = plan_study(own, data_folder(data_dir), address, throughput, cache_dir)
     print_plan(planned, terminal())
+    print_power(study_power(own, planned, measured), terminal())
     if planned.refused:
         raise typer.Exit(BAD_INPUT)
 

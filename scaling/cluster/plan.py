@@ -52,13 +52,17 @@ class ShapePlan:
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """All runs, what is done already, the resource shapes in the order of their turns, and what would be refused."""
+    """All runs, what is done already, the resource shapes in the order of their turns, and what would be refused.
+
+    n_train: training images that there are.
+    """
 
     runs: tuple[RunPlan, ...]
     done: frozenset[str]
     shapes: tuple[ShapePlan, ...]
     refused: tuple[str, ...]
     how_timed: str
+    n_train: int
 
     @property
     def wall_s(self) -> float:
@@ -92,6 +96,7 @@ def plan_study(
         plan_shapes(study.spec, {plan.run: plan.train_s for plan in plans if plan.run.run_id in open_ids}, nodes),
         tuple(capacity_problems(study.spec, runs, nodes, where)),
         how,
+        len(data.train),
     )
 
 
