@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +18,9 @@ from scaling.place import shown
 from scaling.tracking import Tracker, connect
 
 STOP_WAIT_S = 3.0  # for MLflow, where a study is stopped: what it lacks is logged by the next
+
+
+Answering = Callable[[Study, Console, Tracker], bool]  # saves and prints what a study's scores say; whether they do
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,13 @@ class Outcome:
 
 
 def run_study(
-    study: Study, options: RunOptions, console: Console, use_mlflow: bool = True, train: bool = True
-) -> Outcome:
+    study: Study, options: RunOptions, console: Console, use_mlflow: bool = True, train: bool = True,
+    answer: Answering | None = None,
+) -> Outcome:  # fmt: skip
     """Train and score what is missing, then answer. One interrupt, or a cluster that is lost, ends it with one line.
+
+    Args:
+        answer: in place of the laws and recipes.
 
     Raises:
         StudyError: anything that makes the study impossible, before the first run starts; runs that are missing
@@ -57,7 +65,7 @@ def run_study(
             return Outcome(OpenWork(train=study.runs), False, stopped)
         try:
             with switch.instead():
-                return _run(study, work, options, console, tracker, switch)
+                return _run(study, work, options, console, tracker, switch, answer or _answer)
         except (Stopped, StorageError, OSError) as error:
             end = error if isinstance(error, Stopped) else files_refused(error)
             tracker.close("KILLED", (), STOP_WAIT_S)
@@ -66,8 +74,9 @@ def run_study(
 
 
 def _run(
-    study: Study, work: OpenWork, options: RunOptions, console: Console, tracker: Tracker, switch: StopSwitch
-) -> Outcome:
+    study: Study, work: OpenWork, options: RunOptions, console: Console, tracker: Tracker, switch: StopSwitch,
+    answer: Answering,
+) -> Outcome:  # fmt: skip
     for run in study.runs:
         tracker.run_changed(run.run_id)
     study.prune_scored(work)
@@ -75,7 +84,7 @@ def _run(
         say = partial(console.print, highlight=False, soft_wrap=True)
         do_work(study, work, options, Hearers(tracker, partial(StudyProgress, console), say, switch))
     left = study.open_work()
-    answered = _answer(study, console)
+    answered = answer(study, console, tracker)
     with study.answer_files() as folder:
         files = sorted(folder.iterdir()) if answered else []
         problem = tracker.close("FINISHED" if left.is_empty else "FAILED", files)
@@ -93,7 +102,7 @@ def _open_work(study: Study, train: bool) -> OpenWork:
     return work
 
 
-def _answer(study: Study, console: Console) -> bool:
+def _answer(study: Study, console: Console, tracker: Tracker) -> bool:
     """Fit, save and print the laws and recipes, if anything is scored."""
     from jobs.answer import answer_study
     from jobs.print_answer import print_answer

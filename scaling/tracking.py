@@ -7,15 +7,16 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling.errors import DamagedFile, StudyError
 from scaling.layout import MLFLOW_ARTIFACTS, MLFLOW_FILE
+from scaling.logged import RunNote, epoch_metrics, metrics
 from scaling.place import Place, is_uri, shown
 from scaling.protocol_text import protocol_digest, protocol_suffix
-from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord
+from scaling.records import AlignmentRecord, ResultsStore, RunRecord
 from scaling.specs.study import StudySpec
 from scaling.storage import Storage
 
@@ -91,11 +92,11 @@ class StudyLog:
         self._log_params(child, record)
         epochs = self.store.read_epochs(record.run_id)
         _refuse_damaged(self.store)
-        self._log_metrics(child, _epoch_metrics(epochs))
+        self._log_metrics(child, epoch_metrics(epochs))
         facts = {"n_params": record.n_params, "n_samples": record.n_samples, "flops": record.flops}
         facts |= {"train_s": record.train_s, "n_skipped": record.n_skipped}
         facts |= {f"run_{name}": getattr(record, name) for name in ("images_per_s", "flops_per_s", "compute_share")}
-        self._log_metrics(child, _metrics(facts, step=record.epochs_done))
+        self._log_metrics(child, metrics(facts, step=record.epochs_done))
         if record.reason:
             self._tag(child, tags, "reason", record.reason[:5000])
         elif tags.pop("reason", None):  # of an earlier try
@@ -121,7 +122,7 @@ class StudyLog:
 
     def _log_score(self, child: str, tags: dict[str, str], score: AlignmentRecord) -> None:
         name = f"{score.benchmark}{protocol_suffix(score.protocol)}"
-        self._log_metrics(child, _metrics({f"score.{name}": score.score, f"raw.{name}": score.raw}, score.epoch))
+        self._log_metrics(child, metrics({f"score.{name}": score.score, f"raw.{name}": score.raw}, score.epoch))
         protocol_tag = f"{PROTOCOL_TAG}.{protocol_digest(score.protocol)}"
         if protocol_suffix(score.protocol) and protocol_tag not in tags:
             self._tag(child, tags, protocol_tag, score.protocol[:5000])
@@ -136,6 +137,16 @@ class StudyLog:
             self.client.delete_tag(child, former)
             del tags[former]
 
+    def log_note(self, record: RunRecord, note: RunNote) -> None:
+        """Metrics and tags that no record holds, each once; what has changed is logged beside what was there."""
+        child, tags = self._child(record)
+        there = self.client.get_run(child).data.metrics
+        new = {name: value for name, value in note.metrics.items() if there.get(name) != value}
+        self._log_metrics(child, metrics(new, record.epochs_done))
+        for key, value in note.tags.items():
+            if tags.get(key) != value:
+                self._tag(child, tags, key, value)
+
     def log_artifact(self, path: Path) -> None:
         """A figure or a recipe, at the study's parent run."""
         self.client.log_artifact(self.parent_id, str(path))
@@ -147,7 +158,8 @@ class StudyLog:
         found = self.client.get_experiment_by_name(self.study.name)
         if found is not None:
             return str(found.experiment_id)
-        local = storage.is_local and self.study.mlflow is None
+        uri = self.study.mlflow  # a file on this machine has no server that would have a place of its own
+        local = storage.is_local and (uri is None or uri.startswith("sqlite:"))
         place = Path(storage.path(MLFLOW_ARTIFACTS)).as_uri() if local else None
         return str(self.client.create_experiment(self.study.name, artifact_location=place, tags=EXPERIMENT_TAGS))
 
@@ -214,9 +226,9 @@ class StudyLog:
         if new:
             self.client.log_batch(child, params=new)
 
-    def _log_metrics(self, child: str, metrics: list[Any]) -> None:
-        for start in range(0, len(metrics), METRICS_A_BATCH):
-            self.client.log_batch(child, metrics=metrics[start : start + METRICS_A_BATCH])
+    def _log_metrics(self, child: str, found: list[Any]) -> None:
+        for start in range(0, len(found), METRICS_A_BATCH):
+            self.client.log_batch(child, metrics=found[start : start + METRICS_A_BATCH])
 
 
 class Tracker:
@@ -236,6 +248,7 @@ class Tracker:
         results: Callable[[str], tuple[RunRecord | None, Sequence[AlignmentRecord]]],
     ) -> None:
         self._client, self._study, self._storage, self._results = client, study, storage, results
+        self._notes: dict[str, RunNote] = {}
         self._queue: queue.Queue[str | None] = queue.Queue()
         self._log: StudyLog | None = None
         self._failed_at = -PAUSE_S
@@ -252,6 +265,11 @@ class Tracker:
         """A run ended or was scored: mirror it soon."""
         if self._client is not None:
             self._queue.put(run_id)
+
+    def note(self, run_id: str, note: RunNote) -> None:
+        """Have something stand at a run, once it has ended."""
+        self._notes[run_id] = note
+        self.run_changed(run_id)
 
     def close(self, status: str, artifacts: Sequence[Path], wait_s: float | None = None) -> str | None:
         """Wait for what is queued, log the artifacts, end the study's run; why MLflow lacks something, or None."""
@@ -290,6 +308,8 @@ class Tracker:
         if record is not None:
             log.log_run(record)
             log.log_scores(record, scores)
+            if run_id in self._notes:
+                log.log_note(record, self._notes[run_id])
 
     def _try(self, action: Any) -> None:
         if time.monotonic() - self._failed_at < PAUSE_S:
@@ -323,29 +343,3 @@ def _store_errors() -> tuple[type[Exception], ...]:
 
 def _score_tag(score: AlignmentRecord) -> str:
     return f"{DONE_TAG}.{score.benchmark}.{score.epoch}{protocol_suffix(score.protocol)}"
-
-
-def _metrics(values: Mapping[str, float | int | None], step: int) -> list[Any]:
-    from mlflow.entities import Metric
-
-    now_ms = int(time.time() * 1000)
-    return [Metric(key, float(value), now_ms, step) for key, value in values.items() if value is not None]
-
-
-def _epoch_metrics(records: Sequence[EpochRecord]) -> list[Any]:
-    return [
-        metric
-        for record in records
-        for metric in _metrics(
-            {
-                "loss": record.loss,
-                "lr": record.lr,
-                "accuracy": record.accuracy,
-                "samples_seen": record.samples_seen,
-                "train_flops": record.flops,
-                "images_per_s": record.images_per_s,
-                "compute_share": record.compute_share,
-            },
-            record.epoch,
-        )
-    ]
