@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
@@ -19,11 +20,18 @@ from analysis.verify.verification import Verification
 COLUMNS = ("", "model", "N", "images", "epochs", "samples", "C, FLOP")
 
 
-def print_planned(
-    found: Verification, answer: Answer, allocation: Allocation, seconds: float | None, console: Console
-) -> None:
+@dataclass(frozen=True)
+class Cost:
+    """seconds: of training, or None where no run was timed; waiting: runs of the study that have not ended."""
+
+    seconds: float | None
+    waiting: int
+
+
+def print_planned(found: Verification, answer: Answer, allocation: Allocation, cost: Cost, console: Console) -> None:
     """What is trained, what that costs, and what the laws say of it."""
-    table = Table(title=f"Verification of {found.study}: {found.headline()}", title_justify="left", box=box.SIMPLE_HEAD)
+    console.print(f"Verification of {found.study}: {found.headline()}", highlight=False, markup=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD)
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("", "model") else "right", no_wrap=True)
     for trial in found.trials:
@@ -33,8 +41,10 @@ def print_planned(
         )  # fmt: skip
     console.print(table)
     lines = [f"{trial.label}: {trial.how}" for trial in found.trials]
+    if cost.waiting:
+        lines.append(f"{cost.waiting} of the study's runs have not ended; its laws do not know them")
     lines += [f"left out: {reason}" for reason in found.left_out]
-    time = "" if seconds is None else f", about {seconds:.0f} s of training at the speed of the study's runs"
+    time = "" if cost.seconds is None else f", about {duration(cost.seconds)} at the speed of the study's runs"
     lines.append(f"cost: {found.total_flops:.3g} FLOP{time}, seed {found.seed} (which the study has not)")
     beyond = {name: factor for name, factor in allocation.extrapolation.items() if factor > 1.005}
     if beyond:
@@ -46,6 +56,13 @@ def print_planned(
     lines += _predictions(found)
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that people would say it in."""
+    units = (("years", 365.25 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60))
+    name, size = next(((name, size) for name, size in units if seconds >= 2 * size), ("s", 1))
+    return f"{seconds / size:,.0f} {name}"
 
 
 def _predictions(found: Verification) -> list[str]:

@@ -10,7 +10,9 @@ from analysis import FitSpec, Recipe, ScalingTable, ask_recipe, build_recipe, bu
 from analysis.figures.page import Report
 from analysis.fit.targets import TargetLaws
 from analysis.recipe.ask import RecipeAnswer
+from analysis.verify.verification import read_verifications
 from scaling.frames import results_table
+from scaling.verify.study import read_beside
 
 Conditions = Mapping[str, Any]  # column -> value, or list of values
 Names = Mapping[str, str]  # the file's name -> ours
@@ -49,7 +51,9 @@ def ask_table(
 
 
 def report_table(path: str | Path, out: str | Path, where: Conditions | None = None) -> Report:
-    """`scaling report --table CSV --out DIR`: every figure and a page."""
-    report = build_report(read_table(path, where))
+    """`scaling report --table CSV --out DIR`: every figure and a page; of a study's results its verifications too."""
+    is_file = str(path).endswith((".csv", ".csv.gz", ".tsv", ".parquet"))
+    verifications = () if is_file else read_verifications(read_beside(path))
+    report = build_report(read_table(path, where), verifications=verifications)
     report.save(out)
     return report

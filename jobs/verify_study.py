@@ -16,7 +16,7 @@ from analysis.answers.recommend import recommend
 from analysis.verify.verification import Trial, Verification
 from jobs.answer import answer_study, verifications_of
 from jobs.arguments import asked
-from jobs.print_verification import print_outcome, print_planned, save_pages
+from jobs.print_verification import Cost, print_outcome, print_planned, save_pages
 from jobs.study_run import Outcome, run_study
 from scaling.cluster.counts import image_counts
 from scaling.cluster.driver import RunOptions, check_before
@@ -57,7 +57,8 @@ def verify_study(
     else:
         found = begun
     runs = [RunSpec.model_validate_json(trial.spec) for trial in found.trials]
-    print_planned(found, answer, allocation, seconds_of(study.records.values(), runs, found.total_flops), console)
+    seconds = seconds_of(study.records.values(), runs, found.total_flops)
+    print_planned(found, answer, allocation, Cost(seconds, len(study.runs) - len(study.records)), console)
     if plan_only:
         return None
     return _run(study, found, runs, options, console, use_mlflow, new=begun is None)
@@ -86,6 +87,7 @@ def _planned(
         study=study.name, flops=question.flops, region=question.region or answer.target, family=family,
         law=answer.rows.mark, largest_flops=float(answer.rows.table.values("flops").max()), seed=seed,
         trials=tuple(_predicted(answer, family, trial) for trial in planned.trials), left_out=planned.left_out,
+        simulated=answer.rows.table.names_simulated(),
     )  # fmt: skip
 
 

@@ -166,7 +166,7 @@ class Answer:
             found[f"compute-optimal-{names[family]}.png"] = optimum_figure(recipe, regions, family)
         twins = find_twins(table)
         found["accuracy-alignment.png"] = plot_twins(_scored(self.rows), twins) if twins else None
-        found["calibration.png"] = plot_calibration(self.verifications, table.names_simulated())
+        found["calibration.png"] = plot_calibration(self.verifications)
         return {name: figure for name, figure in found.items() if figure is not None}
 
     def save(self, folder: str | Path) -> None:

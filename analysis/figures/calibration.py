@@ -12,7 +12,7 @@ from analysis.verify.calibration import Calibration, Mark, calibrate, limits
 from analysis.verify.verification import Verification
 
 
-def plot_calibration(verifications: Sequence[Verification], simulated: bool = False) -> Figure | None:
+def plot_calibration(verifications: Sequence[Verification]) -> Figure | None:
     """A panel a region; on the line what is predicted comes out. None before the first outcome.
 
     Thick: the law's 95 % interval (of the mean); thin: that of one run. Filled marks are the recommended models, open
@@ -27,6 +27,7 @@ def plot_calibration(verifications: Sequence[Verification], simulated: bool = Fa
         for region, panel in zip(regions, axes, strict=True):
             _panel(panel, found, region, families)
         legend(figure, axes)
+        simulated = any(one.simulated for one in verifications)
         title(figure, "Verifications: predicted before training, and got", simulated)
     return figure
 

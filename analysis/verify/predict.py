@@ -3,11 +3,13 @@
 Two intervals, which answer different questions. That of the *law* holds the mean of many runs of the model: it is the
 bootstrap interval of the recipe. That of *one run* adds what single runs scatter around the law, in ln L (L = 1 - S):
 
-    ln L_run = ln L -+ sqrt( (ln L_end - ln L)^2 + (t s)^2 ),   s^2 = sum r_i^2 / n / (1 - p / G)
+    ln L_run = ln L -+ sqrt( (ln L_end - ln L)^2 + (t s)^2 ),   s^2 = B + (1 - 1/m) W
 
-with L_end the law's own ends, r_i = ln L(x_i) - ln L_i of the family's n runs, G configurations and p parameters of the
-law, t of G_family (1 - p / G) degrees of freedom: the two errors are independent, so that their squares add (the
-prediction interval of regression; Seber & Wild 1989, ch. 5.1; the bootstrap's ends stand in the delta method's place).
+with L_end the law's own ends: the two errors are independent, so that their squares add (the prediction interval of
+regression; Seber & Wild 1989, ch. 5.1; the bootstrap's ends stand in the delta method's place). Of the residuals
+r = ln L(x) - ln L of the family's runs, m a configuration, W = sum (r - mean)^2 / (n - G_f) is their variance within
+configurations and B = sum mean^2 / (G_f (1 - p / G)) that of configuration means (G configurations and p parameters of
+the law, G_f of the family), which holds W / m already; t has Satterthwaite's (1946) degrees of freedom of the sum.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from analysis.columns import Array
+from analysis.fit.cells import Codes
 from analysis.fit.estimate import Estimate, PlainModel
 from analysis.fit.law import FittedLaw
 from analysis.fit.trend import t_quantile
@@ -73,6 +77,21 @@ def scatter(law: FittedLaw, group: str = "") -> tuple[float, float]:
     member = np.isfinite(residual)
     if group:
         member &= law.rows.column(str(law.spec.shared_by)).astype(str).to_numpy() == group
-    free = 1 - len(law.names) / law.n_configurations
-    dof = max(1.0, len(np.unique(configuration[member])) * free)
-    return float(np.sqrt(np.mean(residual[member] ** 2) / free)), dof
+    return run_scatter(residual[member], configuration[member], 1 - len(law.names) / law.n_configurations)
+
+
+def run_scatter(residual: Array, configuration: Codes, free: float) -> tuple[float, float]:
+    """s and degrees of freedom from residuals (n,) of runs and their configurations; see the module.
+
+    free: 1 - p / G, the share of the configurations' residuals that p parameters leave.
+    """
+    at = np.unique(configuration, return_inverse=True)[1]
+    count = np.bincount(at)
+    mean = np.bincount(at, residual) / count
+    between, dof = float(np.mean(mean**2)) / free, max(1.0, len(count) * free)
+    repeats = len(residual) - len(count)
+    if not repeats:
+        return float(np.sqrt(between)), dof
+    within = float(np.sum((residual - mean[at]) ** 2)) / repeats * float(np.mean(1 - 1 / count))
+    total = between + within
+    return float(np.sqrt(total)), total**2 / (between**2 / dof + within**2 / repeats)

@@ -52,7 +52,8 @@ class Verification(PlainModel):
     """A budget, the family and region that it was split for, and the models trained for it.
 
     law: fingerprint of the rows that the laws were fitted to; largest_flops: of those rows; seed: of all its runs, one
-    that the study has not; left_out: sizes that were to be tried and cannot be, and why.
+    that the study has not; left_out: sizes that were to be tried and cannot be, and why; simulated: some of its
+    scores are of simulated recordings.
     """
 
     version: Literal[1] = 1
@@ -65,6 +66,7 @@ class Verification(PlainModel):
     seed: int
     trials: tuple[Trial, ...]
     left_out: tuple[str, ...] = ()
+    simulated: bool = False
 
     @property
     def ended(self) -> bool:
@@ -90,7 +92,8 @@ class Verification(PlainModel):
         """'resnet at 1e+15 FLOP (3.2 times the largest run's), best for IT'."""
         beyond = self.flops / self.largest_flops
         factor = f"{beyond:.2g} times the largest run's" if beyond > 1 else "within the study's"
-        return f"{self.family} at {self.flops:.3g} FLOP ({factor}), best for {self.region}"
+        simulated = " (simulated recordings)" if self.simulated else ""
+        return f"{self.family} at {self.flops:.3g} FLOP ({factor}), best for {self.region}{simulated}"
 
     def text(self) -> str:
         """A line a model and region."""

@@ -72,4 +72,4 @@ def _sized(model: ModelSpec, like: ModelSpec, wanted: float, counts: ImageCounts
     n_params, flops = model_cost(model, counts.image_size, counts.n_classes)
     if not flops > 0:
         raise StudyError(f"{model.label()} has no FLOPs to count, so that no budget can be split for it")
-    return Sized(model, like, n_params, flops, f"{how}; {n_params / wanted:.2g} of the N wanted")
+    return Sized(model, like, n_params, flops, f"{how}; N is {n_params / wanted:.2g} times what was wanted")

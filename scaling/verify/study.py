@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from scaling import layout
 from scaling.ledger import Study
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
+from scaling.storage import Storage
 
 SUFFIX = ".verify"
 # What a verification has of its study; all else (the grid, checkpoints, when to stop) it has of its own
@@ -42,7 +44,16 @@ def verifying_study(study: Study, runs: Sequence[RunSpec] = (), track: bool = Tr
 
 def read_all(study: Study) -> dict[str, bytes]:
     """Every verification of a study, as it was written, by the name of its file."""
-    storage = verifying_study(study, track=False).storage
+    return _read(verifying_study(study, track=False).storage)
+
+
+def read_beside(results: str | Path) -> dict[str, bytes]:
+    """`read_all` of the study whose results stand in a folder (or URI), without its study file."""
+    beside, name = Storage.of_file(str(results).rstrip("/"))
+    return _read(beside.child(name + SUFFIX))
+
+
+def _read(storage: Storage) -> dict[str, bytes]:
     names = storage.names(layout.VERIFICATIONS, ".json")
     return {name: storage.read_bytes(f"{layout.VERIFICATIONS}/{name}") for name in names}
 

@@ -10,7 +10,7 @@ from scaling.errors import StudyError
 from scaling.models import has_batch_norm
 from scaling.models.cost import training_flops
 from scaling.records import RunRecord
-from scaling.specs.objective import objective_spec
+from scaling.specs.objective import check_objective, objective_spec
 from scaling.specs.run import RunSpec, check_batches
 from scaling.streams import FIXED
 from scaling.verify.images import ImageCounts, at_epochs, check_samples, images_and_epochs
@@ -82,6 +82,7 @@ def _trial(
     check_samples(wanted, counts, sized.model.label())
     shown = images_and_epochs(wanted, counts)
     training = at_epochs(like.training, shown.epochs)
+    check_objective(like.objective, training, like.resources.workers, "verification", like.resources.micro_batch)
     run = like.model_copy(update={
         "study": study, "model": sized.model, "images_per_class": shown.images_per_class, "seed": seed,
         "training": training, "keep_epochs": (shown.epochs,), "score_epochs": (shown.epochs,),
@@ -93,11 +94,12 @@ def _trial(
 
 
 def _check_start(like: RunSpec, sized: Sized) -> None:
-    """Weights of a study's model do not fit another size."""
-    if getattr(objective_spec(like.objective), "start_from", None) and sized.model != sized.like:
+    """There are no weights to begin with of another size, seed or number of images."""
+    start = getattr(objective_spec(like.objective), "start_from", None)
+    if start:
         raise StudyError(
-            f"objective.start_from gives weights of {sized.like.label()}, and the budget's size is "
-            f"{sized.model.label()}; verify a study that trains from random weights"
+            f"objective.start_from='{start}' has no weights for {sized.model.label()} with another seed and budget; "
+            "verify a study that trains from random weights"
         )
 
 
