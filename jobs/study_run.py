@@ -65,7 +65,7 @@ def run_study(
             return Outcome(OpenWork(train=study.runs), False, stopped)
         try:
             with switch.instead():
-                return _run(study, work, options, console, tracker, switch, answer or _answer)
+                return _run(study, work, options, console, tracker, switch, answer)
         except (Stopped, StorageError, OSError) as error:
             end = error if isinstance(error, Stopped) else files_refused(error)
             tracker.close("KILLED", (), STOP_WAIT_S)
@@ -75,7 +75,7 @@ def run_study(
 
 def _run(
     study: Study, work: OpenWork, options: RunOptions, console: Console, tracker: Tracker, switch: StopSwitch,
-    answer: Answering,
+    answer: Answering | None,
 ) -> Outcome:  # fmt: skip
     for run in study.runs:
         tracker.run_changed(run.run_id)
@@ -84,7 +84,7 @@ def _run(
         say = partial(console.print, highlight=False, soft_wrap=True)
         do_work(study, work, options, Hearers(tracker, partial(StudyProgress, console), say, switch))
     left = study.open_work()
-    answered = answer(study, console, tracker)
+    answered = _answer(study, console) if answer is None else answer(study, console, tracker)
     with study.answer_files() as folder:
         files = sorted(folder.iterdir()) if answered else []
         problem = tracker.close("FINISHED" if left.is_empty else "FAILED", files)
@@ -102,7 +102,7 @@ def _open_work(study: Study, train: bool) -> OpenWork:
     return work
 
 
-def _answer(study: Study, console: Console, tracker: Tracker) -> bool:
+def _answer(study: Study, console: Console) -> bool:
     """Fit, save and print the laws and recipes, if anything is scored."""
     from jobs.answer import answer_study
     from jobs.print_answer import print_answer

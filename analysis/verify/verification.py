@@ -116,7 +116,7 @@ def _ranking(verification: Verification) -> list[str]:
         return []
     best = max(got, key=lambda label: got[label])
     parts = ", ".join(f"{label} {score:.3f}" for label, score in got.items())
-    return [f"  at equal compute {region} came out best of {best} ({parts}; one run each)"]
+    return [f"  at equal compute {region} came out highest of '{best}' ({parts}; one run each)"]
 
 
 def place(said: Prediction, got: float) -> str:

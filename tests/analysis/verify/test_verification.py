@@ -64,7 +64,7 @@ def test_the_text_names_budget_models_and_ranking() -> None:
     assert text.startswith("resnet at 1e+15 FLOP (10 times the largest run's), best for IT")
     assert "recommended: resnet w8, N = 100, 50 images x 2 epochs, C = 1e+15" in text
     assert "left out: three times its N: too large" in text
-    assert "best of recommended (recommended 0.870, a third of its N 0.800; one run each)" in text
+    assert "highest of 'recommended' (recommended 0.870, a third of its N 0.800; one run each)" in text
     assert "within the study's" in verification(largest_flops=2e15).headline()
 
 

@@ -11,7 +11,7 @@ from scaling.ledger import open_study
 from scaling.specs.study import StudySpec
 from scaling.study import expand_study
 from scaling.verify.images import ImageCounts
-from scaling.verify.study import file_name, verifying_study
+from scaling.verify.study import file_name, forget, read_all, read_beside, verifying_study, write
 from scaling.verify.trials import BESIDE, fresh_seed, plan_trials, seconds_of
 
 DIGITS = ImageCounts(image_size=8, n_classes=10, n_train=1_437, least=139)
@@ -105,6 +105,15 @@ def test_file_names_tell_apart_what_reads_alike() -> None:
     names = {file_name(1e15, "IT", family, 1) for family in ("resnet a=1", "resnet a-1")}
     assert len(names) == 2
     assert all(name.startswith("1e+15-IT-resnet-a-1-seed1-") for name in names)
+
+
+def test_verifications_are_found_by_study_and_by_folder(make_study: Make, tmp_path) -> None:
+    study = open_study(make_study(storage=str(tmp_path)))
+    assert read_all(study) == {}
+    write(study, "a.json", "{}")
+    assert read_all(study) == read_beside(tmp_path / "tiny") == read_beside(f"{tmp_path}/tiny/") == {"a.json": b"{}"}
+    forget(study, "a.json")
+    assert read_all(study) == {}
 
 
 def test_no_record_no_time() -> None:
