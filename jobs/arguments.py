@@ -22,6 +22,7 @@ from scaling.specs.scoring import ScoringSpec
 from scaling.specs.wording import said, shown_value
 
 if TYPE_CHECKING:
+    from jobs.study_run import Outcome
     from scaling.ledger import Study
 
 P = ParamSpec("P")
@@ -66,6 +67,16 @@ def bad_input_ends(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(BAD_INPUT) from error
 
     return wrapped
+
+
+def ended(outcome: Outcome) -> None:
+    """Exit as a study's run ended; at once where Ray's own ending would wait for a cluster that is gone."""
+    if outcome.stopped is not None and outcome.stopped.at_once:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(outcome.status)
+    if outcome.status:
+        raise typer.Exit(outcome.status)
 
 
 def conditions(where: list[str] | None) -> dict[str, Any]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -29,6 +27,7 @@ from jobs.arguments import (
     column_map,
     conditions,
     data_folder,
+    ended,
     finite,
     opened,
     refuse_unused,
@@ -36,11 +35,9 @@ from jobs.arguments import (
     show,
     terminal,
 )
+from jobs.verify_command import verify
 from scaling.errors import StudyError
 from scaling.specs.scoring import ScoringSpec
-
-if TYPE_CHECKING:
-    from jobs.study_run import Outcome
 
 DIGITS = "digits"
 
@@ -51,16 +48,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Scaling-law studies of vision models and their alignment to the primate ventral stream.",
 )
-
-
-def ended(outcome: Outcome) -> None:
-    """Exit as a study's run ended; at once where Ray's own ending would wait for a cluster that is gone."""
-    if outcome.stopped is not None and outcome.stopped.at_once:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(outcome.status)
-    if outcome.status:
-        raise typer.Exit(outcome.status)
 
 
 def print_version(wanted: bool) -> None:
@@ -275,6 +262,9 @@ def recipe(
         print(json.dumps(recipe_json(allocations, region or answer.target), indent=2))
     else:
         print_recipe(allocations, flops, region or answer.target, terminal())
+
+
+app.command(epilog="Example: scaling verify jobs/studies/quickstart.yaml --flops 1e13 --region accuracy")(verify)
 
 
 @app.command(epilog="Example: scaling fit scores.csv --form chinchilla --region IT --where dataset=imagenet,ecoset")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +19,9 @@ from scaling.place import shown
 from scaling.tracking import Tracker
 
 STOP_WAIT_S = 3.0  # for MLflow, where a study is stopped: what it lacks is logged by the next
+
+
+Answering = Callable[[Study, Console, Tracker], bool]  # saves and prints what a study's scores say; whether they do
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,13 @@ class Outcome:
 
 
 def run_study(
-    study: Study, options: RunOptions, console: Console, use_mlflow: bool = True, train: bool = True
-) -> Outcome:
+    study: Study, options: RunOptions, console: Console, use_mlflow: bool = True, train: bool = True,
+    answer: Answering | None = None,
+) -> Outcome:  # fmt: skip
     """Train and score what is missing, then answer. One interrupt, or a cluster that is lost, ends it with one line.
+
+    Args:
+        answer: in place of the laws and recipes.
 
     Raises:
         StudyError: anything that makes the study impossible, before the first run starts; runs that are missing
@@ -58,7 +66,7 @@ def run_study(
             return Outcome(OpenWork(train=study.runs), False, stopped)
         try:
             with switch.instead():
-                return _run(study, work, options, console, tracker, switch)
+                return _run(study, work, options, console, tracker, switch, answer)
         except (Stopped, StorageError, OSError) as error:
             end = error if isinstance(error, Stopped) else files_refused(error)
             tracker.close("KILLED", (), STOP_WAIT_S)
@@ -67,8 +75,9 @@ def run_study(
 
 
 def _run(
-    study: Study, work: OpenWork, options: RunOptions, console: Console, tracker: Tracker, switch: StopSwitch
-) -> Outcome:
+    study: Study, work: OpenWork, options: RunOptions, console: Console, tracker: Tracker, switch: StopSwitch,
+    answer: Answering | None,
+) -> Outcome:  # fmt: skip
     for run in study.runs:
         tracker.run_changed(run.run_id)
     study.prune_scored(work)
@@ -76,7 +85,7 @@ def _run(
         say = partial(console.print, highlight=False, soft_wrap=True)
         do_work(study, work, options, Hearers(tracker, partial(StudyProgress, console), say, switch))
     left = study.open_work()
-    answered = _answer(study, console)
+    answered = _answer(study, console) if answer is None else answer(study, console, tracker)
     with study.answer_files() as folder:
         files = sorted(folder.iterdir()) if answered else []
         problem = tracker.close("FINISHED" if left.is_empty else "FAILED", files)

@@ -12,10 +12,12 @@ from analysis.figures.page import Report
 from analysis.fit.targets import TargetLaws
 from analysis.parts import check_parts
 from analysis.recipe.ask import RecipeAnswer
+from analysis.verify.verification import read_verifications
 from scaling.errors import StudyError
 from scaling.frames import results_table
 from scaling.place import Place, is_uri, shown
 from scaling.storage import Storage
+from scaling.verify.study import read_beside
 
 Conditions = Mapping[str, Any]  # column -> value, or list of values
 Names = Mapping[str, str]  # the file's name -> ours
@@ -44,6 +46,11 @@ def read_table(path: str | Path, where: Conditions | None = None, columns: Names
     else:
         table = ScalingTable.from_frame(results_table(path), columns, where=shown(path))
     return table.select(**(where or {}))
+
+
+def _is_table(path: str | Path) -> bool:
+    """Whether it is a table's file by its name, rather than a study's results."""
+    return files.is_text(named(path)) or files.is_parquet(named(path))
 
 
 def _is_file(path: str | Path) -> bool:
@@ -93,11 +100,11 @@ def ask_table(
 
 
 def report_table(path: str | Path, out: str | Path, where: Conditions | None = None) -> Report:
-    """`scaling report --table TABLE --out DIR`: every figure and a page."""
+    """`scaling report --table TABLE --out DIR`: every figure and a page; of a study's results its verifications too."""
     if is_uri(out):
         raise StudyError(f"--out '{shown(out)}' is a URI; give a local folder, and copy it there")
     rows = read_table(path, where)
     check_parts(rows, mean="region" in rows.columns)
-    report = build_report(rows)
+    report = build_report(rows, verifications=() if _is_table(path) else read_verifications(read_beside(path)))
     report.save(out)
     return report

@@ -11,6 +11,7 @@
         resume.safetensors                      the run's worker     the same run, started again; gone when it ends
         resume-damaged.txt                      the run's worker     people: why a run began anew
       answer/                                   the driver           people and `scaling recipe`: laws, recipes, figures
+      verifications/                            the driver           `scaling verify`; of a study NAME.verify alone
       mlflow.db, mlflow-artifacts/              MLflow               `scaling ui`; only where results are local
       ray/                                      Ray                  nobody: gone when the runs are
 
@@ -27,6 +28,7 @@ from scaling.storage import Storage
 DATASET_FILE = "dataset.json"
 RUNS, EPOCHS, SCORES, CHECKPOINTS = "runs", "epochs", "scores", "checkpoints"
 ANSWER = "answer"
+VERIFICATIONS = "verifications"
 ANSWER_INDEX = "index.json"  # in ANSWER, written last: an answer without it is not whole
 MLFLOW_FILE, MLFLOW_ARTIFACTS = "mlflow.db", "mlflow-artifacts"
 RAY_FOLDER = "ray"

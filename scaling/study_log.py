@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling.errors import DamagedFile, StudyError
 from scaling.layout import MLFLOW_ARTIFACTS
-from scaling.mlflow_store import key_of, tracking_uri
+from scaling.mlflow_store import SQLITE, key_of, tracking_uri
 from scaling.place import scrub, shown
 from scaling.protocol_text import protocol_digest, protocol_suffix
 from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord
@@ -27,6 +28,14 @@ PARENT_TAG = "mlflow.parentRunId"  # MLflow's own
 PROTOCOL_TAG = "scaling.protocol"  # followed by a digest: the protocol that scores with this digest in their name have
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's view for training runs
 LONGEST_TAG, LONGEST_PARAM = 5000, 6000  # characters that MLflow takes of a value
+
+
+@dataclass(frozen=True)
+class RunNote:
+    """What is to stand at a run beside its record and scores."""
+
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
 
 
 class StudyLog:
@@ -94,6 +103,16 @@ class StudyLog:
             self.client.delete_tag(child, former)
             del tags[former]
 
+    def log_note(self, record: RunRecord, note: RunNote) -> None:
+        """Metrics and tags that no record holds, each once; what has changed is logged beside what was there."""
+        child, tags = self._child(record)
+        there = self.client.get_run(child).data.metrics
+        new = {name: value for name, value in note.metrics.items() if there.get(key_of(name)) != value}
+        self._log_metrics(child, _metrics(new, record.epochs_done))
+        for key, value in note.tags.items():
+            if tags.get(key) != value:
+                self._tag(child, tags, key, value)
+
     def log_artifact(self, path: Path) -> None:
         """A figure or a recipe, at the study's parent run."""
         self.client.log_artifact(self.parent_id, str(path))
@@ -111,7 +130,8 @@ class StudyLog:
         if found is not None:
             _check_experiment(found, self.study.name, shown(tracking_uri(self.study, storage)))
             return str(found.experiment_id)
-        local = storage.is_local and self.study.mlflow is None
+        uri = self.study.mlflow  # a file on this machine has no server that would have a place of its own
+        local = storage.is_local and (uri is None or SQLITE.match(uri) is not None)
         place = Path(storage.path(MLFLOW_ARTIFACTS)).as_uri() if local else None
         return str(self.client.create_experiment(self.study.name, artifact_location=place, tags=EXPERIMENT_TAGS))
 

@@ -16,7 +16,7 @@ from scaling.mlflow_store import tracking_uri as tracking_uri
 from scaling.records import AlignmentRecord, ResultsStore, RunRecord
 from scaling.specs.study import StudySpec
 from scaling.storage import Storage
-from scaling.study_log import StudyLog
+from scaling.study_log import RunNote, StudyLog
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,6 +45,7 @@ class Tracker:
     ) -> None:
         self._client, self._study, self._storage = client, study, storage
         self._results = results or _stored(storage)
+        self._notes: dict[str, RunNote] = {}
         self._queue: queue.Queue[str | None] = queue.Queue()
         self._log: StudyLog | None = None
         self._failed_at = -PAUSE_S
@@ -62,6 +63,11 @@ class Tracker:
         """A run ended or was scored: mirror it soon."""
         if self._client is not None:
             self._queue.put(run_id)
+
+    def note(self, run_id: str, note: RunNote) -> None:
+        """Have something stand at a run, once it has ended."""
+        self._notes[run_id] = note
+        self.run_changed(run_id)
 
     def close(self, status: str, artifacts: Sequence[Path], wait_s: float | None = None) -> str | None:
         """Wait for what is queued, log the artifacts, end the study's run; why MLflow lacks something, or None."""
@@ -100,6 +106,8 @@ class Tracker:
         if record is not None:
             log.log_run(record)
             log.log_scores(record, scores)
+            if run_id in self._notes:
+                log.log_note(record, self._notes[run_id])
 
     def _try(self, action: Any) -> None:
         if time.monotonic() - self._failed_at < PAUSE_S:

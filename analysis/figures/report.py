@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from analysis.columns import REGIONS
 from analysis.figures.accuracy_alignment import plot_tradeoff
+from analysis.figures.calibration import plot_calibration
 from analysis.figures.compute import plot_score_against_compute
 from analysis.figures.diagnostics import plot_extrapolation, plot_residuals
 from analysis.figures.page import Report, Section
@@ -21,6 +22,8 @@ from analysis.recipe.crosscheck import compute_envelope, isoflop_profiles
 from analysis.recipe.recipe import Recipe
 from analysis.table import ScalingTable
 from analysis.tradeoff.tradeoff import Tradeoff, analyze_tradeoff
+from analysis.verify.calibration import verifications_text
+from analysis.verify.verification import Verification
 
 NEURAL = REGIONS[:4]
 FLAGS = ("is_pretrained", "is_random", "is_ssl", "is_adv", "is_ablation", "is_open_clip")
@@ -29,14 +32,14 @@ MAIN_SHARE = 0.1
 
 def build_report(
     table: ScalingTable, bootstrap: int = 500, seed: int = 0, threshold_flops: float | None = None,
-    allocate_on: str = "score",
+    allocate_on: str = "score", verifications: Sequence[Verification] = (),
 ) -> Report:  # fmt: skip
     """Fit everything the table supports, and draw it. What it does not support is listed with the reason.
 
     Rows flagged as pretrained, random, self-supervised, adversarial or ablation are left out, counted; datasets with
     less than MAIN_SHARE of the rows appear in the figure by dataset alone. threshold_flops: compute below which the
     extrapolation test fits (default: the median); allocate_on: the target whose law splits compute: "score" (mean
-    over regions) or a region.
+    over regions) or a region; verifications: what was predicted, trained then, and came out.
     """
     everything = plain_rows(table)
     report, options = Report(main_datasets(everything)), {"bootstrap": bootstrap, "seed": seed}
@@ -50,6 +53,8 @@ def build_report(
         "extrapolation": lambda: _extrapolation(report, threshold_flops),
         "accuracy": lambda: _accuracy(report, bootstrap, seed),
     }
+    if verifications:
+        steps["verifications"] = lambda: _verifications(report, verifications)
     for name, step in steps.items():
         try:
             step()
@@ -183,6 +188,18 @@ def _extrapolation(report: Report, threshold: float | None) -> None:
         "Compare with the constant, which knows nothing of scaling, and with power_law in compute, the published form.",
         plot_extrapolation(tests, report.table.names_simulated()),
         "\n\n".join(f"{n}\n{t.text()}" for n, t in tests.items()),
+    ))  # fmt: skip
+
+
+def _verifications(report: Report, verifications: Sequence[Verification]) -> None:
+    figure = plot_calibration(verifications)
+    if figure is None:
+        raise ValueError("no model of a verification has its score yet")
+    report.sections.append(Section(
+        "calibration", "Verifications: predicted before training, and got",
+        "Each mark is a model that no law was fitted to; on the line is what was predicted. Thick: the law's 95 % "
+        "interval, of the mean of such runs; thin: that of a single run.",
+        figure, verifications_text(verifications),
     ))  # fmt: skip
 
 

@@ -98,7 +98,7 @@ class Trend:
         return tuple(c for c in self.axes if c.known and c.direction(self.axis_level) == sign)
 
 
-def t_quantile(level: float, dof: int) -> float:
+def t_quantile(level: float, dof: float) -> float:
     """Two-sided quantile of Student's t."""
     from scipy.special import stdtrit  # here: a recipe that is loaded needs no SciPy
 

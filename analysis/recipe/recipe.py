@@ -153,6 +153,13 @@ class Recipe(BaseModel):
         N, D = numeric_optimum(record.form, shaped, self.compute, flops, images)
         return (N[0], D[0]) if N.shape == (1,) else (N, D)
 
+    def predict(self, axes: Mapping[str, Any]) -> dict[str, Estimate]:
+        """What each usable law says of a model that is no optimum: score (or target) by name, with its interval.
+
+        axes: n_params, samples_seen, flops, n_samples; a law that needs another says nothing.
+        """
+        return self._scores(axes)
+
     def _scores(self, axes: Mapping[str, Any]) -> dict[str, Estimate]:
         """Predicted score, or target, of each usable law at the allocation (its own draws give the interval)."""
         scores = {}

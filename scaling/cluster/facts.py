@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from scaling.alignment.commitment import read_commitment
 from scaling.alignment.scoring import FIT_IMAGES, ScoringOptions, scoring_options
@@ -22,6 +23,7 @@ from scaling.models.cost import expected_cost
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
 
+T = TypeVar("T")
 PATIENCE_S = 20.0  # until the driver says what it waits for
 
 
@@ -75,17 +77,25 @@ def look_on_a_node(
     spec: StudySpec, runs: Sequence[RunSpec], source: ImageSource, say: Callable[[str], None]
 ) -> DataFacts:
     """`look`, on a node that could train one of the runs: neither the driver's nor a head without CPUs decodes."""
+    return on_a_node(partial(look, spec, tuple(runs), source), spec, runs, say)
+
+
+def on_a_node(task: Callable[[], T], spec: StudySpec, runs: Sequence[RunSpec], say: Callable[[str], None]) -> T:
+    """What a task finds out about the images on a node that could train one of the runs."""
     import ray
 
     gpus = any(run.resources.gpus_per_worker for run in runs)
-    task = ray.remote(look).options(num_cpus=1, num_gpus=0.01 if gpus else 0)
-    ref = task.remote(spec, tuple(runs), source)
+    ref = ray.remote(_done).options(num_cpus=1, num_gpus=0.01 if gpus else 0).remote(task)
     if not ray.wait([ref], timeout=PATIENCE_S)[0]:
         say(f"waiting for a node to open dataset '{spec.dataset.name}'")
     return found(partial(ray.get, ref))
 
 
-def found(get: Callable[[], DataFacts]) -> DataFacts:
+def _done(task: Callable[[], T]) -> T:
+    return task()
+
+
+def found(get: Callable[[], T]) -> T:
     """What a node found.
 
     Raises:

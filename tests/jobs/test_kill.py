@@ -11,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 from tests_jobs import descendants, kill_one, results, scaling, start_scaling, wait_for, write_quickstart
 
-
 FEW_IMAGES = [5, 15]  # of the quickstart's data sizes: two thirds of its runs, and all its shapes
 N_RUNS = 12
 

@@ -15,6 +15,7 @@ from scaling.layout import ANSWER, CHECKPOINTS, EPOCHS, RAY_FOLDER, RUNS, SCORES
 from scaling.place import Place
 from scaling.storage import Storage
 
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> tuple[Path, str, Any]:
     """The study's file, its storage, and what its run printed."""
