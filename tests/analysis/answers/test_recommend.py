@@ -17,7 +17,7 @@ Frame = Callable[..., pd.DataFrame]
 def rows(family: str, level: float, falls: bool) -> pd.DataFrame:
     rng = np.random.default_rng(len(family))
     found = []
-    for n in np.geomspace(1e4, 1e6, 4):
+    for n in np.rint(np.geomspace(1e4, 1e6, 4)):
         for d in np.geomspace(1e3, 1e5, 4):
             y = level * (0.1 + 0.4 * (n / 1e4) ** -0.4 + 0.4 * (d / 1e3) ** -0.4) if falls else 0.5
             y = float(y * np.exp(0.01 * rng.standard_normal()))
