@@ -43,7 +43,7 @@ def test_the_family_that_promises_most_is_taken(made: Answer) -> None:
 @pytest.mark.parametrize(
     ("question", "words"),
     [
-        ({"flops": 1e12, "family": "flat"}, [r"no law splits 1e\+12 FLOP for IT", "flat: the law is ", "misalignment",
+        ({"flops": 1e12, "family": "flat"}, [r"no law splits 1e\+12 FLOP for IT", "flat: (whether )?misalignment ",
                                              "name family steady or better"]),
         ({"flops": 1e12, "family": "resnet"}, ["unknown family 'resnet'", "steady"]),
         ({"flops": 1e12, "region": "V7"}, ["unknown region 'V7'", "accuracy, IT"]),
@@ -60,7 +60,5 @@ def test_what_cannot_be_verified_says_why(made: Answer, question: dict[str, obje
 
 def test_no_family_with_a_law_names_each_ones_trend() -> None:
     alone = answer(rows("flat", 1.0, False), bootstrap=20)
-    with pytest.raises(
-        ValueError, match=r"flat: the law is \w+: (whether )?misalignment .*add sizes, data sizes or seeds"
-    ):
+    with pytest.raises(ValueError, match=r"flat: (whether )?misalignment .*add sizes, data sizes or seeds"):
         recommend(alone, 1e12)
