@@ -283,18 +283,25 @@ def fit(
     )  # fmt: skip
 
 
-@app.command(epilog="Example: scaling report --table scores.csv --out report")
+@app.command(epilog="Example: scaling report jobs/studies/quickstart.yaml --out report")
 @bad_input_ends
 def report(
-    table: Annotated[Path, typer.Option(help="A table (CSV, Parquet) or a study's results folder.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
+    source: Annotated[
+        Path | None,
+        typer.Argument(metavar="[STUDY|TABLE|RESULTS_FOLDER]", help="Study (YAML), table (CSV, Parquet) or results."),
+    ] = None,
+    table: Annotated[Path | None, typer.Option(help="Instead: a table, or a results folder read as one.")] = None,
+    storage: StorageOption = None,
     where: Where = None,
+    column: Column = None,
 ) -> None:
-    """Every figure of a table, and a page that explains each."""
-    from jobs.tables import report_table
+    """One page: trends, laws and their status, every figure with its numbers, the configurations."""
+    from jobs.report import report_of
 
-    asked(report_table, table, out, conditions(where))
-    print(f"report: {out / 'report.html'}")
+    made = asked(report_of, source, table, conditions(where), column_map(column), storage)
+    page = asked(made.save, out)
+    print(f"report: {page}")
 
 
 @app.command(epilog="Example: scaling ui jobs/studies/quickstart.yaml --port 5000")

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis import FitSpec, Recipe, ScalingTable, ask_recipe, build_recipe, build_report, fit_targets
-from analysis.figures.page import Report
+from analysis import FitSpec, Recipe, ScalingTable, ask_recipe, build_recipe, fit_targets
 from analysis.fit.targets import TargetLaws
 from analysis.recipe.ask import RecipeAnswer
 from scaling.frames import results_table
@@ -46,10 +45,3 @@ def ask_table(
         return ask_recipe(Recipe.load(path), flops, score, region)
     recipe = build_recipe(read_table(path, where, columns), region, family, **options)
     return ask_recipe(recipe, flops, score, region)
-
-
-def report_table(path: str | Path, out: str | Path, where: Conditions | None = None) -> Report:
-    """`scaling report --table CSV --out DIR`: every figure and a page."""
-    report = build_report(read_table(path, where))
-    report.save(out)
-    return report

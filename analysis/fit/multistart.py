@@ -139,7 +139,7 @@ def _at_the_edge(task: Task, best: Minima, weights: Array, start: Array) -> Mini
     near = np.flatnonzero(promise < EDGE_PROMISE * best.loss)
     if not len(near):
         return best
-    there = held.solve(np.tile(edge, (len(near), 1)), weights, near)
+    there = held.solve(np.tile(edge, (len(near), 1)), weights, near, RESAMPLE_DELTA)
     best = _take_better(best, there, near)
     ratio = there.loss / np.maximum(best.loss[near], LEAST_LOSS)
     close = ratio < BASIN_PROMISE

@@ -23,7 +23,9 @@ class Fits:
         self.options = options
         self._known: dict[tuple[str, FitSpec], FittedLaw] = {}
 
-    def __call__(self, rows: ScalingTable, form: str = "power_law", axes: tuple[str, ...] = (), **options: Any) -> FittedLaw:
+    def __call__(
+        self, rows: ScalingTable, form: str = "power_law", axes: tuple[str, ...] = (), **options: Any
+    ) -> FittedLaw:
         """As `fit_law`. Raises ValueError as it does, each time anew."""
         spec = FitSpec(form=form, axes=axes, **{**self.options, **options})
         key = (_mark(rows), spec)

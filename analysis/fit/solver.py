@@ -83,7 +83,7 @@ def minimize(problems: Problems, max_iterations: int = MAX_ITERATIONS) -> Minima
     Problems advance in chunks; those still moving when few of a chunk are left go on in chunks of their own.
     """
     P, n = len(problems.start), problems.log_y.shape[-1]
-    size, out = max(1, min(256, CHUNK_ELEMENTS // n)), _nothing(problems)
+    size, out = max(1, min(1024, CHUNK_ELEMENTS // n)), _nothing(problems)
     advance = partial(_solve_chunk, problems, out, max_iterations)
     batches = [_Batch(np.arange(i, min(i + size, P)), None) for i in range(0, P, size)]
     while batches:
