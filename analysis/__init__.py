@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.answers.answering import Answer, answer
+    from analysis.answers.report import study_report
     from analysis.figures.accuracy_alignment import plot_tradeoff, plot_twins
     from analysis.figures.compute import plot_score_against_compute
     from analysis.figures.diagnostics import plot_extrapolation, plot_residuals
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "answers.answering": ("Answer", "answer"),
+    "answers.report": ("study_report",),
     "figures.diagnostics": ("plot_extrapolation", "plot_residuals"),
     "figures.compute": ("plot_score_against_compute",),
     "figures.report": ("build_report",),
@@ -63,8 +65,8 @@ __all__ = [
     "ScalingTable", "TwinDifference", "analyze_tradeoff", "answer", "ask_recipe", "build_recipe", "build_report",
     "choose_form", "compare_families", "compare_forms", "compute_envelope", "find_twins", "fit_compute_map", "fit_law",
     "fit_spec", "fit_targets", "isoflop_profiles", "plot_extrapolation", "plot_isoflop_contours", "plot_optimum",
-    "plot_residuals", "plot_score_against_compute", "plot_tradeoff", "plot_twins", "treatment_arrows",
-    "twin_differences",
+    "plot_residuals", "plot_score_against_compute", "plot_tradeoff", "plot_twins", "study_report",
+    "treatment_arrows", "twin_differences",
 ]  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from jobs.arguments import (
     show,
     terminal,
 )
+from jobs.report_command import report
 from jobs.verify_command import verify
 from scaling.errors import StudyError
 from scaling.specs.scoring import ScoringSpec
@@ -299,18 +300,7 @@ def fit(
     )  # fmt: skip
 
 
-@app.command(epilog="Example: scaling report --table scores.csv --out report")
-@bad_input_ends
-def report(
-    table: Annotated[str, typer.Option(help="A table (CSV, Parquet) or a study's results folder.")],
-    out: Annotated[str, typer.Option(help="The folder to write.")],
-    where: Where = None,
-) -> None:
-    """Every figure of a table, and a page that explains each."""
-    from jobs.tables import report_table
-
-    asked(report_table, table, out, conditions(where))
-    print(f"report: {Path(out) / 'report.html'}")
+app.command(epilog="Example: scaling report jobs/studies/quickstart.yaml --out report")(report)
 
 
 @app.command(epilog="Example: scaling ui jobs/studies/quickstart.yaml --port 5000")

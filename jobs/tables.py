@@ -7,17 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from analysis import FitSpec, Recipe, ScalingTable, ask_recipe, build_recipe, build_report, files, fit_targets
-from analysis.figures.page import Report
+from analysis import FitSpec, Recipe, ScalingTable, ask_recipe, build_recipe, files, fit_targets
 from analysis.fit.targets import TargetLaws
 from analysis.parts import check_parts
 from analysis.recipe.ask import RecipeAnswer
-from analysis.verify.verification import read_verifications
 from scaling.errors import StudyError
 from scaling.frames import results_table
 from scaling.place import Place, is_uri, shown
 from scaling.storage import Storage
-from scaling.verify.study import read_beside
 
 Conditions = Mapping[str, Any]  # column -> value, or list of values
 Names = Mapping[str, str]  # the file's name -> ours
@@ -48,7 +45,7 @@ def read_table(path: str | Path, where: Conditions | None = None, columns: Names
     return table.select(**(where or {}))
 
 
-def _is_table(path: str | Path) -> bool:
+def is_table(path: str | Path) -> bool:
     """Whether it is a table's file by its name, rather than a study's results."""
     return files.is_text(named(path)) or files.is_parquet(named(path))
 
@@ -97,14 +94,3 @@ def ask_table(
     rows = read_table(path, where, columns)
     check_parts(rows, region, mean=region is None and "region" in rows.columns)
     return ask_recipe(build_recipe(rows, region, family, **options), flops, score, region)
-
-
-def report_table(path: str | Path, out: str | Path, where: Conditions | None = None) -> Report:
-    """`scaling report --table TABLE --out DIR`: every figure and a page; of a study's results its verifications too."""
-    if is_uri(out):
-        raise StudyError(f"--out '{shown(out)}' is a URI; give a local folder, and copy it there")
-    rows = read_table(path, where)
-    check_parts(rows, mean="region" in rows.columns)
-    report = build_report(rows, verifications=() if _is_table(path) else read_verifications(read_beside(path)))
-    report.save(out)
-    return report

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.answers.laws import StudyLaws, family_rows
 from analysis.columns import ACCURACY
+from analysis.figures.cells import law_note
 from analysis.figures.compute import plot_score_against_compute
 from analysis.figures.split import plot_isoflop_contours
 from analysis.fit.law import FittedLaw
@@ -17,13 +18,11 @@ from analysis.table import ScalingTable
 
 def family_figure(laws: StudyLaws, table: ScalingTable, family: str) -> Figure:
     """Score against compute of one family, a panel a region; laws that the data do not identify are not drawn."""
-    usable = {
-        region: law
-        for (region, name), law in laws.compute.items()
-        if name == family and isinstance(law, FittedLaw) and law.usable
-    }
+    own = {region: law for (region, name), law in laws.compute.items() if name == family}
+    usable = {region: law for region, law in own.items() if isinstance(law, FittedLaw) and law.usable}
+    notes = {region: law_note(law) for region, law in own.items() if isinstance(law, FittedLaw) and not law.usable}
     heading = f"{family}: alignment against training compute"
-    return plot_score_against_compute(table.select(family=family), usable, heading=heading)
+    return plot_score_against_compute(table.select(family=family), usable, heading=heading, notes=notes)
 
 
 def optimum_figure(recipe: Recipe, regions: Mapping[str, ScalingTable], family: str) -> Figure | None:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import COLOURS, MARKERS, label, legend, panels, title
+from analysis.figures.style import COLOURS, MARKERS, label, legend, panel_title, panels, title
 from analysis.fit.estimate import Estimate
 from analysis.table import ScalingTable
 from analysis.tradeoff.arrows import Arrow
@@ -34,7 +34,8 @@ def plot_tradeoff(
             if not lines:
                 _widen(panel)
             label(panel, "accuracy", "score", log="")
-            panel.set_title(_correlations(tradeoff) if lines else tradeoff.region, loc="left")
+            said = _correlations(tradeoff).split("\n") if lines else [tradeoff.region]
+            panel_title(panel, *said, name=tradeoff.region)
         legend(figure, axes, columns=6 if lines else 1)
         simulated = any(t.table.names_simulated() for t in tradeoffs)
         title(figure, "Alignment against task accuracy", simulated)
@@ -58,7 +59,9 @@ def _arrows(panel: Axes, arrows: Sequence[Arrow]) -> None:
     """From each baseline to its treated twin, with the intervals of both ends; the view grows to hold them."""
     for i, arrow in enumerate(arrows):
         x, y = zip(arrow.baseline, arrow.treated, strict=True)
-        panel.plot(x, y, color=ARROW, alpha=0.7, linewidth=0.9, label=_arrow_label(arrows) if i == 0 else None)
+        panel.plot(
+            x, y, color=ARROW, alpha=0.7, linewidth=0.9, label=_arrow_label(arrows) if i == 0 else f"_{arrow.name}"
+        )
         panel.annotate("", arrow.treated, arrow.baseline, arrowprops={"arrowstyle": "->", "color": ARROW, "alpha": 0.7})
         for end in (arrow.baseline_interval, arrow.treated_interval):
             if end is not None:
@@ -101,7 +104,9 @@ def _broken_line(panel: Axes, tradeoff: Tradeoff) -> None:
     if line is None:
         return
     if line.at.low is not None and line.at.high is not None:
-        panel.axvspan(line.at.low, line.at.high, color="0.85", alpha=0.6, linewidth=0)
+        panel.axvspan(
+            line.at.low, line.at.high, color="0.85", alpha=0.6, linewidth=0, label="_95 % interval of the break"
+        )
     x = np.array([line.start, line.at.value, tradeoff.table.values("accuracy").max()])
     y = line.level + line.slope_below.value * (x - x[1]) * (x < x[1]) + line.slope_above.value * (x - x[1]) * (x > x[1])
     panel.plot(x, y, "-.", color="black", linewidth=1.6, label="line with one break")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.columns import ACCURACY, Array
-from analysis.figures.style import COLOURS, MARKERS, in_order, label, legend, panels, title
+from analysis.figures.style import COLOURS, MARKERS, in_order, label, legend, panel_title, panels, title
 from analysis.fit.law import FittedLaw
 from analysis.fit.status import DIRECTIONS
 from analysis.fit.words import change_cell
@@ -18,6 +17,7 @@ from analysis.recipe.recipe import Recipe
 from analysis.table import ScalingTable
 
 CURVE_POINTS = 160
+FEW = 40  # models: fewer are drawn larger
 BEYOND = 10.0  # how many times past the largest compute measured a curve is drawn
 
 
@@ -42,9 +42,7 @@ def plot_score_against_compute(
                 _curve(panel, law, part.values("flops"))
             if recipe is not None:
                 _optimum(panel, recipe, name if name in recipe.laws else None, part.values("flops"))
-            _describe(panel, name, part, law)
-            if law is None and name in (notes or {}):
-                panel.set_title("\n".join([panel.get_title(loc="left"), *wrap((notes or {})[name], 44)]), loc="left")
+            _describe(panel, name, part, law, (notes or {}).get(name, "") if law is None else "")
             label(panel, "flops", "accuracy" if name == ACCURACY else "score")
             _frame(panel, part.values("score"))
         legend(figure, axes)
@@ -53,8 +51,10 @@ def plot_score_against_compute(
 
 
 def _points(panel: Axes, part: ScalingTable, i: int) -> None:
+    few = len(part) < FEW
     panel.plot(part.values("flops"), part.values("score"), linestyle="", marker=MARKERS[i % len(MARKERS)],
-               markersize=3, alpha=0.5, color=COLOURS[i % len(COLOURS)], markeredgewidth=0, label="model")  # fmt: skip
+               markersize=4.5 if few else 3, alpha=0.8 if few else 0.5, color=COLOURS[i % len(COLOURS)],
+               markeredgewidth=0, label="model")  # fmt: skip
 
 
 def compute_grid(flops: Array, beyond: float = BEYOND) -> Array:
@@ -69,7 +69,7 @@ def _curve(panel: Axes, law: FittedLaw, flops: Array) -> None:
     measured = flops.max() >= C
     style = "-" if law.usable else ":"
     panel.plot(C[measured], S[measured], style, color="black", linewidth=1.4, label="law" if law.usable else law.status)
-    panel.plot(C[~measured], S[~measured], "--", color="black", linewidth=1.0)
+    panel.plot(C[~measured], S[~measured], "--", color="black", linewidth=1.0, label="_law, beyond the data")
     if len(law.draws):
         low, high = law.band(flops=C)
         panel.fill_between(C, 1 - high, 1 - low, color="0.6", alpha=0.45, linewidth=0, label="95 % bootstrap")
@@ -93,8 +93,8 @@ def _frame(panel: Axes, score: Array) -> None:
     panel.set_ylim(max(low, score.min() - margin), min(high, score.max() + margin))
 
 
-def _describe(panel: Axes, name: str, part: ScalingTable, law: FittedLaw | None) -> None:
-    """Panel title: what, the number of models, the law in numbers, its status."""
+def _describe(panel: Axes, name: str, part: ScalingTable, law: FittedLaw | None, note: str) -> None:
+    """Panel title: what, the number of models, the law in numbers, its status; or why there is none."""
     lines = [f"{name + ', ' if name else ''}{len(part)} models"]
     if law is not None and "" in law.trends:
         lines.append(f"{law.quantity} {change_cell(law.trends[''])}")
@@ -104,4 +104,4 @@ def _describe(panel: Axes, name: str, part: ScalingTable, law: FittedLaw | None)
         lines.append(f"S∞ = {1 - law.params.get('E', np.nan):.2f}, α = {law.params['alpha']:.2f}{span}")
     elif law is not None and law.status not in DIRECTIONS:
         lines.append(law.status)
-    panel.set_title("\n".join(lines), loc="left")
+    panel_title(panel, *lines, *([note] if note else []), name=name)

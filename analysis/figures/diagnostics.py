@@ -8,9 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.columns import Array
-from analysis.figures.style import COLOURS, label, legend, panels, title
+from analysis.figures.style import COLOURS, label, legend, panel_title, panels, title
 from analysis.fit.extrapolate import Extrapolation
 from analysis.fit.law import FittedLaw
+
+BANDS, LEAST_PER_BAND = 12, 6  # of x, evenly by rows, and the rows that a median is taken over at least
 
 
 def plot_residuals(laws: Mapping[str, FittedLaw]) -> Figure:
@@ -19,19 +21,29 @@ def plot_residuals(laws: Mapping[str, FittedLaw]) -> Figure:
         for panel, (name, law) in zip(axes, laws.items(), strict=True):
             x_name = "flops" if "flops" in law.rows.columns else law.axes[0]
             x, r = law.rows.values(x_name), law.residuals()
+            x, r = x[np.isfinite(r)], r[np.isfinite(r)]  # rows of groups that do not share the law have none
             panel.axhline(0, color="0.3", linewidth=0.9)
-            panel.plot(x, r, ".", color=COLOURS[0], alpha=0.4, markersize=3.5, markeredgewidth=0)
-            panel.plot(*_running_median(x, r), "-", color=COLOURS[1], linewidth=1.6, label="running median")
+            panel.plot(
+                x,
+                r,
+                ".",
+                color=COLOURS[0],
+                alpha=0.4,
+                markersize=3.5 if len(r) > 60 else 6,
+                markeredgewidth=0,
+                label="model",
+            )
+            if len(r) >= 3 * LEAST_PER_BAND:
+                panel.plot(*_running_median(x, r), "-", color=COLOURS[1], linewidth=1.6, label="running median")
             label(panel, x_name, "ln(predicted L) − ln(measured L)")
-            panel.set_title(f"{name}: {len(r)} models, median |r| {np.median(np.abs(r)):.3f}", loc="left")
+            panel_title(panel, f"{name}: {len(r)} models, median |r| {np.median(np.abs(r)):.3f}", name=name)
         legend(figure, axes)
         title(figure, "Residuals", any(law.rows.names_simulated() for law in laws.values()))
     return figure
 
 
-def _running_median(x: Array, r: Array, bands: int = 12) -> tuple[Array, Array]:
-    order = np.argsort(x)
-    parts = [part for part in np.array_split(order, bands) if len(part)]
+def _running_median(x: Array, r: Array) -> tuple[Array, Array]:
+    parts = np.array_split(np.argsort(x), min(BANDS, len(r) // LEAST_PER_BAND))
     return np.array([np.median(x[p]) for p in parts]), np.array([np.median(r[p]) for p in parts])
 
 
@@ -47,7 +59,7 @@ def plot_extrapolation(tests: Mapping[str, Extrapolation], simulated: bool = Fal
             panel.set_yticks(y, [f"{t.form}\n{t.status}" for t in trials])
             panel.set_xlabel("|predicted − measured score|")
             counts = f"{test.n_fitted} models ≤ {test.threshold:.1e} FLOP\npredict {test.n_predicted} above"
-            panel.set_title(f"{name}: {counts}", loc="left")
+            panel_title(panel, *f"{name}: {counts}".split("\n"), name=name, width=48)
         legend(figure, axes)
         title(figure, "Extrapolation: fitted on cheap runs, predicting dear ones", simulated)
     return figure

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from analysis.columns import REGIONS
 from analysis.figures.accuracy_alignment import plot_tradeoff
-from analysis.figures.calibration import plot_calibration
+from analysis.figures.cells import Statement, law_note
 from analysis.figures.compute import plot_score_against_compute
 from analysis.figures.diagnostics import plot_extrapolation, plot_residuals
 from analysis.figures.page import Report, Section
@@ -17,13 +16,12 @@ from analysis.figures.split import plot_isoflop_contours, plot_optimum
 from analysis.figures.style import in_order
 from analysis.fit.extrapolate import Extrapolation, compare_forms
 from analysis.fit.families import FamilyComparison, compare_families
-from analysis.fit.fit import fit_law
+from analysis.fit.law import FittedLaw
+from analysis.fit.once import Fits
 from analysis.recipe.crosscheck import compute_envelope, isoflop_profiles
 from analysis.recipe.recipe import Recipe
 from analysis.table import ScalingTable
 from analysis.tradeoff.tradeoff import Tradeoff, analyze_tradeoff
-from analysis.verify.calibration import verifications_text
-from analysis.verify.verification import Verification
 
 NEURAL = REGIONS[:4]
 FLAGS = ("is_pretrained", "is_random", "is_ssl", "is_adv", "is_ablation", "is_open_clip")
@@ -32,35 +30,40 @@ MAIN_SHARE = 0.1
 
 def build_report(
     table: ScalingTable, bootstrap: int = 500, seed: int = 0, threshold_flops: float | None = None,
-    allocate_on: str = "score", verifications: Sequence[Verification] = (),
+    allocate_on: str = "score",
 ) -> Report:  # fmt: skip
     """Fit everything the table supports, and draw it. What it does not support is listed with the reason.
 
     Rows flagged as pretrained, random, self-supervised, adversarial or ablation are left out, counted; datasets with
     less than MAIN_SHARE of the rows appear in the figure by dataset alone. threshold_flops: compute below which the
     extrapolation test fits (default: the median); allocate_on: the target whose law splits compute: "score" (mean
-    over regions) or a region; verifications: what was predicted, trained then, and came out.
+    over regions) or a region.
     """
     everything = plain_rows(table)
-    report, options = Report(main_datasets(everything)), {"bootstrap": bootstrap, "seed": seed}
+    report, fit = Report(main_datasets(everything)), Fits(bootstrap=bootstrap, seed=seed)
     steps: dict[str, Callable[[], None]] = {
-        "compute": lambda: _compute(report, options),
-        "regions": lambda: _panels(report, report.table, "region", options),
-        "families": lambda: _panels(report, _mean(report.table), "family", options),
-        "datasets": lambda: _panels(report, _mean(everything), "dataset", options),
-        "split of compute": lambda: _split(report, options, allocate_on),
+        "split of compute": lambda: _split(report, fit, allocate_on),
+        "compute": lambda: _compute(report, fit),
+        "regions": lambda: _panels(report, report.table, "region", fit),
+        "families": lambda: _panels(report, _mean(report.table), "family", fit),
+        "datasets": lambda: _panels(report, _mean(everything), "dataset", fit),
         "residuals": lambda: _residuals(report),
         "extrapolation": lambda: _extrapolation(report, threshold_flops),
         "accuracy": lambda: _accuracy(report, bootstrap, seed),
     }
-    if verifications:
-        steps["verifications"] = lambda: _verifications(report, verifications)
     for name, step in steps.items():
         try:
             step()
         except ValueError as error:
             report.skipped[name] = str(error)
+    report.statements = _statements(report.laws)
     return report
+
+
+def _statements(laws: dict[str, FittedLaw]) -> list[Statement]:
+    """What each law says; of the same law by two names (a region that is a target of its own) once."""
+    once = {id(law): name for name, law in reversed(laws.items())}
+    return [Statement(name, law) for name, law in laws.items() if once[id(law)] == name]
 
 
 def plain_rows(table: ScalingTable) -> ScalingTable:
@@ -95,9 +98,9 @@ def _mean(table: ScalingTable) -> ScalingTable:
     return table.mean_over("region") if "region" in table.columns else table
 
 
-def _compute(report: Report, options: Mapping[str, Any]) -> None:
+def _compute(report: Report, fit: Fits) -> None:
     tables = _targets(report.table)
-    laws = {name: fit_law(rows, **options) for name, rows in tables.items()}
+    laws = {name: fit(rows) for name, rows in tables.items()}
     report.laws |= laws
     for name, rows in tables.items():
         report.sections.append(Section(
@@ -120,12 +123,15 @@ WORDS = {
 }  # fmt: skip
 
 
-def _panels(report: Report, rows: ScalingTable, by: str, options: Mapping[str, Any]) -> None:
+def _panels(report: Report, rows: ScalingTable, by: str, fit: Fits) -> None:
     if by not in rows.columns:
         raise ValueError(f"the table has no column {by!r}")
-    comparison = compare_families(rows, by, **options)
-    report.laws |= {f"{by} {name}": law for name, law in comparison.laws.items()}
-    notes = {name: why.split(":")[0].split(";")[0] for name, why in comparison.excluded.items()}
+    comparison = compare_families(rows, by, fit)
+    found = {**comparison.laws, **comparison.refused}
+    report.laws |= {f"{by} {name}": found[name] for name in in_order(list(found))}
+    notes = {
+        name: law_note(found[name]) if name in found else why.split(";")[0] for name, why in comparison.excluded.items()
+    }
     figure = plot_score_against_compute(rows, comparison.laws, None, by, f"Alignment against compute by {by}", notes)
     report.sections.append(Section(f"by_{by}", f"By {by}", WORDS[by], figure, _comparison_text(comparison, by, rows)))
 
@@ -137,13 +143,13 @@ def _comparison_text(comparison: FamilyComparison, by: str, rows: ScalingTable) 
     return comparison.text([float(c) for c in np.geomspace(np.median(flops), flops.max(), 3)])
 
 
-def _split(report: Report, options: Mapping[str, Any], allocate_on: str) -> None:
+def _split(report: Report, fit: Fits, allocate_on: str) -> None:
     rows = _mean(report.table) if allocate_on == "score" else report.table.select(region=allocate_on)
     rows = rows.require("n_params", "samples_seen")
     rows = rows.where(rows.values("samples_seen") > 0, "samples_seen is 0")
-    law = fit_law(rows, form="chinchilla", axes=("n_params", "samples_seen"), **options)
+    law = fit(rows, "chinchilla", ("n_params", "samples_seen"))
     report.laws["N and D"] = law
-    recipe = report.recipe = Recipe.from_law(law)
+    recipe = report.recipes["recipe.json"] = Recipe.from_law(law)
     frontiers = (isoflop_profiles(rows), compute_envelope(rows))
     top = float(rows.values("flops").max())
     answers = [recipe.allocate(c).text() for c in (top, 10 * top)]
@@ -188,18 +194,6 @@ def _extrapolation(report: Report, threshold: float | None) -> None:
         "Compare with the constant, which knows nothing of scaling, and with power_law in compute, the published form.",
         plot_extrapolation(tests, report.table.names_simulated()),
         "\n\n".join(f"{n}\n{t.text()}" for n, t in tests.items()),
-    ))  # fmt: skip
-
-
-def _verifications(report: Report, verifications: Sequence[Verification]) -> None:
-    figure = plot_calibration(verifications)
-    if figure is None:
-        raise ValueError("no model of a verification has its score yet")
-    report.sections.append(Section(
-        "calibration", "Verifications: predicted before training, and got",
-        "Each mark is a model that no law was fitted to; on the line is what was predicted. Thick: the law's 95 % "
-        "interval, of the mean of such runs; thin: that of a single run.",
-        figure, verifications_text(verifications),
     ))  # fmt: skip
 
 

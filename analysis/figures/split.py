@@ -9,13 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.columns import Array
-from analysis.figures.style import COLOURS, LABELS, MARKERS, label, legend, panels, title
+from analysis.figures.style import COLOURS, LABELS, MARKERS, label, legend, panel_title, panels, title
 from analysis.recipe.crosscheck import Frontier
 from analysis.recipe.recipe import Recipe
 from analysis.table import ScalingTable
 
 GRID = 120
 BEYOND = 10.0
+WIDTH = 50  # characters of a title over these wider panels
 
 
 def plot_isoflop_contours(
@@ -42,15 +43,17 @@ def _isoflop_panel(panel: Axes, rows: ScalingTable, recipe: Recipe, region: str 
     reason = recipe.split_reason(region)
     label(panel, "n_params", "samples_seen", log="xy")
     if reason:
-        panel.set_title(f"{region + ': ' if region else ''}no optimum: {reason}", loc="left", wrap=True)
+        short = reason if recipe.law(region).usable else f"the law is {recipe.law(region).status}"
+        panel_title(panel, f"{region + ': ' if region else ''}no optimum: {short}", name=region or "", width=WIDTH)
     else:
-        if region:
-            panel.set_title(f"{region}; {recipe.law(region).status}", loc="left")
         _contours(panel, recipe, region, N, D)
         _isoflops(panel, recipe, rows.values("flops"), N)
-        _path(panel, recipe, region, rows.values("flops"))
+        lost = "" if _path(panel, recipe, region, rows.values("flops")) else "optimum beyond all models"
+        said = [f"{region}; {recipe.law(region).status}" if region else "", lost]
+        panel_title(panel, "; ".join(part for part in said if part), name=region or "", width=WIDTH)
     panel.set_xlim(N.min() / 2, N.max() * 4)
     panel.set_ylim(D.min() / 2, D.max() * 20)
+    label(panel, "n_params", "samples_seen", log="xy")  # ticks again, for these limits
 
 
 def _contours(panel: Axes, recipe: Recipe, region: str | None, N: Array, D: Array) -> None:
@@ -68,16 +71,16 @@ def _isoflops(panel: Axes, recipe: Recipe, flops: Array, N: Array) -> None:
     low, high = np.log10(flops.min()), np.log10(flops.max() * BEYOND)
     for i, exponent in enumerate(np.arange(np.ceil(low), high + 1, 2)):
         panel.plot(sizes, recipe.compute.samples(sizes, 10.0**exponent), ":", color="0.4", linewidth=0.9,
-                   label="equal compute (every 100×)" if i == 0 else None)  # fmt: skip
+                   label="equal compute (every 100×)" if i == 0 else f"_equal compute 1e{exponent:g}")  # fmt: skip
 
 
-def _path(panel: Axes, recipe: Recipe, region: str | None, flops: Array) -> None:
+def _path(panel: Axes, recipe: Recipe, region: str | None, flops: Array) -> bool:
+    """Whether there is an optimum to draw."""
     splits = [recipe.allocate(float(c), region) for c in _budgets(flops)]
     known = [(a.n_params.value, a.samples_seen.value) for a in splits if a.n_params and a.samples_seen]
     if known:
         panel.plot(*np.array(known).T, "-", color=COLOURS[1], linewidth=1.8, label="optimum")
-    else:
-        panel.set_title(f"{panel.get_title(loc='left')}; optimum beyond all models".lstrip("; "), loc="left")
+    return bool(known)
 
 
 def _budgets(flops: Array, points: int = 30) -> Array:
@@ -109,7 +112,7 @@ def plot_optimum(
                 _frontier(panel, frontier, name, i)
             label(panel, "flops", name, log="xy")
             power = f" ∝ C^{exponents[name].text('.2f')}" if name in exponents else ""
-            panel.set_title(LABELS[name].split(" (")[0] + power, loc="left")
+            panel_title(panel, LABELS[name].split(" (")[0] + power, name=name, width=WIDTH)
         legend(figure, axes, columns=3)
         title(figure, "Compute-optimal size and data", recipe.simulated)
     return figure

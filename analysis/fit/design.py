@@ -48,6 +48,8 @@ class Design:
         self.reference = [self._reference(term) for term in form.terms]
         self.fixed = [self._fixed(k) for k in range(len(form.terms))]
         self.middle = [0.0 if f is None else float(np.median(-f[:, -1])) for f in self.fixed]
+        self._wheres = [self._where(k) for k in range(len(form.terms))]
+        self._products: dict[tuple[int, int], Array] = {}
 
     @property
     def n_params(self) -> int:
@@ -62,6 +64,7 @@ class Design:
         part = copy(self)
         part.X, part.group, part.one_hot = [x[rows] for x in self.X], self.group[rows], self.one_hot[rows]
         part.fixed = [None if f is None else f[rows] for f in self.fixed]
+        part._products = {}
         return part
 
     def over(self, X: Sequence[Array], group: npt.NDArray[np.int64]) -> Design:
@@ -69,6 +72,7 @@ class Design:
         part = copy(self)
         part.X, part.group, part.one_hot = list(X), group, np.eye(self.n_groups)[group]
         part.fixed = [part._fixed(k) for k in range(len(self.form.terms))]
+        part._products = {}
         return part
 
     def _axes(self, term: Term) -> list[Array]:
@@ -88,6 +92,9 @@ class Design:
 
     def where(self, k: int) -> slice:
         """Where the parameters of term k stand in theta: coefficients, exponent, then the shape."""
+        return self._wheres[k]
+
+    def _where(self, k: int) -> slice:
         start = self.n_groups
         for term in self.form.terms[:k]:
             start += self.n_groups + 1 + (term.coordinate.shape is not None)
@@ -110,6 +117,15 @@ class Design:
             DesignBlock(v * inverse, f, self.where(k)) for k, (v, f) in enumerate(zip(values, features, strict=True))
         ]
         return prediction, blocks
+
+    def products(self, first: int, second: int) -> Array:
+        """Products (n, ma * mb) of the features of two blocks that no shape parameter moves (see `evaluate`), kept."""
+        if (first, second) not in self._products:
+            a, b = (self.one_hot if i == 0 else self.fixed[i - 1] for i in (first, second))
+            assert a is not None
+            assert b is not None
+            self._products[first, second] = (a[:, :, None] * b[:, None, :]).reshape(len(a), -1)
+        return self._products[first, second]
 
     def predict(self, theta: Array) -> Array:
         """Predictions (P, n) at theta (P, p)."""

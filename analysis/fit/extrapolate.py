@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analysis.columns import Array, measured, measured_name
-from analysis.fit.fit import fit_spec
+from analysis.fit.fit import fit_criterion, fit_spec
 from analysis.fit.law import FittedLaw, finite
 from analysis.fit.spec import FitSpec
 from analysis.table import ScalingTable
@@ -101,13 +101,14 @@ def _trial(
 ) -> Trial:
     spec = base.model_copy(update={"form": form, "axes": axes, "bootstrap": 0, "shared_by": None})
     try:
-        law, whole = fit_spec(below, spec), fit_spec(rows, spec)
+        law = fit_spec(below, spec)
+        if law.status == "too few points":
+            return Trial(form, axes, np.inf, np.inf, law.status, np.inf, law.reason)
+        aicc = fit_criterion(rows, spec)
     except ValueError as error:
         return Trial(form, axes, np.inf, np.inf, "no fit", np.inf, str(error))
-    if law.status == "too few points":
-        return Trial(form, axes, np.inf, np.inf, law.status, np.inf, law.reason)
     gap = np.abs(law.predict(**_axes(law, above)) - _measured(law, above))
-    return Trial(form, axes, float(np.median(gap)), float(np.quantile(gap, 0.9)), law.status, whole.diagnostics.aicc)
+    return Trial(form, axes, float(np.median(gap)), float(np.quantile(gap, 0.9)), law.status, aicc)
 
 
 def _axes(law: FittedLaw, rows: ScalingTable) -> dict[str, Any]:

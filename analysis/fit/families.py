@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,10 +47,11 @@ class Crossing:
 
 @dataclass(frozen=True)
 class FamilyComparison:
-    """Laws in compute by family; those that are not usable are kept out, with their reason."""
+    """Laws in compute by family; excluded: those that are not usable, and why; refused: the laws among these."""
 
     laws: Mapping[str, FittedLaw]
     excluded: Mapping[str, str]
+    refused: Mapping[str, FittedLaw] = field(default_factory=dict)
 
     def rank(self, flops: float, level: float = 0.95) -> Ranking:
         """Families by predicted score (or by what else was fitted, least first) at compute `flops`."""
@@ -100,17 +101,23 @@ class FamilyComparison:
         return "\n".join(lines + [f"{name}: left out, {reason}" for name, reason in self.excluded.items()])
 
 
-def compare_families(rows: ScalingTable, by: str = "family", **options: Any) -> FamilyComparison:
-    """Fit score against compute for each family (or dataset, or objective); options as of `fit_law`."""
-    laws, excluded = {}, {}
+def compare_families(
+    rows: ScalingTable, by: str = "family", fit: Callable[..., FittedLaw] = fit_law, **options: Any
+) -> FamilyComparison:
+    """Fit score against compute for each family (or dataset, or objective); options as of `fit_law`.
+
+    fit: in place of `fit_law`, as one that remembers (`once.Fits`).
+    """
+    laws, refused, excluded = {}, {}, {}
     for name, part in rows.group(by):
         try:
-            law = fit_law(part, form="power_law", axes=("flops",), **options)
+            law = fit(part, form="power_law", axes=("flops",), **options)
         except ValueError as error:
             excluded[str(name)] = str(error)
             continue
         if law.usable:
             laws[str(name)] = law
         else:
+            refused[str(name)] = law
             excluded[str(name)] = f"{law.status}: {law.reason}"
-    return FamilyComparison(laws, excluded)
+    return FamilyComparison(laws, excluded, refused)

@@ -16,7 +16,7 @@ from analysis.fit.inside import Inside, inside_fit
 from analysis.fit.law import Diagnostics, FittedLaw, Resampled
 from analysis.fit.multistart import Task, solve_global, solve_resamples
 from analysis.fit.resample import bootstrap_weights, jackknife_weights
-from analysis.fit.rows import Data, ranges
+from analysis.fit.rows import Data, gather, ranges
 from analysis.fit.solver import Minima
 from analysis.fit.spec import FitSpec
 from analysis.fit.squares import fit_squares
@@ -55,6 +55,13 @@ def fit_spec(rows: ScalingTable, spec: FitSpec) -> FittedLaw:
     usable, lost = verdict.status in USABLE, verdict.status == "not identified"
     resampled = _resampled(spec, data, task, optima, weights) if usable else Resampled.none(len(estimate))
     return law_of(spec, asked, Found(estimate, verdict, diagnostics, resampled, inside_fit(squares) if lost else None))
+
+
+def fit_criterion(rows: ScalingTable, spec: FitSpec) -> float:
+    """Akaike's corrected criterion of the best curve through the rows; nothing else is asked of it."""
+    data = gather(rows, spec)
+    task = _task(spec, data)
+    return _diagnostics(task, solve_global(task, np.ones(len(data.y))), data).aicc
 
 
 @dataclass(frozen=True)

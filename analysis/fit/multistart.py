@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from analysis.columns import Array
 from analysis.fit.design import Design
-from analysis.fit.solver import WIDEST_DELTA, Minima, Problems, losses, minimize
+from analysis.fit.solver import MAX_ITERATIONS, WIDEST_DELTA, Minima, Problems, losses, minimize
 
 Indices = npt.NDArray[np.int64]
 
@@ -25,8 +25,12 @@ OFFSET_GRID = (0.0, 0.5, 0.9)
 SHAPE_GRID = (0.2, 0.5, 0.8)  # share of the way through the shape's range
 SCREEN_POINTS = 2_000  # rows on which starts are screened where a table is larger
 FINALISTS = 4
+SCREEN_STEPS, LEADING = 60, 8  # of all starts; of distinct ends so far, the best go on until they rest
 ROUNDS = 4
 EDGE_PROMISE, BASIN_PROMISE = 1.02, 1.001  # how near in loss a start must lie to be tried
+RESAMPLE_DELTA = 0.05  # of the first stage of a resample, whose start is the optimum of all rows
+LEAST_LOSS = 1e-300  # of a fit that goes through every point
+SAMPLE = 50  # problems that a start beside the known minimum is tried on before it is tried on all
 BASIN_WIDTH = 1.05  # ratio of exponents beyond which a solution counts as another basin
 
 
@@ -40,12 +44,16 @@ class Task:
     lower: Array
     upper: Array
 
-    def solve(self, start: Array, weights: Array, owner: Indices | None = None, widest: float = WIDEST_DELTA) -> Minima:
+    def solve(
+        self, start: Array, weights: Array, owner: Indices | None = None, widest: float = WIDEST_DELTA,
+        max_iterations: int = MAX_ITERATIONS,
+    ) -> Minima:  # fmt: skip
         """Minimize from `start` (P, p); problem i has row owner[i] (or i) of `weights`."""
         P = len(start)
         rows = np.arange(P) if owner is None else np.asarray(owner, dtype=np.int64)
         lower, upper = np.broadcast_to(self.lower, start.shape), np.broadcast_to(self.upper, start.shape)
-        return minimize(Problems(self.design, self.log_y, weights, rows, start, lower, upper, self.delta, widest))
+        problems = Problems(self.design, self.log_y, weights, rows, start, lower, upper, self.delta, widest)
+        return minimize(problems, max_iterations)
 
     def subset(self, rows: Indices) -> Task:
         """The same task on some of the points, with the same reference scales."""
@@ -86,8 +94,14 @@ def solve_global(task: Task, weights: Array) -> Minima:
         rows = np.linspace(0, n - 1, SCREEN_POINTS).astype(np.int64)
         screened = task.subset(rows).solve(start, weights[None, rows], np.zeros(len(start), dtype=np.int64))
         start = screened.theta[np.argsort(screened.loss, kind="stable")[:FINALISTS]]
-    found = task.solve(start, weights[None], np.zeros(len(start), dtype=np.int64))
-    return distinct(found)
+    one = weights[None]
+    found = distinct(task.solve(start, one, np.zeros(len(start), dtype=np.int64), max_iterations=SCREEN_STEPS))
+    leading = np.arange(min(len(found.loss), LEADING))
+    open_ = leading[~found.converged[leading]]
+    if len(open_):
+        again = task.solve(found.theta[open_], one, np.zeros(len(open_), dtype=np.int64), task.delta)
+        found = _take_better(found, again, open_)
+    return distinct(Minima(found.theta[leading], found.loss[leading], found.converged[leading]))
 
 
 def distinct(found: Minima, tolerance: float = 1e-7) -> Minima:
@@ -101,55 +115,81 @@ def distinct(found: Minima, tolerance: float = 1e-7) -> Minima:
 
 def solve_resamples(task: Task, weights: Array, optima: Minima) -> Minima:
     """Minimum of each of B weightings (B, n), from the full fit's optima and from each other's solutions."""
-    bank = np.concatenate([optima.theta, edge_optimum(task, optima.theta[0])[None]])
-    promise = losses(task.design, task.log_y, bank, weights, task.delta)
-    best = task.solve(bank[np.argmin(promise[:-1], axis=0)], weights)
-    near = np.flatnonzero(promise[-1] < EDGE_PROMISE * best.loss)
-    best = _improve(task, best, weights, np.tile(bank[-1], (len(near), 1)), near, WIDEST_DELTA)
+    promise = losses(task.design, task.log_y, optima.theta, weights, task.delta)
+    first = task.solve(optima.theta[np.argmin(promise, axis=0)], weights, widest=RESAMPLE_DELTA)
+    best = _at_the_edge(task, first, weights, optima.theta[0])
     active: Indices = np.arange(len(weights), dtype=np.int64)
     for _ in range(ROUNDS):
         before = best.loss
-        for start, near in _beside(task, best, weights, active):
-            best = _improve(task, best, weights, start, near, task.delta)
+        for start, near, promise in _beside(task, best, weights, active):
+            best = _try_some(task, best, weights, start, near, promise)
         active = np.flatnonzero(best.loss < before * (1 - 1e-9))
         if not len(active):
             break
     return best
 
 
-def _beside(task: Task, best: Minima, weights: Array, active: Indices) -> list[tuple[Array, Indices]]:
-    """(starts, problems): others' most promising solutions whose exponent is larger, and smaller.
+def _at_the_edge(task: Task, best: Minima, weights: Array, start: Array) -> Minima:
+    """The better of what is known and of minima from the far end of the valley, where offsets rest on their limit."""
+    held, G = _held_at_edge(task), task.design.n_groups
+    edge = start.copy()
+    edge[:G] = task.lower[:G]
+    edge = held.solve(edge[None], np.ones((1, len(task.log_y)))).theta
+    promise = losses(task.design, task.log_y, edge, weights, task.delta)[0]
+    near = np.flatnonzero(promise < EDGE_PROMISE * best.loss)
+    if not len(near):
+        return best
+    there = held.solve(np.tile(edge, (len(near), 1)), weights, near, RESAMPLE_DELTA)
+    best = _take_better(best, there, near)
+    ratio = there.loss / np.maximum(best.loss[near], LEAST_LOSS)
+    close = ratio < BASIN_PROMISE
+    return _try_some(task, best, weights, there.theta[close], near[close], ratio[close])
 
-    The loss of absolute residuals has many shallow basins along the valley; theirs are the likeliest.
+
+def _held_at_edge(task: Task) -> Task:
+    G, upper = task.design.n_groups, task.upper.copy()
+    upper[:G] = task.lower[:G]
+    return Task(task.design, task.log_y, task.delta, task.lower, upper)
+
+
+def _beside(task: Task, best: Minima, weights: Array, active: Indices) -> list[tuple[Array, Indices, Array]]:
+    """(starts, problems, promise): others' most promising solutions whose exponent is larger, and smaller.
+
+    The loss of absolute residuals has many shallow basins along the valley; theirs are the likeliest. promise: the
+    loss there over the best known.
     """
     if not task.design.form.terms:
         return []
-    promise = losses(task.design, task.log_y, best.theta, weights[active], task.delta)
+    known = np.maximum(best.loss[active], LEAST_LOSS)
+    promise = losses(task.design, task.log_y, best.theta, weights[active], task.delta) / known
     exponent = best.theta[:, task.design.where(0).start + task.design.n_groups]
     ratio = (exponent[:, None] + 1e-6) / (exponent[None, active] + 1e-6)
     found = []
     for side in (ratio > BASIN_WIDTH, ratio < 1 / BASIN_WIDTH):
         there = np.where(side, promise, np.inf)
         choice = np.argmin(there, axis=0)
-        near = np.flatnonzero(there[choice, np.arange(len(active))] < BASIN_PROMISE * best.loss[active])
-        found.append((best.theta[choice[near]], active[near]))
+        least = there[choice, np.arange(len(active))]
+        near = np.flatnonzero(least < BASIN_PROMISE)
+        found.append((best.theta[choice[near]], active[near], least[near]))
     return found
 
 
-def _improve(task: Task, best: Minima, weights: Array, start: Array, where: Indices, widest: float) -> Minima:
-    """The better, problem by problem, of what is known and of a fit of problems `where` from `start`."""
-    if not len(where):
-        return best
-    return _take_better(best, task.solve(start, weights, where, widest), where)
+def _try_some(task: Task, best: Minima, weights: Array, start: Array, where: Indices, promise: Array) -> Minima:
+    """The better, problem by problem, of what is known and of a fit of problems `where` from `start`.
 
-
-def edge_optimum(task: Task, start: Array) -> Array:
-    """The optimum (p,) with the offset held at its lower limit: the far end of the valley of offset and exponent."""
-    G = task.design.n_groups
-    theta, upper = start.copy(), task.upper.copy()
-    theta[:G] = upper[:G] = task.lower[:G]
-    held = Task(task.design, task.log_y, task.delta, task.lower, upper)
-    return held.solve(theta[None], np.ones((1, len(task.log_y)))).theta[0]
+    Starts that are better already are all tried, and the SAMPLE nearest of the others; the rest where one of them won.
+    """
+    order = np.argsort(promise, kind="stable")
+    better = int(np.sum(promise < 1))
+    for part, sampled in ((order[: better + SAMPLE], better), (order[better + SAMPLE :], 0)):
+        if not len(part):
+            break
+        before = best.loss[where[part]]
+        best = _take_better(best, task.solve(start[part], weights, where[part], task.delta), where[part])
+        won = best.loss[where[part]] < before * (1 - 1e-9)
+        if not won[sampled:].any():
+            break
+    return best
 
 
 def _take_better(best: Minima, again: Minima, where: Indices) -> Minima:

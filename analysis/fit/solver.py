@@ -17,6 +17,8 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +33,9 @@ STAGE_STEPS = 6
 STAGE_FACTOR = 5.0
 WIDEST_DELTA = 0.2
 NEWTON_DELTA = 5e-3  # below it the curvature of ln(yhat) itself counts beside that of the few points in the zone
+REST_GAIN, MU_REST = 1e-15, 1e-3  # share of the loss that an undamped step gains where nothing is left to gain
 MU_START, MU_DOWN, MU_UP, MU_LEAST, MU_MOST = 1.0, 0.1, 10.0, 1e-6, 1e9
-CHUNK_ELEMENTS = 24_000  # points x problems that fit the second-level cache with their temporaries
+CHUNK_ELEMENTS = 48_000  # points x problems that fit the second-level cache with their temporaries
 
 
 @dataclass(frozen=True)
@@ -75,16 +78,28 @@ def cores() -> int:
 
 
 def minimize(problems: Problems, max_iterations: int = MAX_ITERATIONS) -> Minima:
-    """Minimize every problem of the batch from its start. Deterministic, whatever the number of threads."""
+    """Minimize every problem of the batch from its start. Deterministic, whatever the number of threads.
+
+    Problems advance in chunks; those still moving when few of a chunk are left go on in chunks of their own.
+    """
     P, n = len(problems.start), problems.log_y.shape[-1]
-    size = max(1, min(256, CHUNK_ELEMENTS // n))
-    chunks = [slice(i, min(i + size, P)) for i in range(0, P, size)]
-    if len(chunks) > 1 and cores() > 1:
-        with ThreadPoolExecutor(cores()) as pool:
-            parts = list(pool.map(lambda chunk: _solve_chunk(problems, chunk, max_iterations), chunks))
-    else:
-        parts = [_solve_chunk(problems, chunk, max_iterations) for chunk in chunks]
-    return Minima(*(np.concatenate([getattr(part, f) for part in parts]) for f in ("theta", "loss", "converged")))
+    size, out = max(1, min(1024, CHUNK_ELEMENTS // n)), _nothing(problems)
+    advance = partial(_solve_chunk, problems, out, max_iterations)
+    batches = [_Batch(np.arange(i, min(i + size, P)), None) for i in range(0, P, size)]
+    while batches:
+        alone = len(batches) == 1
+        if not alone and cores() > 1:
+            with ThreadPoolExecutor(cores()) as pool:
+                moving = list(pool.map(partial(advance, least=size // 3), batches))
+        else:
+            moving = [advance(batch, least=0 if alone else size // 3) for batch in batches]
+        batches = _regrouped([batch for batch in moving if len(batch.live)], size)
+    return out
+
+
+def _nothing(problems: Problems) -> Minima:
+    P = len(problems.start)
+    return Minima(problems.start.astype(np.float64), np.full(P, np.inf), np.zeros(P, dtype=bool))
 
 
 def losses(design: Design, log_y: Array, theta: Array, weights: Array, delta: float) -> Array:
@@ -104,76 +119,110 @@ class _State:
     hessian: Array
     mu: Array
     delta: Array
-    steps: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]  # since delta was lowered
+    age: npt.NDArray[np.int64]  # steps in all
     fresh: npt.NDArray[np.bool_]  # delta was lowered: evaluate again before stepping
 
-
-def _solve_chunk(problems: Problems, chunk: slice, max_iterations: int) -> Minima:
-    theta, log_y = (
-        _clip(problems, chunk),
-        np.broadcast_to(problems.log_y, (len(problems.start), problems.log_y.shape[-1])),
-    )
-    out = Minima(theta.copy(), np.full(len(theta), np.inf), np.zeros(len(theta), dtype=bool))
-    live = np.arange(len(theta))
-    data = [problems.weights[problems.owner[chunk]], log_y[chunk], problems.lower[chunk], problems.upper[chunk]]
-    state = _begin(problems, theta, data)
-    for _ in range(max_iterations):
-        resting = _advance(problems, state, data)
-        out.theta[live], out.loss[live], out.converged[live] = state.theta, state.loss, resting
-        if resting.all():
-            break
-        if resting.sum() * 4 >= len(resting):
-            keep = ~resting
-            live, data = live[keep], [array[keep] for array in data]
-            state = _State(*(getattr(state, name)[keep] for name in _State.__dataclass_fields__))
-    return _final_loss(problems, chunk, out)
+    def take(self, which: Any) -> _State:
+        return _State(*(array[which] for array in vars(self).values()))
 
 
-def _clip(problems: Problems, chunk: slice) -> Array:
-    return np.clip(problems.start[chunk], problems.lower[chunk], problems.upper[chunk])
+@dataclass(frozen=True)
+class _Batch:
+    """Problems (indices) that advance together, and where they stand; None before their first step."""
+
+    live: npt.NDArray[np.int64]
+    state: _State | None
 
 
-def _final_loss(problems: Problems, chunk: slice, out: Minima) -> Minima:
-    """Loss at the final delta, also for problems stopped in an earlier stage."""
-    log_y = problems.log_y if problems.log_y.ndim == 1 else problems.log_y[chunk]
-    r = np.log(problems.design.predict(out.theta)) - log_y
-    loss = np.einsum("pn,pn->p", problems.weights[problems.owner[chunk]], huber(r, problems.delta))
-    return Minima(out.theta, loss, out.converged)
+def _regrouped(batches: list[_Batch], size: int) -> list[_Batch]:
+    """The same problems in as few batches of `size` as hold them."""
+    if not batches:
+        return []
+    states = [vars(batch.state) for batch in batches]
+    live = np.concatenate([batch.live for batch in batches])
+    state = _State(*(np.concatenate([s[name] for s in states]) for name in states[0]))
+    parts = [slice(i, i + size) for i in range(0, len(live), size)]
+    return [_Batch(live[part], state.take(part)) for part in parts]
 
 
-def _begin(problems: Problems, theta: Array, data: list[Array]) -> _State:
+@dataclass(frozen=True)
+class _Given:
+    """What a chunk's problems are given: weights (P, n), targets (n,) or (P, n), limits (P, p)."""
+
+    weights: Array
+    log_y: Array
+    lower: Array
+    upper: Array
+
+    @classmethod
+    def of(cls, problems: Problems, live: npt.NDArray[np.int64]) -> _Given:
+        log_y = problems.log_y if problems.log_y.ndim == 1 else problems.log_y[live]
+        return cls(problems.weights[problems.owner[live]], log_y, problems.lower[live], problems.upper[live])
+
+    def take(self, which: npt.NDArray[np.bool_]) -> _Given:
+        log_y = self.log_y if self.log_y.ndim == 1 else self.log_y[which]
+        return _Given(self.weights[which], log_y, self.lower[which], self.upper[which])
+
+
+def _solve_chunk(problems: Problems, out: Minima, max_iterations: int, batch: _Batch, least: int) -> _Batch:
+    """Advance a batch, write what ended into `out`; returns what still moves once no more than `least` do."""
+    live, given = batch.live, _Given.of(problems, batch.live)
+    theta = np.clip(problems.start[live], given.lower, given.upper)
+    state = batch.state or _begin(problems, theta, given)
+    while len(live) > least:
+        resting = _advance(problems, state, given)
+        ended = resting | (state.age >= max_iterations)
+        if ended.sum() * 4 >= len(live) or len(live) - ended.sum() <= least:
+            _write(problems, out, live[ended], state.take(ended), given.take(ended), resting[ended])
+            live, state, given = live[~ended], state.take(~ended), given.take(~ended)
+    return _Batch(live, state)
+
+
+def _write(
+    problems: Problems, out: Minima, where: npt.NDArray[np.int64], state: _State, given: _Given,
+    resting: npt.NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """Write ended problems, with the loss at the final delta also for those stopped in an earlier stage."""
+    r = np.log(problems.design.predict(state.theta)) - given.log_y
+    out.theta[where], out.converged[where] = state.theta, resting
+    out.loss[where] = np.einsum("pn,pn->p", given.weights, huber(r, problems.delta))
+
+
+def _begin(problems: Problems, theta: Array, given: _Given) -> _State:
     """First evaluation, at a delta that holds most residuals of the start."""
     P = len(theta)
-    r = np.abs(np.log(problems.design.predict(theta)) - data[1])
+    r = np.abs(np.log(problems.design.predict(theta)) - given.log_y)
     spread = np.minimum(np.quantile(r, 0.9, axis=1), problems.widest)
     delta = np.full(P, np.inf) if np.isinf(problems.delta) else np.maximum(spread, problems.delta)
-    mu = np.full(P, MU_START)
-    loss, gradient, hessian = _system(problems.design, theta, data, delta, mu)
-    return _State(theta, loss, gradient, hessian, mu, delta, np.zeros(P, dtype=int), np.zeros(P, dtype=bool))
+    mu, zero = np.full(P, MU_START), np.zeros(P, dtype=np.int64)
+    loss, gradient, hessian = _system(problems.design, theta, given, delta, mu)
+    return _State(theta, loss, gradient, hessian, mu, delta, zero, zero.copy(), np.zeros(P, dtype=bool))
 
 
-def _advance(problems: Problems, s: _State, data: list[Array]) -> npt.NDArray[np.bool_]:
+def _advance(problems: Problems, s: _State, given: _Given) -> npt.NDArray[np.bool_]:
     """One step of every problem, in place; returns which problems rest."""
-    step = np.where(s.fresh[:, None], 0.0, _step(s, data[2], data[3]))
-    candidate = np.clip(problems.design.retract(s.theta, step, data[2]), data[2], data[3])
+    step = np.where(s.fresh[:, None], 0.0, _step(s, given.lower, given.upper))
+    promised = np.abs(np.einsum("pi,pi->p", s.gradient, step))  # twice what the step gains of a parabola
+    candidate = np.clip(problems.design.retract(s.theta, step, given.lower), given.lower, given.upper)
     mu_next = np.where(s.fresh, MU_START, np.maximum(s.mu * MU_DOWN, MU_LEAST))
-    loss, gradient, hessian = _system(problems.design, candidate, data, s.delta, mu_next)
+    loss, gradient, hessian = _system(problems.design, candidate, given, s.delta, mu_next)
     accept = s.fresh | (loss <= s.loss)
     moved = np.max(np.abs(candidate - s.theta) / (np.abs(s.theta) + 0.01), axis=1)
-    gain = s.loss - loss
-    for name, new in (("theta", candidate), ("loss", loss), ("gradient", gradient), ("hessian", hessian)):
-        old = getattr(s, name)
-        old[accept] = new[accept]
+    gain, damped = s.loss - loss, s.mu > MU_REST
+    for old, new in ((s.theta, candidate), (s.loss, loss), (s.gradient, gradient), (s.hessian, hessian)):
+        np.copyto(old, new, where=accept.reshape(-1, *(1,) * (new.ndim - 1)))
     fresh_before = s.fresh
     s.mu = np.where(accept, mu_next, s.mu * MU_UP)
-    s.steps = s.steps + 1
-    stuck = s.mu > MU_MOST
+    s.steps += 1
+    s.age += 1
+    stuck = (s.mu > MU_MOST) | ~accept & ~damped & (promised <= REST_GAIN * s.loss)  # what was refused is rounding
     final = s.delta <= problems.delta
-    still = accept & ~fresh_before & ((moved < TOLERANCE) | (gain <= 1e-15 * s.loss) & (s.mu <= 1e-3))
+    still = accept & ~fresh_before & ((moved < TOLERANCE) | (gain <= REST_GAIN * s.loss) & (s.mu <= MU_REST))
     settled = accept & ~fresh_before & (moved < STAGE_TOLERANCE) | (s.steps >= STAGE_STEPS) | stuck
     s.fresh = ~final & settled
     s.delta = np.where(s.fresh, np.maximum(s.delta / STAGE_FACTOR, problems.delta), s.delta)
-    s.steps = np.where(s.fresh, 0, s.steps)
+    s.steps[s.fresh] = 0
     s.mu = np.where(s.fresh, MU_START, s.mu)
     return final & (still | stuck)
 
@@ -181,36 +230,31 @@ def _advance(problems: Problems, s: _State, data: list[Array]) -> npt.NDArray[np
 def _step(s: _State, lower: Array, upper: Array) -> Array:
     """Damped Gauss-Newton step; parameters held at a bound by the gradient do not move."""
     held = ((s.theta <= lower) & (s.gradient > 0)) | ((s.theta >= upper) & (s.gradient < 0)) | (lower == upper)
-    H = np.where(held[:, :, None] | held[:, None, :], 0.0, s.hessian)
-    g = np.where(held, 0.0, s.gradient)
+    free = ~held
+    H = s.hessian * (free[:, :, None] & free[:, None, :])
     diagonal = np.einsum("pii->pi", H)
     ridge = 1e-3 * s.mu[:, None] * diagonal + 1e-12 * diagonal.max(axis=1, keepdims=True) + 1e-300
-    index = np.arange(H.shape[1])
-    H[:, index, index] = np.where(held, 1.0, diagonal + ridge)
-    return -np.linalg.solve(H, g[..., None])[..., 0]
+    np.einsum("pii->pi", H)[...] = np.where(held, 1.0, diagonal + ridge)
+    return -np.linalg.solve(H, (s.gradient * free)[..., None])[..., 0]
 
 
-def _system(design: Design, theta: Array, data: list[Array], delta: Array, mu: Array) -> tuple[Array, Array, Array]:
+def _system(design: Design, theta: Array, given: _Given, delta: Array, mu: Array) -> tuple[Array, Array, Array]:
     """Loss (P,), gradient (P, p) and Gauss-Newton matrix (P, p, p) at theta."""
-    weights, log_y = data[0], data[1]
     prediction, blocks = design.evaluate(theta)
-    r = np.log(prediction) - log_y
-    limit = delta[:, None]
-    psi = np.clip(r, -limit, limit)
-    loss = np.einsum("pn,pn,pn->p", weights, psi, r - 0.5 * psi)
-    size = np.abs(r)
-    outside = np.minimum(mu, 1.0)[:, None] * limit / np.maximum(size, limit) if np.isfinite(delta).all() else 1.0
-    weighted = weights * psi
-    bend = weighted * (limit <= NEWTON_DELTA)
-    curvature = weights * np.where(size <= limit, 1.0, outside) - bend
+    r = np.log(prediction)
+    r -= given.log_y
+    psi = np.clip(r, -delta[:, None], delta[:, None])
+    weighted = given.weights * psi
+    loss = np.einsum("pn,pn->p", weighted, r) - 0.5 * np.einsum("pn,pn->p", weighted, psi)
+    curvature, bend = _curvature(given.weights, r, weighted, delta, mu)
     gradient, hessian = np.zeros_like(theta), np.zeros((*theta.shape, theta.shape[1]))
     for first, second in _pairs(blocks):
         a, b = blocks[first], blocks[second]
-        factor = curvature * a.share * b.share
-        if first == second > 0:
+        factor = curvature * a.share
+        factor *= b.share
+        if first == second > 0 and bend is not None:
             factor += bend * a.share
-        product = _contract(factor, _outer(a.features, b.features))
-        block = product.reshape(len(theta), a.where.stop - a.where.start, b.where.stop - b.where.start)
+        block = _gram(design, factor, first, second, a, b)
         hessian[:, a.where, b.where] = block
         hessian[:, b.where, a.where] = block.transpose(0, 2, 1)
     for block_ in blocks:
@@ -218,18 +262,40 @@ def _system(design: Design, theta: Array, data: list[Array], delta: Array, mu: A
     return loss, gradient, hessian
 
 
+def _curvature(weights: Array, r: Array, weighted: Array, delta: Array, mu: Array) -> tuple[Array, Array | None]:
+    """Second derivative of the loss in r (P, n), between Newton's and that of reweighted squares, and what bends ln y.
+
+    1 within the zone; outside min(mu, 1) delta / |r|; in late stages the curvature of ln(yhat) itself counts as well.
+    """
+    if np.isinf(delta).all():
+        return weights, None
+    limit = delta[:, None]
+    size = np.abs(r)
+    outside = (np.minimum(mu, 1.0) * delta)[:, None] / np.maximum(size, limit)
+    curvature = np.where(size <= limit, 1.0, outside)
+    curvature *= weights
+    late = delta <= NEWTON_DELTA
+    if not late.any():
+        return curvature, None
+    bend = weighted if late.all() else weighted * late[:, None]
+    curvature -= bend
+    return curvature, bend
+
+
 def _pairs(blocks: list[DesignBlock]) -> Iterator[tuple[int, int]]:
     return ((i, j) for i in range(len(blocks)) for j in range(i, len(blocks)))
 
 
-def _outer(a: Array, b: Array) -> Array:
-    """Products of every feature of a with every feature of b: (..., n, ma * mb)."""
-    product = a[..., :, None] * b[..., None, :]
-    return product.reshape(*product.shape[:-2], -1)
+def _gram(design: Design, factor: Array, first: int, second: int, a: DesignBlock, b: DesignBlock) -> Array:
+    """sum_i factor[p, i] a[(p,) i, k] b[(p,) i, m]: (P, ma, mb) of features of two blocks."""
+    if a.features.ndim == 2 and b.features.ndim == 2:
+        products = design.products(first, second)
+        return (factor @ products).reshape(len(factor), a.features.shape[1], b.features.shape[1])
+    return np.asarray(np.swapaxes(a.features, -1, -2) @ (factor[..., None] * b.features))
 
 
 def _contract(values: Array, features: Array) -> Array:
     """sum_i values[p, i] features[(p,) i, m]: (P, m)."""
     if features.ndim == 2:
         return values @ features
-    return np.einsum("pn,pnm->pm", values, features)
+    return np.asarray((values[:, None, :] @ features)[:, 0])

@@ -65,9 +65,9 @@ def change_cell(trend: Trend) -> str:
         return "undetermined"
     if trend.direction in ("falls", "rises") and trend.total.known and trend.total.direction(LEVEL):
         return f"{trend.direction} {size_of(trend.total)}"
-    if trend.direction in ("falls", "rises"):
-        sign = -1 if trend.direction == "falls" else 1
-        return f"{trend.direction} {' and '.join(_along(c, trend, '') for c in trend.moving(sign))}"
+    moving = trend.moving(-1 if trend.direction == "falls" else 1) if trend.direction in ("falls", "rises") else ()
+    if moving:  # along an axis, and not over all
+        return f"{trend.direction} {size_of(moving[0], trend.axis_level)} along {axis_name(moving[0].name)}"
     level = FLAT_LEVEL if trend.direction == "flat" else LEVEL
     return f"{trend.direction} {signed(trend.total, level)}" if trend.total.known else trend.direction
 

@@ -88,7 +88,7 @@ class Allocation(PlainModel):
         if self.inside:
             lines.append(f"{'  the curve there':<24}{self.quantity} {self.inside.text('.3f')}")
         label = {name: self.quantity if name == self.quantity else f"{self.quantity} {name}" for name in self.scores}
-        lines += [f"{label[name]:<24}{score.text('.3f')}" for name, score in self.scores.items() if score]
+        lines += [f"{label[name]:<23} {score.text('.3f')}" for name, score in self.scores.items() if score]
         names = {"n_params": "parameters", "samples_seen": "samples"}
         lines += [f"{'gain of 2 x ' + names[n]:<24}{gain.text('.4f')}" for n, gain in self.gain_double.items()]
         beyond = {n: f for n, f in self.extrapolation.items() if f > 1}

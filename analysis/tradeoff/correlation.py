@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 
 from analysis.columns import Array
 from analysis.fit.estimate import Estimate, estimate
-from analysis.fit.resample import bootstrap_weights
+from analysis.fit.resample import Codes, bootstrap_weights
 from analysis.table import ScalingTable
 
 
@@ -44,18 +44,15 @@ def _weighted_ranks(x: Array, weights: Array) -> Array:
     return (np.cumsum(held, axis=1) - held / 2 + 0.5)[:, group]
 
 
-def correlate(table: ScalingTable, bootstrap: int = 1000, seed: int = 0, cluster: bool = True) -> Correlation | None:
-    """Spearman(accuracy, score) with a 95 % interval; None below four models. Clusters: configurations, or rows."""
-    x, y = table.values("accuracy"), table.values("score")
+def correlation_of(x: Array, y: Array, clusters: Codes, bootstrap: int, seed: int) -> Correlation | None:
+    """Spearman of x and y (n,) with a 95 % interval; None below four points. clusters: (n,), drawn whole."""
     if len(x) < 4:
         return None
-    clusters = cluster_codes(table, cluster)
-    weights = (
-        bootstrap_weights(clusters, np.zeros_like(clusters), bootstrap, seed) if bootstrap else np.empty((0, len(x)))
-    )
+    codes = pd.factorize(clusters)[0].astype(np.int64)  # 0, 1, … by appearance, whatever part of a table this is
+    weights = bootstrap_weights(codes, np.zeros_like(codes), bootstrap, seed) if bootstrap else np.empty((0, len(x)))
     draws = _resampled_spearman(x, y, weights)
     return Correlation(len(x), estimate(spearman(x, y), draws[np.isfinite(draws)], 0.95))
 
 
-def cluster_codes(table: ScalingTable, cluster: bool) -> npt.NDArray[np.int64]:
+def cluster_codes(table: ScalingTable, cluster: bool) -> Codes:
     return table.clusters() if cluster else np.arange(len(table))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from analysis.columns import Array
 from analysis.table import ScalingTable
 from analysis.tradeoff.breaks import Break, fit_break
-from analysis.tradeoff.correlation import Correlation, correlate
+from analysis.tradeoff.correlation import Correlation, cluster_codes, correlation_of
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,18 @@ def analyze_tradeoff(
     """Everything about accuracy and alignment in one region; rows without accuracy or score are left out, counted."""
     rows = table.select(region=region).require("accuracy", "score")
     x, y = rows.values("accuracy"), rows.values("score")
-    high = x > threshold
-    everything = correlate(rows, bootstrap, seed, cluster)
+    high, codes = x > threshold, cluster_codes(rows, cluster)  # a part's clusters are those of the whole
+
+    def correlated(part: npt.NDArray[np.bool_]) -> Correlation | None:
+        return correlation_of(x[part], y[part], codes[part], bootstrap, seed)
+
+    everything = correlated(np.ones(len(x), dtype=bool))
     if everything is None:
         raise ValueError(f"{len(rows)} models have accuracy and score in region {region!r}; 4 are needed at least")
-    parts = rows.group("family") if "family" in rows.columns else ()
-    families = {str(name): c for name, part in parts if (c := correlate(part, bootstrap, seed, cluster))}
+    own = rows.column("family").to_numpy() if "family" in rows.columns else np.empty(0)
+    known = sorted(rows.unique("family")) if len(own) else []
+    families = {str(name): c for name in known if (c := correlated(own == name))}
     return Tradeoff(
-        region, threshold, everything, correlate(rows.where(~high), bootstrap, seed, cluster),
-        correlate(rows.where(high), bootstrap, seed, cluster), fit_break(rows, bootstrap, seed, cluster),
+        region, threshold, everything, correlated(~high), correlated(high), fit_break(rows, bootstrap, seed, cluster),
         tuple(int(i) for i in pareto_front(x, y)), families, rows,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.tables import ask_table, fit_table, read_table, report_table
+from jobs.tables import ask_table, fit_table, read_table
 from scaling.errors import StudyError
 
 TABLE = Path(__file__).parents[2] / "jobs/studies/fashion.csv"
@@ -37,8 +37,3 @@ def test_a_saved_recipe_is_asked_by_its_path(tmp_path: Path) -> None:
     asked = ask_table(tmp_path / "recipe.json", 1e14, 0.9, "accuracy", where={"ignored": "here"})
     assert asked.allocation == made.allocation
     assert json.loads(json.dumps(asked.to_dict()))["reach"]["score"] == 0.9
-
-
-def test_a_report_is_written(tmp_path: Path) -> None:
-    report_table(TABLE, tmp_path / "out", {"family": "resnet"})
-    assert (tmp_path / "out" / "report.html").is_file()

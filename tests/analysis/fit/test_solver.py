@@ -9,7 +9,7 @@ from scipy.optimize import minimize as scipy_minimize
 from analysis.fit.design import Design
 from analysis.fit.forms import evaluate_form, find_form
 from analysis.fit.multistart import Task, solve_global, solve_resamples
-from analysis.fit.solver import Problems, _system, huber
+from analysis.fit.solver import Problems, _Given, _system, huber
 
 unit = st.floats(0.0, 1.0)
 
@@ -110,7 +110,7 @@ def test_gradient_matches_differences(form: str) -> None:
     task = _task(form, X, y)
     theta = np.clip(np.full((1, task.design.n_params), 0.4), task.lower + 1, task.upper - 0.1)
     theta[:, 0] = 0.3
-    data = [np.ones((1, len(y))), task.log_y[None], task.lower[None], task.upper[None]]
+    data = _Given(np.ones((1, len(y))), task.log_y[None], task.lower[None], task.upper[None])
     delta, mu = np.array([np.inf]), np.array([1.0])
     _, gradient, _ = _system(task.design, theta, data, delta, mu)
     for j in range(task.design.n_params):
