@@ -15,7 +15,7 @@ from analysis import Recipe, ScalingTable, fit_law
 ROOT = Path(analysis.__file__).parent
 LAYERS = ("columns", "table", "fit", "recipe", "figures", "answers")  # from the bottom up
 OF = {"limits": "columns", "published_columns": "columns", "means": "columns", "files": "columns",
-      "tradeoff": "recipe"}  # fmt: skip
+      "tradeoff": "recipe", "stopping": "answers"}  # fmt: skip
 
 
 def _modules() -> dict[str, set[str]]:
