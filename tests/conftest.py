@@ -38,7 +38,7 @@ from scaling.study import expand_study, parse_study
 
 START_RAY = (
     "test_cifar10_it.py", "test_faults.py", "test_kill.py", "test_quickstart.py", "test_ray.py", "test_s3.py",
-    "test_score.py", "test_stops.py", "test_ui.py",
+    "test_score.py", "test_stop_early.py", "test_stops.py", "test_ui.py",
 )  # fmt: skip
 
 TINY: dict[str, Any] = {

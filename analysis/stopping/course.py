@@ -79,14 +79,15 @@ class Course:
         rule = self.rule
         what = f"{rule.region} at {rule.budget:.3g} FLOP"
         if not self.looks:
-            return f"{what}: not looked at yet (after every {rule.round} runs)"
+            return f"{what}: not looked at yet (that comes after {rule.round} scored runs)"
         known = "; ".join(one.text() for one in self.looks[-1].known)
         said = (
             f"within a factor of {rule.factor:g}"
             if self.looks[-1].within
             else f"not within a factor of {rule.factor:g}"
         )
-        stayed = f" in {1 + STAYS} looks, {rule.round} runs apart" if self.enough else ""
+        apart = f"{rule.round} runs" if rule.round > 1 else "a run"
+        stayed = f" in {1 + STAYS} looks, {apart} apart" if self.enough else ""
         return f"{what}, {known}: {said}{stayed}, from {self.n_looked} of {len(self._cheapest)} runs"
 
     def _look(self, part: Sequence[Candidate]) -> Look:

@@ -17,7 +17,7 @@ STUDY: dict[str, Any] = {
     "benchmarks": ["simulated-ventral-stream.IT"],
     "scoring": {"resamples": 0},
 }
-STOP = {"recipe": "accuracy", "budget": 3e9, "factor": 8, "round": 1}
+STOP = {"recipe": "accuracy", "budget": 3e9, "factor": 20, "round": 1}
 
 
 def write(folder: Path, **changes: Any) -> Path:
@@ -27,7 +27,7 @@ def write(folder: Path, **changes: Any) -> Path:
 
 
 def test_a_study_stops_early_and_goes_on_without_stop(tmp_path: Path) -> None:
-    done = scaling("run", write(tmp_path, stop=STOP), cwd=tmp_path)
+    done = scaling("run", write(tmp_path, stop=STOP), cwd=tmp_path, timeout_s=600)
     assert done.returncode == 0, done.stdout
     assert "enough is known: accuracy at 3e+09 FLOP, resnet: error" in done.stdout
     first = results(tmp_path / "results/early")["runs"]
@@ -49,7 +49,7 @@ def test_a_study_stops_early_and_goes_on_without_stop(tmp_path: Path) -> None:
     assert "running" not in again.stdout
     assert f"left out: {n_left} runs" in again.stdout
 
-    rest = scaling("run", write(tmp_path), cwd=tmp_path)
+    rest = scaling("run", write(tmp_path), cwd=tmp_path, timeout_s=600)
     assert rest.returncode == 0, rest.stdout
     assert "left out" not in rest.stdout
     runs = results(tmp_path / "results/early")["runs"]

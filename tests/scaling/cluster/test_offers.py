@@ -92,3 +92,32 @@ def test_while_it_waits_scores_are_taken(make_study: Any) -> None:
     assert search.suggest("a")
     assert search.suggest("b") is None
     assert search.suggest("b") == {"run": runs[1].model_dump(mode="json")}
+
+
+def test_without_a_stop_tune_gets_the_grid_longest_first_and_no_search(make_study: Any, monkeypatch: Any) -> None:
+    from scaling.cluster import schedule
+
+    made = []
+
+    class Tuner:
+        def __init__(self, trainable: Any, **words: Any) -> None:
+            made.append(words)
+
+        def fit(self) -> None: ...
+
+    monkeypatch.setattr(schedule.tune, "Tuner", Tuner)
+    runs = runs_of(make_study)
+    storage = SimpleNamespace(delete_folder=lambda name: None, uri="x", is_local=True, child=lambda name: storage,
+                              path=lambda: "/tmp/x")  # fmt: skip
+    cost = {run.run_id: float(i % 3) for i, run in enumerate(runs)}
+    schedule.train_runs(runs, None, storage, None, lambda shape: 2, cost)  # type: ignore[arg-type]
+    (words,) = made
+    longest = sorted(runs, key=lambda run: -cost[run.run_id])
+    assert words["param_space"] == {"run": {"grid_search": [run.model_dump(mode="json") for run in longest]}}
+    config = words["tune_config"]
+    assert (config.search_alg, config.num_samples, config.max_concurrent_trials, config.reuse_actors) == (
+        None,
+        1,
+        2,
+        True,
+    )
