@@ -9,6 +9,7 @@ from functools import partial
 from rich.console import Console
 
 from jobs.print_damaged import say_damaged
+from jobs.print_left_out import print_left_out
 from jobs.progress_line import StudyProgress
 from scaling.cluster.driver import Hearers, RunOptions, check_before, do_work
 from scaling.cluster.stopping import INCOMPLETE, Stopped, StopSwitch, files_refused, stop_switch
@@ -89,6 +90,8 @@ def _run(
     with study.answer_files() as folder:
         files = sorted(folder.iterdir()) if answered else []
         problem = tracker.close("FINISHED" if left.is_empty else "FAILED", files)
+    if left.enough is not None:
+        print_left_out(left.enough, console)
     said = "; ".join(filter(None, (problem, tracker.promise))) if problem else None
     _say_where(study, left, said, tracker.is_on, console)
     return Outcome(left, answered)

@@ -3,6 +3,7 @@
     storage/NAME/                               made by              read again by
       .lock                                     the driver           a second driver, which it keeps out
       dataset.json                              the driver           the driver: the images are those of the first run
+      stop.json                                 the driver           everyone: sizes of a study with `stop`
       runs/RUN_ID.parquet                       the run's worker     everyone: one RunRecord
       epochs/RUN_ID.parquet                     the run's worker     the driver, for MLflow: its EpochRecords
       scores/RUN_ID-EPOCH.parquet               a scoring actor      everyone: AlignmentRecords of a checkpoint
@@ -26,6 +27,7 @@ from scaling.storage import LOCK as LOCK  # of its own module, which is below th
 from scaling.storage import Storage
 
 DATASET_FILE = "dataset.json"
+STOP_FILE = "stop.json"
 RUNS, EPOCHS, SCORES, CHECKPOINTS = "runs", "epochs", "scores", "checkpoints"
 ANSWER = "answer"
 VERIFICATIONS = "verifications"

@@ -19,7 +19,7 @@ from analysis.fit.resample import bootstrap_weights, jackknife_weights
 from analysis.fit.rows import Data, gather, ranges
 from analysis.fit.solver import Minima
 from analysis.fit.spec import FitSpec
-from analysis.fit.squares import fit_squares
+from analysis.fit.squares import SquaresFit, fit_squares
 from analysis.fit.status import USABLE, Verdict
 from analysis.table import ScalingTable
 
@@ -41,20 +41,26 @@ def fit_law(rows: ScalingTable, form: str = "power_law", axes: Sequence[str] | s
 
 def fit_spec(rows: ScalingTable, spec: FitSpec) -> FittedLaw:
     """`fit_law` for a specification made elsewhere (a file, another law's `spec`)."""
+    return fit_with_squares(rows, spec)[0]
+
+
+def fit_with_squares(rows: ScalingTable, spec: FitSpec) -> tuple[FittedLaw, SquaresFit | None]:
+    """`fit_spec`, and the squares fit that its status rests on; None where none was asked for."""
     asked = ask(rows, spec)
     data = asked.data
     if asked.verdict is not None and asked.verdict.status == "too few points":
-        return law_of(spec, asked, _unfitted(data, asked.verdict))
+        return law_of(spec, asked, _unfitted(data, asked.verdict)), None
     task, weights = _task(spec, data), asked.row_weights()
     optima = solve_global(task, weights)
     estimate, diagnostics = data.design.natural(optima.theta[:1])[0], _diagnostics(task, optima, data)
     if asked.verdict is not None:  # it does not fall: the curve may be looked at, and no more
-        return law_of(spec, asked, Found(estimate, asked.verdict, diagnostics, Resampled.none(len(estimate))))
+        return law_of(spec, asked, Found(estimate, asked.verdict, diagnostics, Resampled.none(len(estimate)))), None
     squares = fit_squares(task, optima.theta, asked.cells)
     verdict = judge_form(squares, optima.theta[0], spec.axes)
     usable, lost = verdict.status in USABLE, verdict.status == "not identified"
     resampled = _resampled(spec, data, task, optima, weights) if usable else Resampled.none(len(estimate))
-    return law_of(spec, asked, Found(estimate, verdict, diagnostics, resampled, inside_fit(squares) if lost else None))
+    found = Found(estimate, verdict, diagnostics, resampled, inside_fit(squares) if lost else None)
+    return law_of(spec, asked, found), squares
 
 
 def fit_criterion(rows: ScalingTable, spec: FitSpec) -> float:

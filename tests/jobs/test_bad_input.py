@@ -26,6 +26,7 @@ from scaling.study import expand_study, load_study
 
 RUN = ("run", "STUDY", "--no-mlflow")
 RESNET = {"family": "resnet", "depth": 10, "sizes": [2]}
+STOP = {"recipe": "IT", "budget": 1e12, "factor": 2}
 LADDER = [{"family": "resnet", "depth": 10, "sizes": [2, 4, 8]}]
 
 
@@ -134,6 +135,22 @@ CASES = [
     Case("no data sizes", ["data_sizes=[]", "at least 1"], {"data_sizes": []}),
     Case("two runs with one id", ["two runs of the grid are the same", "seed 3", "remove the repeated"],
          {"seeds": [3, 3]}),
+    Case("stop without a budget", ["field 'stop.budget' is missing", "add it"],
+         {"stop": {"recipe": "IT", "factor": 2}}),
+    Case("stop at no budget", ["stop.budget=0", "greater than 0"], {"stop": STOP | {"budget": 0}}),
+    Case("stop at an endless budget", ["stop.budget", "inf must be finite, as 1e18"],
+         {"stop": STOP | {"budget": float("inf")}}),
+    Case("stop within a factor of 1", ["stop.factor=1", "greater than 1"], {"stop": STOP | {"factor": 1}}),
+    Case("stop by no region", ["stop.recipe='V9'", "no region of the study's benchmarks", "study.yaml", "known: IT"],
+         {"stop": STOP | {"recipe": "V9"}}),
+    Case("stop by no family", ["stop.family='vit'", "no family of the study", "resnet"],
+         {"stop": STOP | {"family": "vit"}}),
+    Case("stop in no order", ["stop.order='dearest'", "'cheapest' or 'informative'"],
+         {"stop": STOP | {"order": "dearest"}}),
+    Case("stop without rounds", ["stop.round=0", "greater than 0"], {"stop": STOP | {"round": 0}}),
+    Case("stop with a negative cost", ["stop.run_flops=-1", "greater than or equal to 0"],
+         {"stop": STOP | {"run_flops": -1}}),
+    Case("stop with an unknown field", ["unknown field 'stop.region'", "recipe"], {"stop": STOP | {"region": "IT"}}),
     Case("negative seed", ["seeds[0]=-1", "greater than or equal to 0"], {"seeds": [-1]}),
     Case("negative rate", ["training.lr=-0.1", "greater than 0"], {"training": {"lr": -0.1}}),
     Case("rate is no number", ["training.lr='fast'", "valid number"], {"training": {"lr": "fast"}}),
