@@ -237,7 +237,7 @@ class Study:
         Raises:
             StudyError: the decoded data are not those that the study began with.
         """
-        mark = data_mark(data)
+        mark = data.mark()
         before = self._first_data()
         if before is None:
             self.storage.write_bytes(layout.DATASET_FILE, json.dumps(mark, indent=2).encode())
@@ -341,12 +341,3 @@ def _scorable(run: RunSpec, record: RunRecord, lacking: dict[int, tuple[str, ...
             f"(kept: {', '.join(map(str, kept))}; checkpoints.score); score kept epochs, or give the study a new name"
         )
     return {epoch: names for epoch, names in lacking.items() if epoch in kept}
-
-
-def data_mark(data: ImageData) -> dict[str, Any]:
-    """What tells a study's images from others."""
-    mark: dict[str, Any] = {"dataset": data.name, "n_train": len(data.train), "n_heldout": len(data.heldout)}
-    mark["sha256"] = data.digest()
-    if data.skipped:
-        mark["skipped"] = [place.partition(": ")[0] for place in data.skipped]
-    return mark
