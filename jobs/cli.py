@@ -282,6 +282,7 @@ def fit(
     huber_delta: Annotated[float, typer.Option(help="Of the Huber loss on log residuals; inf: squares.")] = 1e-3,
     bootstrap: Annotated[int, typer.Option(min=0, help="Bootstrap resamples.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    flat: Annotated[float, typer.Option(help="Share of y within which a change counts as none.")] = 0.05,
     extrapolate: Annotated[bool, typer.Option("--extrapolate", help="Test every form on the costliest runs.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -294,7 +295,7 @@ def fit(
     show(
         asked(
             fit_table, table, form, columns, region, mean, conditions(where), extrapolate, column_map(column),
-            bootstrap=bootstrap, seed=seed, target=target, huber_delta=huber_delta,
+            bootstrap=bootstrap, seed=seed, flat=flat, target=target, huber_delta=huber_delta,
         ),
         as_json,
     )  # fmt: skip

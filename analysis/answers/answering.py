@@ -16,6 +16,7 @@ from analysis.answers.saved import file_names, fingerprint, new_folder, read_ans
 from analysis.answers.text import laws_text, left_out_text, twins_text
 from analysis.columns import ACCURACY
 from analysis.fit.law import FittedLaw
+from analysis.fit.trend import MARGIN
 from analysis.recipe.allocation import Allocation
 from analysis.recipe.recipe import Recipe, check_budget
 from analysis.table import ScalingTable
@@ -206,17 +207,18 @@ class Answer:
 
 def answer(
     frame: pd.DataFrame | ScalingTable, bootstrap: int = BOOTSTRAP, seed: int = 0,
-    verifications: Sequence[Verification] = (),
+    verifications: Sequence[Verification] = (), flat: float = MARGIN,
 ) -> Answer:  # fmt: skip
     """Fit what a study's frame can answer: one row a run and benchmark, at the run's last epoch.
 
     Columns: run_id, family, n_params, samples_seen, flops, accuracy, benchmark, region, score, and what else is known
     of a run (size, depth, seed, images_per_class, …). Several values of `objective` (a label) make a family each;
     with objective_name and objective_weight harmonized twins are compared. attrs["left_out"]: reason -> rows.
+    flat: the share of y within which a change over the measured range counts as none.
     Raises ValueError for a missing column, or values that no measurement gives.
     """
     rows = study_rows(frame)
-    laws = fit_study(rows.regions, rows.families, bootstrap, seed)
+    laws = fit_study(rows.regions, rows.families, bootstrap=bootstrap, seed=seed, flat=flat)
     return Answer(rows, laws, study_recipes(laws, rows.families), _twins(rows), tuple(verifications))
 
 
