@@ -8,9 +8,9 @@ from typing import Any
 
 from analysis import ScalingTable, answer, build_report, study_report
 from analysis.figures.page import Report
-from analysis.parts import check_parts
-from analysis.verify.verification import read_verifications
-from jobs.answer import answer_study
+        from jobs.answer import answer_study  # here: a table needs nothing of studies
+
+        return study_report(answer_study(opened(Path(source), storage)))
 from jobs.arguments import opened
 from jobs.tables import is_table, read_table
 from scaling.errors import StudyError
@@ -36,6 +36,8 @@ def report_of(
     if source is not None and Path(source).suffix in {".yaml", ".yml"}:
         _refuse("--where", where, "a study's report is of all its rows; give its results folder instead")
         _refuse("--column", columns, "a study's columns have their names")
+        from jobs.answer import answer_study  # here: a table needs nothing of studies
+
         return study_report(answer_study(opened(Path(source), storage)))
     _refuse("--storage", storage, "it is for a study file; a table lies where its path says")
     path = str(source or table)

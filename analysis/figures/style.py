@@ -17,11 +17,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from analysis.columns import REGIONS
 
 TITLE_WIDTH = 48  # characters of a panel's title that fit its width
+TICKS = 6  # of an axis at most
 NARROW = 2.0  # decades: an axis below it has ticks between powers of ten
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 RC: dict[Any, Any] = {
@@ -91,10 +92,12 @@ def label(axes: Axes, x: str, y: str, log: str = "x") -> None:
             getattr(axes, f"set_{scale}scale")("log")
             low, high = np.log10(np.maximum(axis.get_view_interval(), 1e-300))
             narrow = high - low < NARROW
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=7))
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=TICKS))
             axis.set_major_formatter(FuncFormatter(power_of_ten))
             axis.set_minor_locator(NullLocator())
             axis.set_minor_formatter(NullFormatter())
+        else:
+            axis.set_major_locator(MaxNLocator(TICKS))
 
 
 def legend(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:

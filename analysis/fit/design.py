@@ -16,6 +16,7 @@ import numpy.typing as npt
 from analysis.columns import Array
 from analysis.fit.coordinates import SHIFTED
 from analysis.fit.forms import Form, Term
+from analysis.fit.workspace import Workspace
 
 EXPONENT_LIMIT = 50.0  # assumption: beyond it a term touches the cheapest point alone and no exponent is measured
 LOG_LIMIT = 700.0  # ln of the largest coefficient in natural units; float64 ends at 709
@@ -101,21 +102,26 @@ class Design:
         shape = self.form.terms[k].coordinate.shape is not None
         return slice(start, start + self.n_groups + 1 + shape)
 
-    def evaluate(self, theta: Array) -> tuple[Array, list[DesignBlock]]:
-        """Predictions (P, n) and Jacobian blocks of their logarithm at theta (P, p)."""
-        offset = theta[:, : self.n_groups] @ self.one_hot.T
-        prediction, values, features = offset, [], []
+    def evaluate(self, theta: Array, work: Workspace | None = None) -> tuple[Array, list[DesignBlock]]:
+        """Predictions (P, n) and Jacobian blocks of their logarithm at theta (P, p).
+
+        work: memory that they may stand in, until it is given again.
+        """
+        work = work or Workspace()
+        shape = (len(theta), len(self.group))
+        prediction = np.matmul(theta[:, : self.n_groups], self.one_hot.T, out=work("prediction", *shape))
+        values, features = [], []
         for k in range(len(self.form.terms)):
-            value, feature = self._term(k, theta[:, self.where(k)])
-            prediction = prediction + value
+            value, feature = self._term(k, theta[:, self.where(k)], out=work(f"term {k}", *shape))
+            prediction += value
             values.append(value)
             features.append(feature)
-        prediction = np.maximum(prediction, LEAST)
-        inverse = 1.0 / prediction
+        np.maximum(prediction, LEAST, out=prediction)
+        inverse = np.divide(1.0, prediction, out=work("inverse", *shape))
         blocks = [DesignBlock(inverse, self.one_hot, slice(0, self.n_groups))]
-        blocks += [
-            DesignBlock(v * inverse, f, self.where(k)) for k, (v, f) in enumerate(zip(values, features, strict=True))
-        ]
+        for k, (value, feature) in enumerate(zip(values, features, strict=True)):
+            value *= inverse
+            blocks.append(DesignBlock(value, feature, self.where(k)))
         return prediction, blocks
 
     def products(self, first: int, second: int) -> Array:
@@ -134,11 +140,12 @@ class Design:
             prediction = prediction + self._term(k, theta[:, self.where(k)], jacobian=False)[0]
         return np.maximum(prediction, LEAST)
 
-    def _term(self, k: int, part: Array, jacobian: bool = True) -> tuple[Array, Array]:
-        """Value (P, n) of term k and the features of its logarithm."""
+    def _term(self, k: int, part: Array, jacobian: bool = True, out: Array | None = None) -> tuple[Array, Array]:
+        """Value (P, n) of term k, in `out` where it is given, and the features of its logarithm."""
         fixed, G = self.fixed[k], self.n_groups
         if fixed is not None:
-            return np.exp(part @ fixed.T), fixed
+            logged = np.matmul(part, fixed.T, out=out)
+            return np.exp(logged, out=logged), fixed
         term = self.form.terms[k]
         phi = part[:, G + 1 :]
         log_x, slope = term.coordinate.value(self._axes(term), phi)

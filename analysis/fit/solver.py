@@ -14,7 +14,6 @@ in weights (bootstraps), starts, targets or bounds; a chunk of them shares every
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ import numpy.typing as npt
 
 from analysis.columns import Array
 from analysis.fit.design import Design, DesignBlock
+from analysis.fit.workspace import Workspace
 
 MAX_ITERATIONS = 200
 TOLERANCE = 1e-9  # relative step at which a problem rests
@@ -169,9 +169,10 @@ def _solve_chunk(problems: Problems, out: Minima, max_iterations: int, batch: _B
     """Advance a batch, write what ended into `out`; returns what still moves once no more than `least` do."""
     live, given = batch.live, _Given.of(problems, batch.live)
     theta = np.clip(problems.start[live], given.lower, given.upper)
-    state = batch.state or _begin(problems, theta, given)
+    work = Workspace()
+    state = batch.state or _begin(problems, theta, given, work)
     while len(live) > least:
-        resting = _advance(problems, state, given)
+        resting = _advance(problems, state, given, work)
         ended = resting | (state.age >= max_iterations)
         if ended.sum() * 4 >= len(live) or len(live) - ended.sum() <= least:
             _write(problems, out, live[ended], state.take(ended), given.take(ended), resting[ended])
@@ -189,24 +190,24 @@ def _write(
     out.loss[where] = np.einsum("pn,pn->p", given.weights, huber(r, problems.delta))
 
 
-def _begin(problems: Problems, theta: Array, given: _Given) -> _State:
+def _begin(problems: Problems, theta: Array, given: _Given, work: Workspace) -> _State:
     """First evaluation, at a delta that holds most residuals of the start."""
     P = len(theta)
     r = np.abs(np.log(problems.design.predict(theta)) - given.log_y)
     spread = np.minimum(np.quantile(r, 0.9, axis=1), problems.widest)
     delta = np.full(P, np.inf) if np.isinf(problems.delta) else np.maximum(spread, problems.delta)
     mu, zero = np.full(P, MU_START), np.zeros(P, dtype=np.int64)
-    loss, gradient, hessian = _system(problems.design, theta, given, delta, mu)
+    loss, gradient, hessian = _system(problems.design, theta, given, delta, mu, work)
     return _State(theta, loss, gradient, hessian, mu, delta, zero, zero.copy(), np.zeros(P, dtype=bool))
 
 
-def _advance(problems: Problems, s: _State, given: _Given) -> npt.NDArray[np.bool_]:
+def _advance(problems: Problems, s: _State, given: _Given, work: Workspace) -> npt.NDArray[np.bool_]:
     """One step of every problem, in place; returns which problems rest."""
     step = np.where(s.fresh[:, None], 0.0, _step(s, given.lower, given.upper))
     promised = np.abs(np.einsum("pi,pi->p", s.gradient, step))  # twice what the step gains of a parabola
     candidate = np.clip(problems.design.retract(s.theta, step, given.lower), given.lower, given.upper)
     mu_next = np.where(s.fresh, MU_START, np.maximum(s.mu * MU_DOWN, MU_LEAST))
-    loss, gradient, hessian = _system(problems.design, candidate, given, s.delta, mu_next)
+    loss, gradient, hessian = _system(problems.design, candidate, given, s.delta, mu_next, work)
     accept = s.fresh | (loss <= s.loss)
     moved = np.max(np.abs(candidate - s.theta) / (np.abs(s.theta) + 0.01), axis=1)
     gain, damped = s.loss - loss, s.mu > MU_REST
@@ -238,52 +239,55 @@ def _step(s: _State, lower: Array, upper: Array) -> Array:
     return -np.linalg.solve(H, (s.gradient * free)[..., None])[..., 0]
 
 
-def _system(design: Design, theta: Array, given: _Given, delta: Array, mu: Array) -> tuple[Array, Array, Array]:
+def _system(
+    design: Design, theta: Array, given: _Given, delta: Array, mu: Array, work: Workspace
+) -> tuple[Array, Array, Array]:
     """Loss (P,), gradient (P, p) and Gauss-Newton matrix (P, p, p) at theta."""
-    prediction, blocks = design.evaluate(theta)
-    r = np.log(prediction)
+    prediction, blocks = design.evaluate(theta, work)
+    shape = prediction.shape
+    r = np.log(prediction, out=prediction)
     r -= given.log_y
-    psi = np.clip(r, -delta[:, None], delta[:, None])
-    weighted = given.weights * psi
+    psi = np.clip(r, -delta[:, None], delta[:, None], out=work("psi", *shape))
+    weighted = np.multiply(given.weights, psi, out=work("weighted", *shape))
     loss = np.einsum("pn,pn->p", weighted, r) - 0.5 * np.einsum("pn,pn->p", weighted, psi)
-    curvature, bend = _curvature(given.weights, r, weighted, delta, mu)
+    curvature, bend = _curvature(given.weights, r, weighted, delta, mu, work)
     gradient, hessian = np.zeros_like(theta), np.zeros((*theta.shape, theta.shape[1]))
-    for first, second in _pairs(blocks):
-        a, b = blocks[first], blocks[second]
-        factor = curvature * a.share
-        factor *= b.share
-        if first == second > 0 and bend is not None:
-            factor += bend * a.share
-        block = _gram(design, factor, first, second, a, b)
-        hessian[:, a.where, b.where] = block
-        hessian[:, b.where, a.where] = block.transpose(0, 2, 1)
-    for block_ in blocks:
-        gradient[:, block_.where] = _contract(weighted * block_.share, block_.features)
+    curved, factor = work("curved", *shape), work("factor", *shape)
+    for first, a in enumerate(blocks):
+        np.multiply(curvature, a.share, out=curved)
+        for second, b in enumerate(blocks[first:], first):
+            np.multiply(curved, b.share, out=factor)
+            if first == second > 0 and bend is not None:
+                factor += np.multiply(bend, a.share, out=psi)
+            block = _gram(design, factor, first, second, a, b)
+            hessian[:, a.where, b.where] = block
+            hessian[:, b.where, a.where] = block.transpose(0, 2, 1)
+        gradient[:, a.where] = _contract(np.multiply(weighted, a.share, out=factor), a.features)
     return loss, gradient, hessian
 
 
-def _curvature(weights: Array, r: Array, weighted: Array, delta: Array, mu: Array) -> tuple[Array, Array | None]:
+def _curvature(
+    weights: Array, r: Array, weighted: Array, delta: Array, mu: Array, work: Workspace
+) -> tuple[Array, Array | None]:
     """Second derivative of the loss in r (P, n), between Newton's and that of reweighted squares, and what bends ln y.
 
     1 within the zone; outside min(mu, 1) delta / |r|; in late stages the curvature of ln(yhat) itself counts as well.
+    r is used up.
     """
     if np.isinf(delta).all():
         return weights, None
     limit = delta[:, None]
-    size = np.abs(r)
-    outside = (np.minimum(mu, 1.0) * delta)[:, None] / np.maximum(size, limit)
-    curvature = np.where(size <= limit, 1.0, outside)
+    size = np.maximum(np.abs(r, out=r), limit, out=r)
+    within = size <= limit
+    curvature = np.divide((np.minimum(mu, 1.0) * delta)[:, None], size, out=work("curvature", *r.shape))
+    np.copyto(curvature, 1.0, where=within)
     curvature *= weights
     late = delta <= NEWTON_DELTA
     if not late.any():
         return curvature, None
-    bend = weighted if late.all() else weighted * late[:, None]
+    bend = weighted if late.all() else np.multiply(weighted, late[:, None], out=r)
     curvature -= bend
     return curvature, bend
-
-
-def _pairs(blocks: list[DesignBlock]) -> Iterator[tuple[int, int]]:
-    return ((i, j) for i in range(len(blocks)) for j in range(i, len(blocks)))
 
 
 def _gram(design: Design, factor: Array, first: int, second: int, a: DesignBlock, b: DesignBlock) -> Array:

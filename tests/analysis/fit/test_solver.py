@@ -10,6 +10,7 @@ from analysis.fit.design import Design
 from analysis.fit.forms import evaluate_form, find_form
 from analysis.fit.multistart import Task, solve_global, solve_resamples
 from analysis.fit.solver import Problems, _Given, _system, huber
+from analysis.fit.workspace import Workspace
 
 unit = st.floats(0.0, 1.0)
 
@@ -112,11 +113,11 @@ def test_gradient_matches_differences(form: str) -> None:
     theta[:, 0] = 0.3
     data = _Given(np.ones((1, len(y))), task.log_y[None], task.lower[None], task.upper[None])
     delta, mu = np.array([np.inf]), np.array([1.0])
-    _, gradient, _ = _system(task.design, theta, data, delta, mu)
+    _, gradient, _ = _system(task.design, theta, data, delta, mu, Workspace())
     for j in range(task.design.n_params):
         step = np.zeros_like(theta)
         step[:, j] = 1e-6
-        up, down = (_system(task.design, theta + s * step, data, delta, mu)[0][0] for s in (1, -1))
+        up, down = (_system(task.design, theta + s * step, data, delta, mu, Workspace())[0][0] for s in (1, -1))
         assert gradient[0, j] == pytest.approx((up - down) / 2e-6, rel=2e-5, abs=1e-7)
 
 
