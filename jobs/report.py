@@ -8,9 +8,8 @@ from typing import Any
 
 from analysis import ScalingTable, answer, build_report, study_report
 from analysis.figures.page import Report
-        from jobs.answer import answer_study  # here: a table needs nothing of studies
-
-        return study_report(answer_study(opened(Path(source), storage)))
+from analysis.parts import check_parts
+from analysis.verify.verification import read_verifications
 from jobs.arguments import opened
 from jobs.tables import is_table, read_table
 from scaling.errors import StudyError
