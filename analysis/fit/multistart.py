@@ -30,6 +30,7 @@ LEADING, LEADING_PROMISE = 8, 1.05
 SIDE_STEPS = 80  # of a start beside a known minimum
 ROUNDS = 4
 EDGE_PROMISE, BASIN_PROMISE = 1.02, 1.001  # how near in loss a start must lie to be tried
+EDGE_DELTA = 0.005  # of the first stage where the offset is held, which leaves a valley no room to bend
 RESAMPLE_DELTA = 0.05  # of the first stage of a resample, whose start is the optimum of all rows
 LEAST_LOSS = 1e-300  # of a fit that goes through every point
 SAMPLE = 50  # problems that a start beside the known minimum is tried on before it is tried on all
@@ -141,7 +142,7 @@ def _at_the_edge(task: Task, best: Minima, weights: Array, start: Array) -> Mini
     near = np.flatnonzero(promise < EDGE_PROMISE * best.loss)
     if not len(near):
         return best
-    there = held.solve(np.tile(edge, (len(near), 1)), weights, near, RESAMPLE_DELTA)
+    there = held.solve(np.tile(edge, (len(near), 1)), weights, near, EDGE_DELTA)
     best = _take_better(best, there, near)
     ratio = there.loss / np.maximum(best.loss[near], LEAST_LOSS)
     close = ratio < BASIN_PROMISE
