@@ -25,9 +25,12 @@ OFFSET_GRID = (0.0, 0.5, 0.9)
 SHAPE_GRID = (0.2, 0.5, 0.8)  # share of the way through the shape's range
 SCREEN_POINTS = 2_000  # rows on which starts are screened where a table is larger
 FINALISTS = 4
-SCREEN_STEPS, LEADING = 40, 8  # of all starts; of distinct ends so far, the best go on until they rest
+SCREEN_STEPS = 60  # of all starts; of distinct ends so far the LEADING that are so near in loss go on until they rest
+LEADING, LEADING_PROMISE = 16, 1.3
+SIDE_STEPS = 80  # of a start beside a known minimum
 ROUNDS = 4
 EDGE_PROMISE, BASIN_PROMISE = 1.02, 1.001  # how near in loss a start must lie to be tried
+EDGE_DELTA = 0.005  # of the first stage where the offset is held, which leaves a valley no room to bend
 RESAMPLE_DELTA = 0.05  # of the first stage of a resample, whose start is the optimum of all rows
 LEAST_LOSS = 1e-300  # of a fit that goes through every point
 SAMPLE = 50  # problems that a start beside the known minimum is tried on before it is tried on all
@@ -97,7 +100,7 @@ def solve_global(task: Task, weights: Array) -> Minima:
     one = weights[None]
     found = distinct(task.solve(start, one, np.zeros(len(start), dtype=np.int64), max_iterations=SCREEN_STEPS))
     leading = np.arange(min(len(found.loss), LEADING))
-    open_ = leading[~found.converged[leading]]
+    open_ = leading[~found.converged[leading] & (found.loss[leading] < LEADING_PROMISE * found.loss[0])]
     if len(open_):
         again = task.solve(found.theta[open_], one, np.zeros(len(open_), dtype=np.int64), task.delta)
         found = _take_better(found, again, open_)
@@ -139,7 +142,7 @@ def _at_the_edge(task: Task, best: Minima, weights: Array, start: Array) -> Mini
     near = np.flatnonzero(promise < EDGE_PROMISE * best.loss)
     if not len(near):
         return best
-    there = held.solve(np.tile(edge, (len(near), 1)), weights, near, RESAMPLE_DELTA)
+    there = held.solve(np.tile(edge, (len(near), 1)), weights, near, EDGE_DELTA)
     best = _take_better(best, there, near)
     ratio = there.loss / np.maximum(best.loss[near], LEAST_LOSS)
     close = ratio < BASIN_PROMISE
@@ -185,7 +188,7 @@ def _try_some(task: Task, best: Minima, weights: Array, start: Array, where: Ind
         if not len(part):
             break
         before = best.loss[where[part]]
-        best = _take_better(best, task.solve(start[part], weights, where[part], task.delta), where[part])
+        best = _take_better(best, task.solve(start[part], weights, where[part], task.delta, SIDE_STEPS), where[part])
         won = best.loss[where[part]] < before * (1 - 1e-9)
         if not won[sampled:].any():
             break

@@ -8,7 +8,7 @@ from scipy.optimize import minimize as scipy_minimize
 
 from analysis.fit.design import Design
 from analysis.fit.forms import evaluate_form, find_form
-from analysis.fit.multistart import Task, solve_global, solve_resamples
+from analysis.fit.multistart import Task, grid_starts, solve_global, solve_resamples
 from analysis.fit.solver import Problems, _Given, _system, huber
 from analysis.fit.workspace import Workspace
 
@@ -156,3 +156,34 @@ def test_huber_is_squares_inside_and_absolute_outside() -> None:
 
 def test_problems_are_plain_data() -> None:
     assert Problems.__dataclass_params__.frozen  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("form", ["power_law", "chinchilla", "shifted_power_law", "data_constrained"])
+def test_starts_given_up_early_lose_nothing(form: str) -> None:
+    """Every start of the grid, run until it rests, ends no lower."""
+    rng, (N, U, D) = np.random.default_rng(4), _plane(8)
+    y = (0.4 + 60 * N**-0.45 + 5 * D**-0.28) * np.exp(rng.laplace(0, 0.08, len(N)))
+    task = _task(form, {1: [N * D], 2: [N, D], 3: [N, U, D]}[find_form(form).n_axes], y)
+    starts, one = grid_starts(task), np.ones((1, len(y)))
+    everything = task.solve(starts, one, np.zeros(len(starts), dtype=np.int64))
+    assert solve_global(task, one[0]).loss[0] <= everything.loss.min() * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("form", ["power_law", "chinchilla"])
+def test_resamples_find_what_a_search_of_each_finds(form: str) -> None:
+    task, rng = _noisy(form, seed=2), np.random.default_rng(3)
+    n = len(task.log_y)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=40).astype(float)
+    together = solve_resamples(task, weights, solve_global(task, np.ones(n))).loss
+    alone = np.array([solve_global(task, w).loss[0] for w in weights])
+    assert (together <= alone * (1 + 1e-4)).all()
+    assert (together > alone * (1 + 1e-9)).sum() <= 1  # of many shallow basins one may be missed
+
+
+def test_the_same_on_one_core_and_on_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, found = _noisy(), []
+    weights = np.random.default_rng(5).multinomial(121, np.full(121, 1 / 121), size=900).astype(float)
+    for cores in (1, 4):
+        monkeypatch.setattr("analysis.fit.solver.cores", lambda cores=cores: cores)
+        found.append(solve_resamples(task, weights, solve_global(task, np.ones(121))).theta)
+    np.testing.assert_array_equal(*found)
