@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 HEAD_BYTES = 512
+EMPTY = "empty"
 PAGE = "a web page, perhaps an error's; download the file itself"
 PACKED = "packed ({}); unpack it"
 TEXTS = {
@@ -33,7 +34,7 @@ def what_else(path: Path) -> str:
     except OSError:
         return ""
     if not head:
-        return "empty; download it again"
+        return EMPTY
     plain = b"" if b"\0" in head else head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     told = [what for start, what in TEXTS.items() if plain.startswith(start)]
     told += [what for start, what in MAGIC.items() if head.startswith(start)]

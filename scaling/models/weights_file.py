@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from scaling.foreign import what_else
+from scaling.foreign import EMPTY, what_else
 
 LENGTH_BYTES = 8  # at the start of a safetensors file: the length of its header
 MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
@@ -61,7 +61,7 @@ def _reading(path: Path, read: Any) -> Any:
 def instead(path: Path) -> str:
     """Why a file that is no whole file of weights is none; '' where nothing is known."""
     if what := what_else(path):
-        return f"it is no PyTorch file or safetensors, but {what}"
+        return f"it is no PyTorch file or safetensors, but {what}{'; download it again' if what == EMPTY else ''}"
     if not path.is_file():
         return ""
     with path.open("rb") as file:

@@ -138,7 +138,7 @@ CASES = [
     Case("stop without a budget", ["field 'stop.budget' is missing", "add it"],
          {"stop": {"recipe": "IT", "factor": 2}}),
     Case("stop at no budget", ["stop.budget=0", "greater than 0"], {"stop": STOP | {"budget": 0}}),
-    Case("stop at an endless budget", ["stop.budget", "inf must be finite, as 1e18"],
+    Case("stop at an endless budget", ["stop.budget", "finite number"],
          {"stop": STOP | {"budget": float("inf")}}),
     Case("stop within a factor of 1", ["stop.factor=1", "greater than 1"], {"stop": STOP | {"factor": 1}}),
     Case("stop by no region", ["stop.recipe='V9'", "no region of the study's benchmarks", "study.yaml", "known: IT"],

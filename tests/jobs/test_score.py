@@ -323,7 +323,7 @@ CASES = [
          (*MODEL, *IT, "--set", "reduction=pca", "--set", "components=5000")),
     *(Case(f"no files of {name}", [PUBLISHED[name].table.name, "does not exist", f"run `scaling fetch {name}`"],
            (*MODEL, "--benchmark", name)) for name in (MAJAJHONG, FREEMANZIEMBA, RAJALINGHAM)),
-    Case("truncated NetCDF", [PUBLISHED[MAJAJHONG].assembly.name, "no whole NetCDF4 file", "scaling fetch"],
+    Case("truncated NetCDF", [PUBLISHED[MAJAJHONG].assembly.name, "no whole NetCDF4 or NetCDF3 file", "scaling fetch"],
          (*MODEL, "--benchmark", MAJAJHONG), truncate),
     Case("zip that climbs out", ["'../../escaped.png' has a path that climbs out of its folder"],
          (*MODEL, "--benchmark", MAJAJHONG), climb),

@@ -63,7 +63,7 @@ def open_file(path: Path, remedy: str) -> Iterator[xr.Dataset]:
         )
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:  # each of damaged files
         what = what_else(path)
-        raise StudyError(f"{damaged}: {f'it is {what}' if what else f'{error}; {remedy}'}") from error
+        raise StudyError(f"{damaged}: {f'it is {what}' if what else error}; {remedy}") from error
     with dataset:
         try:
             yield dataset

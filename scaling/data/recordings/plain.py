@@ -120,7 +120,7 @@ def _open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
     damaged = f"{path} ({path.stat().st_size:,} bytes) is no whole npz of plain arrays"
     if not zipfile.is_zipfile(path):
         what = what_else(path)
-        raise StudyError(f"{damaged}: {f'it is {what}' if what else 'not a zip; write it again'}")
+        raise StudyError(f"{damaged}: {f'it is {what}' if what else 'not a zip'}; write it again")
     try:
         with np.load(path, allow_pickle=False) as file:
             yield file

@@ -115,5 +115,5 @@ def test_a_predicted_score(plant: Callable[..., ScalingTable]) -> None:
     assert squares is not None
     found = linear_score("resnet", "", squares, Recipe.from_law(law), BUDGET)
     assert found is not None
-    low, high = law.band(flops=BUDGET)
-    assert 2 * found.reach == pytest.approx(float(np.log(high / low)[0]), rel=0.5)
+    low, high = law.band(flops=BUDGET)  # of absolute residuals, which normal noise leaves less sure
+    assert 0.4 < 2 * found.reach / float(np.log(high / low)[0]) < 1.1

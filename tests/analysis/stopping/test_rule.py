@@ -100,5 +100,5 @@ def test_what_cannot_be_known_has_a_reason(frame: pd.DataFrame) -> None:
     assert "too few points" in reasons(look_at(frame[(frame.n_params < 2e6) & (frame.samples_seen < 1e6)], RULE))
     rng = np.random.default_rng(0)
     flat = frame.assign(score=0.5 + rng.normal(0, 1e-3, len(frame)))
-    assert "the law is flat" in reasons(look_at(flat, RULE))
+    assert "misalignment is flat" in reasons(look_at(flat, RULE))
     assert "score" in reasons(look_at(frame.assign(score=55.0), RULE)), "what the answer refuses is no end either"
