@@ -9,7 +9,6 @@ from typing import Any
 from analysis import FitSpec, Recipe, ScalingTable, ask_recipe, build_recipe, fit_targets
 from analysis.fit.targets import TargetLaws
 from analysis.recipe.ask import RecipeAnswer
-from scaling.frames import results_table
 
 Conditions = Mapping[str, Any]  # column -> value, or list of values
 Names = Mapping[str, str]  # the file's name -> ours
@@ -23,6 +22,8 @@ def read_table(path: str | Path, where: Conditions | None = None, columns: Names
     elif text.endswith(".parquet"):
         table = ScalingTable.from_parquet(path, columns)
     else:
+        from scaling.frames import results_table  # here: a file of rows needs nothing of stores
+
         table = ScalingTable.from_frame(results_table(text), where=text)
     return table.select(**(where or {}))
 

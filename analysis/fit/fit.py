@@ -102,8 +102,9 @@ def _resampled(spec: FitSpec, data: Data, task: Task, optima: Minima) -> Resampl
         return Resampled.none(data.design.n_params)
     weights = bootstrap_weights(data.clusters, data.strata, spec.bootstrap, spec.seed)
     groups = data.clusters % JACKKNIFE_GROUPS
-    weights = np.concatenate([weights, jackknife_weights(np.unique(groups, return_inverse=True)[1])])
-    natural = data.design.natural(solve_resamples(task, weights, optima).theta)
+    left_out = jackknife_weights(np.unique(groups, return_inverse=True)[1])
+    found = solve_resamples(task, np.concatenate([weights, left_out]), optima, close=len(left_out))
+    natural = data.design.natural(found.theta)
     return Resampled(natural[: spec.bootstrap], natural[spec.bootstrap :])
 
 
