@@ -11,24 +11,30 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 PERCENT = "divide percentages by 100"
+IN_FULL = "write counts out, not in thousands or millions"
+COUNTED = 1e5  # assumption: no count below it is an estimate, and those in millions or thousands lie below it
 SCORE_LIMIT = 2.0  # assumption: no alignment is measured at twice its ceiling, and no percentage of one lies below 2
 
 
 @dataclass(frozen=True)
 class NumericColumn:
-    """A numeric column: its unit, and the limits of what a measurement can give (ends included unless `open_low`)."""
+    """A numeric column: its unit, and the limits of what a measurement can give (ends included unless `open_low`).
+
+    whole_below: a count below this is whole; a larger one may be an estimate, as N = C / 6D.
+    """
 
     unit: str
     low: float = -np.inf
     high: float = np.inf
     open_low: bool = False
     remedy: str = ""
+    whole_below: float = -np.inf
 
 
 # Limits are those of what a column means: raw and ceiling are correlations (one of 0 or less is no ceiling), accuracy
 # is a share of images counted. A score is a quotient of two noisy estimates, and may well lie above 1.
 NUMERIC: dict[str, NumericColumn] = {
-    "n_params": NumericColumn("parameters", 0, open_low=True),
+    "n_params": NumericColumn("parameters", 0, open_low=True, remedy=IN_FULL, whole_below=COUNTED),
     "n_samples": NumericColumn("unique training images", 0),
     "samples_seen": NumericColumn("training images shown, with repetition", 0),
     "flops": NumericColumn("FLOP of the whole training", 0, open_low=True,
@@ -55,8 +61,16 @@ MEASURED = ("benchmark", "benchmark_id", "region", "metric", "protocol", "layer"
 CONFIGURATION = ("study", "family", "arch", "size", "depth", "width", "dataset", "image_size", "images_per_class",
                  "objective", "epochs", "n_params", "n_samples", "flops_per_image", "is_pretrained", "is_random",
                  "is_ssl", "is_adv", "is_ablation", "ssl_method", "adv_method")  # fmt: skip
+TRAINED = ("samples_seen", "flops")  # how long: of a run with checkpoints, what its last one has
+NAMED = ("region", "family")  # what rows are chosen by, and every row should have
+GROWING = ("epochs",)  # of CONFIGURATION, what the checkpoints of one run may differ in
+OUTCOMES = ("loss", "accuracy", *MEASURED)  # of a training: seeds of one configuration differ in them
+FLAGS = tuple(name for name in CONFIGURATION if name.startswith("is_"))
 REGIONS = ("V1", "V2", "V4", "IT", "behavior")  # along the ventral stream
-REGION_ALIASES = {"Behavioral": "behavior", "behavioral": "behavior", "Behavior": "behavior"}
+REGION_ALIASES = {
+    "Behavioral": "behavior", "behavioral": "behavior", "Behavior": "behavior", "v1": "V1", "v2": "V2", "v4": "V4",
+    "it": "IT",
+}  # fmt: skip
 
 
 def measured_name(target: str) -> str:

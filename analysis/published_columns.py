@@ -24,20 +24,36 @@ PUBLISHED_SIGNATURE = {"total_flops", "n_samples_seen", "arch_family", "samples_
 
 
 def rename(frame: pd.DataFrame, columns: Mapping[str, str] | None) -> pd.DataFrame:
-    """Columns in our words: by the map given (theirs -> ours), or the published table's, if it is that table."""
-    if not columns and set(frame.columns) >= PUBLISHED_SIGNATURE:
-        frame = training_compute(frame.rename(columns=PUBLISHED))
-        everything = frame["images_per_class"] == 0
-        return frame.assign(images_per_class=frame["images_per_class"].astype("Int64").mask(everything))
-    columns = columns or {}
-    absent = sorted(set(columns) - set(frame.columns))
+    """Columns in our words: by the map given (theirs -> ours), after the published table's own where it is that table.
+
+    Raises ValueError where the map names no column, or two columns come to one name.
+    """
+    if any(not isinstance(name, str) or name != name.strip() for name in frame.columns):
+        frame = frame.rename(columns=lambda name: str(name).strip())
+    frame, theirs = _single(frame, ""), dict(columns or {})
+    if set(frame.columns) >= PUBLISHED_SIGNATURE:
+        absent = sorted(set(theirs) - set(frame.columns) - set(PUBLISHED.values()))
+        frame, theirs = _published(frame), {PUBLISHED.get(name, name): ours for name, ours in theirs.items()}
+    else:
+        absent = sorted(set(theirs) - set(frame.columns))
     if absent:
         raise ValueError(f"column map names {absent}, which the table lacks; its columns: {listed(frame.columns)}")
-    renamed = frame.rename(columns=dict(columns))
-    doubled = sorted(set(renamed.columns[renamed.columns.duplicated()]))
+    return _single(frame.rename(columns=theirs), " once the column map is applied")
+
+
+def _published(frame: pd.DataFrame) -> pd.DataFrame:
+    """The published table in our words: with training compute, and all images of a class as a missing number."""
+    frame = training_compute(_single(frame.rename(columns=PUBLISHED), " in the words of this package"))
+    everything = frame["images_per_class"] == 0
+    return frame.assign(images_per_class=frame["images_per_class"].astype("Int64").mask(everything))
+
+
+def _single(frame: pd.DataFrame, when: str) -> pd.DataFrame:
+    """The frame, unless two of its columns have one name."""
+    doubled = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
     if doubled:
-        raise ValueError(f"two columns are called {doubled} once the column map is applied; map each to one name")
-    return renamed
+        raise ValueError(f"two columns are called {doubled}{when}; map each to one name")
+    return frame
 
 
 def training_compute(frame: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +70,7 @@ def training_compute(frame: pd.DataFrame) -> pd.DataFrame:
     known = ratio.dropna()
     for passes, factor in ((3.0, 1.0), (1.0, 3.0)):
         if np.isclose(known, passes, rtol=1e-2).all():
-            return frame.assign(flops=frame["flops"] * factor) if factor != 1 else frame
+            return frame.assign(flops=(total * factor).where(total.notna(), frame["flops"])) if factor != 1 else frame
     row = int(np.argmax(~np.isclose(ratio.fillna(3.0), 3.0, rtol=1e-2)))
     raise ValueError(
         f"total_flops / (flops x n_samples_seen) is {ratio.iloc[row]:.3g} in row {row}; the published tables count 3 "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,16 @@ from analysis.columns import (
     CONFIGURATION,
     MEASURED,
     MISALIGNMENT,
+    NAMED,
     REGION_ALIASES,
+    TRAINED,
     listed,
     measured,
     measured_name,
 )
-from analysis.limits import check
+from analysis.configurations import configurations
+from analysis.limits import check, is_text, numbers, texts_among_numbers
+from analysis.matching import matching
 from analysis.means import mean_of_parts, with_every_part
 from analysis.published_columns import rename
 
@@ -35,11 +39,13 @@ class ScalingTable:
     """Rows of (model, benchmark) with checked columns, and a count of what was left out on the way.
 
     frame: columns in our words (n_params, n_samples, samples_seen, flops, flops_per_image, score, accuracy, region,
-    family, dataset, ...), natural units; left_out: reason -> number of rows.
+    family, dataset, ...), natural units; left_out: reason -> number of rows; texts: column -> what is no number in a
+    column that holds some -> the row of the file that it stands in.
     """
 
     frame: pd.DataFrame
     left_out: Mapping[str, int] = field(default_factory=dict)
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_frame(
@@ -49,18 +55,23 @@ class ScalingTable:
 
         `frame.attrs["left_out"]` (reason -> number of rows), where it is set, is what was left out before.
         """
-        renamed = rename(frame.reset_index(drop=True), columns)
-        return cls(check(renamed, where), dict(frame.attrs.get("left_out", {})))
+        levels = [name for name in frame.index.names if name is not None and name not in frame]
+        named = frame.reset_index(levels).reset_index(drop=True) if levels else frame.reset_index(drop=True)
+        checked = check(rename(named, columns), where)
+        return cls(checked, dict(frame.attrs.get("left_out", {})), texts_among_numbers(checked, where))
 
     @classmethod
-    def from_csv(cls, path: str | Path, columns: Mapping[str, str] | None = None) -> ScalingTable:
-        """A table from a CSV; the published one (Gokce & Schrimpf 2025) is recognized and renamed to our words."""
-        return cls.from_frame(files.read_csv(path), columns, where=Path(path).name)
+    def from_csv(cls, path: str | Path, columns: Mapping[str, str] | None = None, where: str = "") -> ScalingTable:
+        """A table from a CSV; the published one (Gokce & Schrimpf 2025) is recognized and renamed to our words.
+
+        where: what errors call it; by default the file's name.
+        """
+        return cls.from_frame(files.read_csv(path), columns, where or Path(path).name)
 
     @classmethod
-    def from_parquet(cls, path: str | Path, columns: Mapping[str, str] | None = None) -> ScalingTable:
+    def from_parquet(cls, path: str | Path, columns: Mapping[str, str] | None = None, where: str = "") -> ScalingTable:
         """A table from a Parquet file or folder, local or on any filesystem that pyarrow knows."""
-        return cls.from_frame(files.read_parquet(path), columns, where=str(path))
+        return cls.from_frame(files.read_parquet(path), columns, where or str(path))
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -76,8 +87,11 @@ class ScalingTable:
         return self.frame[name]
 
     def values(self, name: str) -> npt.NDArray[np.float64]:
-        """One numeric column as float64."""
-        return self.column(name).to_numpy(dtype=np.float64, na_value=np.nan)
+        """One numeric column as float64; text in it is refused with its row."""
+        column = self.column(name)
+        if not is_text(column):
+            return column.to_numpy(dtype=np.float64, na_value=np.nan)
+        return numbers(column, name, "the rows chosen", self.texts.get(name, {})).to_numpy()
 
     def unique(self, name: str) -> list[Any]:
         """The distinct values of a column, in order of appearance, missing ones aside."""
@@ -86,23 +100,17 @@ class ScalingTable:
     def select(self, **conditions: Any) -> ScalingTable:
         """Rows whose columns equal a value or one of a list; None stands for a missing value ("all" images).
 
-        An unknown column or a value that no row has is refused, with the known ones listed.
+        Text that is a number ('10') also stands for that number. Rows without a region or family, where one is
+        chosen, are counted. An unknown column or a value that no row has is refused, with the known ones listed.
         """
         keep = np.ones(len(self.frame), dtype=bool)
+        unnamed = {}
         for name, wanted in conditions.items():
-            keep &= self._matches(name, wanted)
-        return self._keep(keep)
-
-    def _matches(self, name: str, wanted: Any) -> npt.NDArray[np.bool_]:
-        many = isinstance(wanted, (list, tuple, set, frozenset, np.ndarray))
-        choices = [REGION_ALIASES.get(v, v) if name == "region" else v for v in (wanted if many else [wanted])]
-        column = self.column(name)
-        known = set(column.dropna().unique())
-        unknown = [v for v in choices if v is not None and not isinstance(v, bool | np.bool_) and v not in known]
-        if unknown:
-            raise ValueError(f"no row has {name}={unknown[0]!r}; the table's values: {listed(known)}")
-        matches = column.isin([v for v in choices if v is not None]).to_numpy(dtype=bool)
-        return matches | column.isna().to_numpy() if None in choices else matches
+            choices = list(wanted) if isinstance(wanted, (list, tuple, set, frozenset, np.ndarray)) else [wanted]
+            if name in NAMED and None not in choices:  # a row without a name is not chosen, and might have been meant
+                unnamed[f"{name} missing"] = int((keep & self.column(name).isna().to_numpy()).sum())
+            keep &= matching(self.column(name), [REGION_ALIASES.get(v, v) if name == "region" else v for v in choices])
+        return self._keep(keep, unnamed)
 
     def require(self, *names: str) -> ScalingTable:
         """Rows that have a value in every column named; what drops out is counted in `left_out`."""
@@ -117,11 +125,16 @@ class ScalingTable:
         return self._keep(np.asarray(keep, dtype=bool), {reason: int((~keep).sum())} if reason else {})
 
     def _keep(self, keep: npt.NDArray[np.bool_], dropped: Mapping[str, int] | None = None) -> ScalingTable:
-        return ScalingTable(self.frame[keep].reset_index(drop=True), _add(self.left_out, dropped or {}))
+        return self._with(self.frame[keep].reset_index(drop=True), dropped or {})
+
+    def _with(self, frame: pd.DataFrame, dropped: Mapping[str, int] | None = None) -> ScalingTable:
+        """Other rows of this table, and what dropped out on the way to them."""
+        return replace(self, frame=frame, left_out=_add(self.left_out, dropped or {}))
 
     def with_columns(self, **columns: Any) -> ScalingTable:
         """The table with columns added or replaced: one value for all rows, or one a row."""
-        return ScalingTable(self.frame.assign(**columns), self.left_out)
+        texts = {name: found for name, found in self.texts.items() if name not in columns}
+        return replace(self, frame=self.frame.assign(**columns), texts=texts)
 
     def with_accuracy(self) -> ScalingTable:
         """These rows, and one more a model whose score is its held-out accuracy: benchmark and region 'accuracy'.
@@ -137,14 +150,18 @@ class ScalingTable:
         measured: dict[str, Any] = {name: np.nan for name in MEASURED if name in models}
         measured |= {"benchmark": ACCURACY, "region": ACCURACY, "score": models["accuracy"]}
         rows = models.assign(**measured)
-        return ScalingTable(pd.concat([self.frame, rows], ignore_index=True), self.left_out)
+        return self._with(pd.concat([self.frame, rows], ignore_index=True))
 
     def group(self, *names: str) -> Iterator[tuple[Any, ScalingTable]]:
-        """(value, table) for each value of a column, or (values, table) of several, in sorted order."""
-        for name in names:
-            self.column(name)
-        for value, frame in self.frame.groupby(list(names), sort=True):
-            yield value[0] if len(names) == 1 else value, ScalingTable(frame.reset_index(drop=True), self.left_out)
+        """(value, table) for each value of a column, or (values, table) of several, in sorted order.
+
+        Rows without a value are in none, and counted in each table; ValueError where no row has one.
+        """
+        known = self.require(*names)
+        if len(self) and not len(known):
+            raise ValueError(f"no row has a {' and a '.join(names)}; fill the column in, or leave it out of the table")
+        for value, frame in known.frame.groupby(list(names), sort=True):
+            yield value[0] if len(names) == 1 else value, known._with(frame.reset_index(drop=True))
 
     def mean_over(self, column: str = "region", require: Sequence[str] = (), of: str = "score") -> ScalingTable:
         """One row a model: the mean of the score (or of another column) over `column` (regions, benchmarks, seeds).
@@ -153,7 +170,8 @@ class ScalingTable:
         column of `require`, drop out, counted by what they lack. A mean over seeds is one of each benchmark.
         Rows of one model agree in every column that is no measurement; what differs is dropped.
         """
-        table = self.require(*require)
+        table = self.require(column, *require)
+        table = table.with_columns(**{of: table.values(of)})
         keys = table._identity(column)
         part = [n for n in dict.fromkeys((column, "benchmark")) if n in table.frame and n not in keys]
         frame, lacking = with_every_part(table.frame, keys, part, of)
@@ -162,7 +180,7 @@ class ScalingTable:
         if "benchmark" in table.frame and "benchmark" not in keys:
             mean["benchmark"] = " + ".join(str(v) for v in table.unique("benchmark"))
         reasons = {f"no {of} for {what}, left out of the mean over {column}": n for what, n in lacking.items()}
-        return ScalingTable(mean, _add(table.left_out, reasons))
+        return table._with(mean, reasons)
 
     def positive(self, target: str) -> ScalingTable:
         """Rows whose `target` is above 0, as a law in logarithms needs; others drop out, counted by their benchmark.
@@ -177,30 +195,21 @@ class ScalingTable:
         named = "benchmark" in self.frame
         where = [f" on {name}" for name in self.frame["benchmark"][bad]] if named else [""] * int(bad.sum())
         reasons = {f"{said}{on}: no logarithm of {target}": n for on, n in Counter(where).items()}
-        return ScalingTable(self.frame[~bad].reset_index(drop=True), _add(self.left_out, reasons))
+        return self._keep(~bad, reasons)
 
     def _identity(self, column: str) -> list[str]:
-        """Columns that name one model at one point of its training."""
+        """Columns that name one model at one point of its training: its run, and what makes a configuration."""
         self.column(column)
-        known = [name for name in ("run_id", "epoch", "samples_seen") if name in self.frame and name != column]
-        if "run_id" in known and column != "seed":
-            return known
-        inner = ("region", "benchmark") if column == "seed" else ("seed",)
-        names = (*CONFIGURATION, "samples_seen", "flops", *inner)
+        inner = ("region", "benchmark") if column == "seed" else ("run_id", "seed", "epoch")
+        names = (*inner, *CONFIGURATION, *TRAINED)
         return [name for name in names if name in self.frame and name != column]
 
     def clusters(self, axes: Sequence[str] = ()) -> npt.NDArray[np.int64]:
         """Codes (n,) of the configurations: rows that differ in seed, checkpoint or benchmark alone share one.
 
-        Without a run_id no checkpoints are known, and rows that differ in an axis (any column) are configurations.
+        See `configurations`; rows that differ in an axis (any column) are of different configurations.
         """
-        keys = [name for name in CONFIGURATION if name in self.frame]
-        if "run_id" not in self.frame:
-            keys += [n for n in dict.fromkeys(("samples_seen", "flops", *axes)) if n in self.frame and n not in keys]
-        if not keys:
-            return np.arange(len(self.frame), dtype=np.int64)
-        codes = self.frame.groupby(keys, dropna=False, sort=False).ngroup()
-        return np.asarray(codes, dtype=np.int64)
+        return configurations(self.frame, axes)
 
     def names_simulated(self) -> bool:
         """Whether any benchmark is a simulated one."""

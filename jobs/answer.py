@@ -6,8 +6,10 @@ import tempfile
 from pathlib import Path
 
 from analysis import Answer, answer
+from analysis.verify.verification import Verification, read_verifications
 from scaling.errors import StudyError
 from scaling.ledger import Study
+from scaling.verify.study import read_all
 
 
 def answer_study(study: Study) -> Answer:
@@ -16,15 +18,28 @@ def answer_study(study: Study) -> Answer:
     Raises:
         StudyError: nothing is scored yet, or the scores are none that a measurement gives.
     """
-    frame = study.table()
+    frame, verifications = study.table(), verifications_of(study)
     try:
         with study.answer_files() as folder:
-            saved = Answer.load(folder, frame)
-        made = answer(frame) if saved is None else saved
+            saved = Answer.load(folder, frame, verifications)
+            whole = saved is not None and saved.is_saved(folder)
+        made = answer(frame, verifications=verifications) if saved is None else saved
     except ValueError as error:
         raise StudyError(f"study '{study.name}' has no answer: {error}") from error
-    if saved is None:
+    if not whole:
         with tempfile.TemporaryDirectory() as scratch:
             made.save(scratch)
             study.save_answer(Path(scratch))
     return made
+
+
+def verifications_of(study: Study) -> tuple[Verification, ...]:
+    """What was verified of a study.
+
+    Raises:
+        StudyError: a file that holds no verification.
+    """
+    try:
+        return read_verifications(read_all(study))
+    except ValueError as error:
+        raise StudyError(f"a verification of study '{study.name}' cannot be read: {error}") from error

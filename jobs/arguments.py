@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -15,17 +16,20 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from scaling.errors import StudyError
-from scaling.place import is_uri
+from scaling.place import is_uri, scrub
 from scaling.specs.base import override
 from scaling.specs.scoring import ScoringSpec
+from scaling.specs.wording import said, shown_value
 
 if TYPE_CHECKING:
+    from jobs.study_run import Outcome
     from scaling.ledger import Study
 
 P = ParamSpec("P")
 R = TypeVar("R")
 BAD_INPUT, INCOMPLETE = 2, 1
 PIPE_WIDTH = 120
+MISALIGNMENT = "misalignment"  # what laws are of, unless --target says otherwise
 RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a submitted job's entry point
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file (YAML).")]
@@ -59,24 +63,36 @@ def bad_input_ends(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except StudyError as error:
-            print(f"scaling: {error}", file=sys.stderr)
+            print(f"scaling: {scrub(str(error))}", file=sys.stderr)
             raise typer.Exit(BAD_INPUT) from error
 
     return wrapped
 
 
+def ended(outcome: Outcome) -> None:
+    """Exit as a study's run ended; at once where Ray's own ending would wait for a cluster that is gone."""
+    if outcome.stopped is not None and outcome.stopped.at_once:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(outcome.status)
+    if outcome.status:
+        raise typer.Exit(outcome.status)
+
+
 def conditions(where: list[str] | None) -> dict[str, Any]:
-    """['dataset=imagenet,ecoset', 'is_ssl=false'] -> column -> value, or list of values.
+    """['dataset=imagenet,ecoset', 'is_ssl=false'] -> column -> text, or list of texts; the column says what they are.
 
     Raises:
-        StudyError: a condition without '='.
+        StudyError: a condition without '=', a column that comes twice.
     """
     parsed: dict[str, Any] = {}
     for condition in where or []:
         column, equals, values = condition.partition("=")
         if not equals or not column or not values:
             raise StudyError(f"--where '{condition}' is no condition; write COLUMN=VALUE or COLUMN=VALUE,VALUE")
-        found = [{"true": True, "false": False}.get(value.lower(), value) for value in values.split(",")]
+        if column in parsed:
+            raise StudyError(f"--where {column}=… is given twice; write all values at once, {column}=VALUE,VALUE")
+        found = values.split(",")
         parsed[column] = found[0] if len(found) == 1 else found
     return parsed
 
@@ -85,15 +101,24 @@ def column_map(columns: list[str] | None) -> dict[str, str]:
     """['n_params=Model Size'] -> the file's name -> ours.
 
     Raises:
-        StudyError: a pair without '='.
+        StudyError: a pair without '=', a column of theirs that comes twice.
     """
-    parsed = {}
+    parsed: dict[str, str] = {}
     for pair in columns or []:
         ours, equals, theirs = pair.partition("=")
         if not equals or not ours or not theirs:
             raise StudyError(f"--column '{pair}' is no pair; write OURS=THEIRS, e.g. n_params='Model Size'")
+        if theirs in parsed:
+            raise StudyError(f"--column names '{theirs}' as {parsed[theirs]} and as {ours}; give it one meaning")
         parsed[theirs] = ours
     return parsed
+
+
+def refuse_unused(what: str, remedy: str = "leave it out", **given: Any) -> None:
+    """Refuse (StudyError) options that `what` has no use for: those given, by their names with _ for -."""
+    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    if names:
+        raise StudyError(f"{what} takes no {', '.join(names)}; {remedy}")
 
 
 def asked(question: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -112,9 +137,8 @@ def asked(question: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 def _named(detail: Any) -> str:
     """A refused option with its value; what a form refuses as a whole speaks for itself."""
-    message = detail["msg"].removeprefix("Value error, ")
     named = detail["loc"] and detail["type"] != "value_error"
-    return f"{detail['loc'][0]}={detail['input']!r}: {message}" if named else message
+    return f"{detail['loc'][0]}={shown_value(detail['input'])}: {said(detail)}" if named else said(detail)
 
 
 def show(answer: Any, as_json: bool) -> None:
@@ -151,6 +175,13 @@ def scoring_settings(base: ScoringSpec, settings: list[str] | None) -> ScoringSp
             raise StudyError(f"--set '{setting}' is no setting; write NAME=VALUE, e.g. commitment=all")
         changes[name] = value
     return override(base, changes, "--set")
+
+
+def finite(value: float | None) -> float | None:
+    """Of an option whose number is neither infinite nor none."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number")
+    return value
 
 
 def data_folder(data_dir: Path | None) -> Path:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +12,7 @@ from rich.console import Console
 from jobs.arguments import (
     BAD_INPUT,
     INCOMPLETE,
+    MISALIGNMENT,
     Address,
     AsJson,
     CacheDir,
@@ -28,16 +27,20 @@ from jobs.arguments import (
     column_map,
     conditions,
     data_folder,
+    ended,
+    finite,
     opened,
+    refuse_unused,
     scoring_settings,
     show,
     terminal,
 )
+from jobs.report_command import report
+from jobs.verify_command import verify
 from scaling.errors import StudyError
 from scaling.specs.scoring import ScoringSpec
 
-if TYPE_CHECKING:
-    from jobs.study_run import Outcome
+DIGITS = "digits"
 
 app = typer.Typer(
     name="scaling",
@@ -46,16 +49,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Scaling-law studies of vision models and their alignment to the primate ventral stream.",
 )
-
-
-def ended(outcome: Outcome) -> None:
-    """Exit as a study's run ended; at once where Ray's own ending would wait for a cluster that is gone."""
-    if outcome.stopped is not None and outcome.stopped.at_once:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(outcome.status)
-    if outcome.status:
-        raise typer.Exit(outcome.status)
 
 
 def print_version(wanted: bool) -> None:
@@ -105,15 +98,25 @@ def plan(
     cache_dir: CacheDir = None,
     storage: StorageOption = None,
     throughput: Annotated[
-        float | None, typer.Option(min=1.0, help="Training FLOP/s of one worker [default: time each model here].")
+        float | None,
+        typer.Option(min=1.0, callback=finite, help="Training FLOP/s of one worker [default: time each model here]."),
+    ] = None,
+    pilot: Annotated[
+        Path | None,
+        typer.Option(help="Law and noise from an answered study: its file, its results, a table [default: its own]."),
     ] = None,
 ) -> None:
-    """What every run would cost (N, images, samples seen, C, memory, time) and what would be refused."""
+    """What every run would cost, what the grid can find out, and what would be refused."""
+    from jobs.power import read_pilot, study_power
     from jobs.print_plan import print_plan
+    from jobs.print_power import print_power
     from scaling.cluster.plan import plan_study
 
-    planned = plan_study(opened(study, storage), data_folder(data_dir), address, throughput, cache_dir)
+    measured = None if pilot is None else read_pilot(pilot)
+    own = opened(study, storage)
+    planned = plan_study(own, data_folder(data_dir), address, throughput, cache_dir)
     print_plan(planned, terminal())
+    print_power(study_power(own, planned, measured), terminal())
     if planned.refused:
         raise typer.Exit(BAD_INPUT)
 
@@ -169,7 +172,7 @@ def score(
     weights: Annotated[Path | None, typer.Option(help="Its weights: safetensors or a PyTorch state dict.")] = None,
     layer: Annotated[list[str] | None, typer.Option(help="Candidate layer; may be repeated [default: blocks].")] = None,
     image_size: Annotated[int | None, typer.Option(min=1, help="Pixels a side [default: the model's own].")] = None,
-    images: Annotated[str, typer.Option(help="Dataset whose held-out images the simulated suite shows.")] = "digits",
+    images: Annotated[str, typer.Option(help="Dataset whose held-out images the simulated suite shows.")] = DIGITS,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE of the study file's 'scoring'; may be repeated.")
     ] = None,
@@ -184,6 +187,8 @@ def score(
     if (study is None) == (model is None):
         raise StudyError("score: give either a study file or --model timm:NAME")
     if study is not None:
+        refuse_unused("score of a study", "they go with --model", pretrained=pretrained, weights=weights, layer=layer,
+                      image_size=image_size, images=images != DIGITS, json=as_json)  # fmt: skip
         from jobs.study_run import run_study
         from scaling.cluster.driver import RunOptions
 
@@ -192,6 +197,7 @@ def score(
         options = RunOptions(data_folder(data_dir), address, None, cache_dir)
         ended(run_study(wider, options, terminal(), mlflow, train=False))
         return
+    refuse_unused("score of a model", "they go with a study", storage=storage, address=address)
     from jobs.print_scores import print_scores, scores_json
     from jobs.progress_line import pass_bars
     from scaling.alignment.one_model import ModelRequest, score_one_model
@@ -214,36 +220,42 @@ def score(
 @bad_input_ends
 def recipe(
     source: Annotated[
-        Path, typer.Argument(metavar="STUDY|TABLE|RECIPE", help="Study (YAML), table (CSV, Parquet) or recipe (JSON).")
+        str, typer.Argument(metavar="STUDY|TABLE|RECIPE", help="Study (YAML), table (CSV, Parquet) or recipe (JSON).")
     ],
-    flops: Annotated[float, typer.Option(help="The budget: total training FLOP.")],
+    flops: Annotated[float, typer.Option(callback=finite, help="The budget: total training FLOP.")],
     region: Annotated[
         str | None, typer.Option(help="Make the most of this region, or of accuracy [default: IT].")
     ] = None,
     family: Annotated[str | None, typer.Option(help="Only this model family.")] = None,
     score: Annotated[
-        float | None, typer.Option(help="Tables and recipes: also the compute to reach this score.")
+        float | None, typer.Option(callback=finite, help="Tables and recipes: also the compute to reach this score.")
     ] = None,
     storage: StorageOption = None,
     where: Where = None,
     column: Column = None,
-    target: Target = "misalignment",
+    target: Target = MISALIGNMENT,
     as_json: AsJson = False,
 ) -> None:
     """Which model size and how many images a budget buys, what alignment to expect, and how sure that is."""
-    if source.suffix not in {".yaml", ".yml"}:
-        from jobs.tables import ask_table
+    from jobs.tables import ask_table, named
 
-        options: dict[str, Any] = {"where": conditions(where)} if where else {}
-        options |= {"columns": column_map(column)} if column else {}
-        options |= {"target": target} if source.suffix != ".json" else {}
-        show(asked(ask_table, source, flops=flops, score=score, region=region, family=family, **options), as_json)
+    fitted = {"target": target != MISALIGNMENT, "where": where, "column": column}
+    if not named(source).endswith((".yaml", ".yml")):
+        options: dict[str, Any] = {}
+        if named(source).endswith(".json"):
+            refuse_unused("a saved recipe", "ask its table", family=family, storage=storage, **fitted)
+        else:
+            refuse_unused("a table", "give it with a study file", storage=storage)
+            options = {"family": family, "where": conditions(where), "columns": column_map(column), "target": target}
+        show(asked(ask_table, source, flops=flops, score=score, region=region, **options), as_json)
         return
+    refuse_unused("recipe of a study", "give its results folder in place of the file", score=score is not None,
+                  **fitted)  # fmt: skip
     from jobs.answer import answer_study
     from jobs.print_answer import print_recipe, recipe_json
     from jobs.print_damaged import say_damaged
 
-    study = opened(source, storage)
+    study = opened(Path(source), storage)
     answer = answer_study(study)
     say_damaged(study, Console(stderr=True))
     allocations = asked(answer.allocate_each, flops, region, family)
@@ -253,55 +265,43 @@ def recipe(
         print_recipe(allocations, flops, region or answer.target, terminal())
 
 
+app.command(epilog="Example: scaling verify jobs/studies/quickstart.yaml --flops 1e13 --region accuracy")(verify)
+
+
 @app.command(epilog="Example: scaling fit scores.csv --form chinchilla --region IT --where dataset=imagenet,ecoset")
 @bad_input_ends
 def fit(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A table (CSV, Parquet) or a study's results folder.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="A table (CSV, Parquet) or a study's results folder.")],
     form: Annotated[str, typer.Option(help="The law's form; an unknown one lists the known.")] = "power_law",
     axes: Annotated[str, typer.Option(help="Comma-separated columns [default: the form's own].")] = "",
     region: Annotated[str | None, typer.Option(help="One region, or accuracy [default: each].")] = None,
     mean: Annotated[bool, typer.Option("--mean", help="The mean over regions instead of each.")] = False,
     where: Where = None,
     column: Column = None,
-    target: Target = "misalignment",
+    target: Target = MISALIGNMENT,
     huber_delta: Annotated[float, typer.Option(help="Of the Huber loss on log residuals; inf: squares.")] = 1e-3,
     bootstrap: Annotated[int, typer.Option(min=0, help="Bootstrap resamples.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    flat: Annotated[float, typer.Option(help="Share of y within which a change counts as none.")] = 0.05,
     extrapolate: Annotated[bool, typer.Option("--extrapolate", help="Test every form on the costliest runs.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit a scaling law to a table, with bootstrap intervals and a status."""
     from jobs.tables import fit_table
 
+    if mean and region is not None:
+        raise StudyError(f"fit takes --mean or --region {region}, not both; leave one out")
     columns = tuple(name for name in axes.split(",") if name)
     show(
         asked(
             fit_table, table, form, columns, region, mean, conditions(where), extrapolate, column_map(column),
-            bootstrap=bootstrap, seed=seed, target=target, huber_delta=huber_delta,
+            bootstrap=bootstrap, seed=seed, flat=flat, target=target, huber_delta=huber_delta,
         ),
         as_json,
     )  # fmt: skip
 
 
-@app.command(epilog="Example: scaling report jobs/studies/quickstart.yaml --out report")
-@bad_input_ends
-def report(
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
-    source: Annotated[
-        Path | None,
-        typer.Argument(metavar="[STUDY|TABLE|RESULTS_FOLDER]", help="Study (YAML), table (CSV, Parquet) or results."),
-    ] = None,
-    table: Annotated[Path | None, typer.Option(help="Instead: a table, or a results folder read as one.")] = None,
-    storage: StorageOption = None,
-    where: Where = None,
-    column: Column = None,
-) -> None:
-    """One page: trends, laws and their status, every figure with its numbers, the configurations."""
-    from jobs.report import report_of
-
-    made = asked(report_of, source, table, conditions(where), column_map(column), storage)
-    page = asked(made.save, out)
-    print(f"report: {page}")
+app.command(epilog="Example: scaling report jobs/studies/quickstart.yaml --out report")(report)
 
 
 @app.command(epilog="Example: scaling ui jobs/studies/quickstart.yaml --port 5000")

@@ -6,6 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from jobs.print_left_out import print_left_out
 from scaling.cluster.plan import StudyPlan
 from scaling.specs.horizon import adaptations
 from scaling.specs.resources import ResourceSpec
@@ -26,6 +27,11 @@ def _shape(shape: ResourceSpec) -> str:
     return f"{shape.workers} x {shape.cpus_per_worker} CPUs{gpus}"
 
 
+def _mark(plan: StudyPlan, run_id: str) -> str:
+    left_out = plan.enough is not None and run_id in {run.run_id for run, _ in plan.enough.left_out}
+    return "left out" if left_out else "done" if run_id in plan.done else ""
+
+
 def print_plan(plan: StudyPlan, console: Console) -> None:
     table = Table(
         title=f"{len(plan.runs)} runs, {len(plan.done)} done",
@@ -40,7 +46,7 @@ def print_plan(plan: StudyPlan, console: Console) -> None:
         table.add_row(
             item.run.run_id, item.run.model.label(), str(item.run.seed), f"{item.n_params:,}", f"{item.n_samples:,}",
             f"{item.samples_seen:,}", f"{item.flops:.3g}", f"{item.memory_bytes / GIB:.3f}", f"{item.train_s:.1f}",
-            "done" if item.run.run_id in plan.done else "",
+            _mark(plan, item.run.run_id),
         )  # fmt: skip
     console.print(table)
     console.print(
@@ -52,5 +58,7 @@ def print_plan(plan: StudyPlan, console: Console) -> None:
     )
     for line in dict.fromkeys(fit for item in plan.runs for fit in adaptations(item.run.training, item.n_samples)):
         console.print(f"fitted to the runs' length: {line}", highlight=False)
+    if plan.enough is not None:
+        print_left_out(plan.enough, console)
     for problem in plan.refused:
         console.print(f"refused: {problem}", highlight=False)

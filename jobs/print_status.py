@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.print_damaged import say_damaged
+from jobs.print_left_out import print_left_out
 from scaling.ledger import OpenWork, Study
 from scaling.records import RunRecord
 
@@ -15,10 +16,12 @@ def print_status(study: Study, console: Console) -> None:
     """One line a run that is not finished and scored, and the counts."""
     runs, records, work = study.runs, study.records, study.open_work()
     say_damaged(study, console)
-    states = {run.run_id: _state(run.run_id, records.get(run.run_id), work) for run in runs}
+    left_out = {run.run_id for run, _ in work.enough.left_out} if work.enough else set()
+    states = {run.run_id: "left out" if run.run_id in left_out else _state(run.run_id, records.get(run.run_id), work)
+              for run in runs}  # fmt: skip
     table = Table("run", "what", "state", "reason", box=box.SIMPLE_HEAD)
     for run in runs:
-        if states[run.run_id] != "finished":
+        if states[run.run_id] not in ("finished", "left out"):
             record = records.get(run.run_id)
             table.add_row(run.run_id, run.label(), states[run.run_id], (record and record.reason) or "")
     if table.row_count:
@@ -26,6 +29,8 @@ def print_status(study: Study, console: Console) -> None:
     counts = {state: list(states.values()).count(state) for state in dict.fromkeys(states.values())}
     summary = ", ".join(f"{count} {state}" for state, count in counts.items())
     console.print(f"{study.name}: {len(runs)} runs: {summary}; {len(work.score)} checkpoints to score", highlight=False)
+    if work.enough is not None:
+        print_left_out(work.enough, console)
 
 
 def _state(run_id: str, record: RunRecord | None, work: OpenWork) -> str:

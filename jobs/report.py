@@ -8,15 +8,19 @@ from typing import Any
 
 from analysis import ScalingTable, answer, build_report, study_report
 from analysis.figures.page import Report
+from analysis.parts import check_parts
+from analysis.verify.verification import read_verifications
 from jobs.arguments import opened
-from jobs.tables import read_table
+from jobs.tables import is_table, read_table
 from scaling.errors import StudyError
+from scaling.place import is_uri, shown
+from scaling.verify.study import read_beside
 
 STUDY_COLUMNS = ("study", "run_id", "family", "region", "accuracy")
 
 
 def report_of(
-    source: Path | None, table: Path | None, where: Mapping[str, Any], columns: Mapping[str, str], storage: str | None
+    source: str | None, table: str | None, where: Mapping[str, Any], columns: Mapping[str, str], storage: str | None
 ) -> Report:
     """The report of the one of source and table that is given.
 
@@ -28,15 +32,31 @@ def report_of(
     """
     if (source is None) == (table is None):
         raise StudyError("report: give one STUDY, TABLE or RESULTS_FOLDER, or a table as --table PATH")
-    if source is not None and source.suffix in {".yaml", ".yml"}:
+    if source is not None and Path(source).suffix in {".yaml", ".yml"}:
         _refuse("--where", where, "a study's report is of all its rows; give its results folder instead")
         _refuse("--column", columns, "a study's columns have their names")
         from jobs.answer import answer_study  # here: a table needs nothing of studies
 
-        return study_report(answer_study(opened(source, storage)))
+        return study_report(answer_study(opened(Path(source), storage)))
     _refuse("--storage", storage, "it is for a study file; a table lies where its path says")
-    rows = read_table(str(source or table), where, columns)
-    return study_report(answer(rows)) if source is not None and _of_a_study(rows) else build_report(rows)
+    path = str(source or table)
+    rows = read_table(path, where, columns)
+    if source is not None and _of_a_study(rows):
+        beside = () if is_table(path) else read_verifications(read_beside(path))
+        return study_report(answer(rows, verifications=beside))
+    check_parts(rows, mean="region" in rows.columns)
+    return build_report(rows)
+
+
+def local_folder(out: str) -> Path:
+    """The folder of a page.
+
+    Raises:
+        StudyError: it is a URI.
+    """
+    if is_uri(out):
+        raise StudyError(f"--out '{shown(out)}' is a URI; give a local folder, and copy it there")
+    return Path(out)
 
 
 def _of_a_study(rows: ScalingTable) -> bool:

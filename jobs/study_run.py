@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from rich.console import Console
 
 from jobs.print_damaged import say_damaged
+from jobs.print_left_out import print_left_out
 from jobs.progress_line import StudyProgress
 from scaling.cluster.driver import Hearers, RunOptions, check_before, do_work
 from scaling.cluster.stopping import INCOMPLETE, Stopped, StopSwitch, files_refused, stop_switch
 from scaling.errors import StorageError, StudyError
 from scaling.ledger import OpenWork, Study
+from scaling.mlflow_store import connect
 from scaling.place import shown
-from scaling.tracking import Tracker, connect
+from scaling.tracking import Tracker
 
 STOP_WAIT_S = 3.0  # for MLflow, where a study is stopped: what it lacks is logged by the next
+
+
+Answering = Callable[[Study, Console, Tracker], bool]  # saves and prints what a study's scores say; whether they do
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,13 @@ class Outcome:
 
 
 def run_study(
-    study: Study, options: RunOptions, console: Console, use_mlflow: bool = True, train: bool = True
-) -> Outcome:
+    study: Study, options: RunOptions, console: Console, use_mlflow: bool = True, train: bool = True,
+    answer: Answering | None = None,
+) -> Outcome:  # fmt: skip
     """Train and score what is missing, then answer. One interrupt, or a cluster that is lost, ends it with one line.
+
+    Args:
+        answer: in place of the laws and recipes.
 
     Raises:
         StudyError: anything that makes the study impossible, before the first run starts; runs that are missing
@@ -57,7 +67,7 @@ def run_study(
             return Outcome(OpenWork(train=study.runs), False, stopped)
         try:
             with switch.instead():
-                return _run(study, work, options, console, tracker, switch)
+                return _run(study, work, options, console, tracker, switch, answer)
         except (Stopped, StorageError, OSError) as error:
             end = error if isinstance(error, Stopped) else files_refused(error)
             tracker.close("KILLED", (), STOP_WAIT_S)
@@ -66,8 +76,9 @@ def run_study(
 
 
 def _run(
-    study: Study, work: OpenWork, options: RunOptions, console: Console, tracker: Tracker, switch: StopSwitch
-) -> Outcome:
+    study: Study, work: OpenWork, options: RunOptions, console: Console, tracker: Tracker, switch: StopSwitch,
+    answer: Answering | None,
+) -> Outcome:  # fmt: skip
     for run in study.runs:
         tracker.run_changed(run.run_id)
     study.prune_scored(work)
@@ -75,11 +86,14 @@ def _run(
         say = partial(console.print, highlight=False, soft_wrap=True)
         do_work(study, work, options, Hearers(tracker, partial(StudyProgress, console), say, switch))
     left = study.open_work()
-    answered = _answer(study, console)
+    answered = _answer(study, console) if answer is None else answer(study, console, tracker)
     with study.answer_files() as folder:
         files = sorted(folder.iterdir()) if answered else []
         problem = tracker.close("FINISHED" if left.is_empty else "FAILED", files)
-    _say_where(study, left, problem, tracker.is_on, console)
+    if left.enough is not None:
+        print_left_out(left.enough, console)
+    said = "; ".join(filter(None, (problem, tracker.promise))) if problem else None
+    _say_where(study, left, said, tracker.is_on, console)
     return Outcome(left, answered)
 
 
@@ -116,7 +130,7 @@ def _say_where(study: Study, left: OpenWork, problem: str | None, use_mlflow: bo
     if use_mlflow:
         say(f"MLflow: {shown(study.tracking_uri)} (open it with `scaling ui STUDY`)")
     if problem:
-        say(f"{problem}; the next `scaling run` logs what is missing")
+        say(problem)
     if left.out_of_memory:
         say(
             f"out of memory: {len(left.out_of_memory)} runs, named by `scaling status`; they are trained again with "

@@ -2,30 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from analysis import FitSpec, Recipe, ScalingTable, ask_recipe, build_recipe, fit_targets
+from analysis import FitSpec, Recipe, ScalingTable, ask_recipe, build_recipe, files, fit_targets
 from analysis.fit.targets import TargetLaws
+from analysis.parts import check_parts
 from analysis.recipe.ask import RecipeAnswer
+from scaling.errors import StudyError
+from scaling.frames import results_table
+from scaling.place import Place, is_uri, shown
+from scaling.storage import Storage
 
 Conditions = Mapping[str, Any]  # column -> value, or list of values
 Names = Mapping[str, str]  # the file's name -> ours
 
 
-def read_table(path: str | Path, where: Conditions | None = None, columns: Names | None = None) -> ScalingTable:
-    """A CSV, a Parquet file, or a study's results folder, told apart by name; rows chosen by `where`."""
-    text = str(path)
-    if text.endswith((".csv", ".csv.gz", ".tsv")):
-        table = ScalingTable.from_csv(path, columns)
-    elif text.endswith(".parquet"):
-        table = ScalingTable.from_parquet(path, columns)
-    else:
-        from scaling.frames import results_table  # here: a file of rows needs nothing of stores
+def named(path: str | Path) -> str:
+    """The last part of a path or URI, in lower case."""
+    return Place.of(path).name.lower() if is_uri(path) else Path(path).name.lower()
 
-        table = ScalingTable.from_frame(results_table(text), where=text)
+
+def read_table(path: str | Path, where: Conditions | None = None, columns: Names | None = None) -> ScalingTable:
+    """CSV or Parquet, told apart by name, or a study's results folder; a path or a URI. Rows are chosen by `where`.
+
+    Raises StudyError for a file of another suffix, ValueError and OSError for what is no table.
+    """
+    name = named(path)
+    if files.is_text(name):
+        table = _from_file(ScalingTable.from_csv, path, columns)
+    elif files.is_parquet(name):
+        table = _from_file(ScalingTable.from_parquet, path, columns)
+    elif Path(name).suffix and (is_uri(path) or not Path(path).is_dir()) and _is_file(path):
+        raise StudyError(
+            f"'{shown(path)}' is no table by its name; give {files.TAKEN}, or a study's results folder, such as "
+            "results/quickstart"
+        )
+    else:
+        table = ScalingTable.from_frame(results_table(path), columns, where=shown(path))
     return table.select(**(where or {}))
+
+
+def is_table(path: str | Path) -> bool:
+    """Whether it is a table's file by its name, rather than a study's results."""
+    return files.is_text(named(path)) or files.is_parquet(named(path))
+
+
+def _is_file(path: str | Path) -> bool:
+    """Whether there is a file, rather than a folder or nothing."""
+    folder, name = Storage.of_file(path)
+    return bool(folder.file_infos([name])[0].is_file)
+
+
+def _from_file(read: Callable[..., ScalingTable], path: str | Path, columns: Names | None) -> ScalingTable:
+    with _local(path) as local:
+        return read(local, columns, where=shown(path) if is_uri(path) else Path(path).name)
+
+
+@contextmanager
+def _local(path: str | Path) -> Iterator[Path]:
+    """A local path, or a copy of a URI's file for the block's time."""
+    if not is_uri(path):
+        yield Path(path)
+        return
+    folder, name = Storage.of_file(path)
+    with folder.local_file(name) as copy:
+        yield copy
 
 
 def fit_table(
@@ -34,7 +78,9 @@ def fit_table(
 ) -> TargetLaws:  # fmt: skip
     """`scaling fit TABLE`: a law for a region, for the mean over regions, or for each; options: as of `FitSpec`."""
     spec = FitSpec(form=form, axes=tuple(axes), **options)
-    return fit_targets(read_table(path, where, columns), spec, region, mean, extrapolate)
+    rows = read_table(path, where, columns)
+    check_parts(rows, region, mean)
+    return fit_targets(rows, spec, region, mean, extrapolate)
 
 
 def ask_table(
@@ -42,7 +88,9 @@ def ask_table(
     family: str | None = None, where: Conditions | None = None, columns: Names | None = None, **options: Any,
 ) -> RecipeAnswer:  # fmt: skip
     """`scaling recipe TABLE|RECIPE`: a saved recipe (.json) is asked as it is; options: as of `build_recipe`."""
-    if str(path).endswith(".json"):
-        return ask_recipe(Recipe.load(path), flops, score, region)
-    recipe = build_recipe(read_table(path, where, columns), region, family, **options)
-    return ask_recipe(recipe, flops, score, region)
+    if named(path).endswith(".json"):
+        with _local(path) as local:
+            return ask_recipe(Recipe.load(local), flops, score, region)
+    rows = read_table(path, where, columns)
+    check_parts(rows, region, mean=region is None and "region" in rows.columns)
+    return ask_recipe(build_recipe(rows, region, family, **options), flops, score, region)

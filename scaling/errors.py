@@ -25,6 +25,12 @@ class DamagedFile(StudyError):
 MANY = 60  # names beyond this are not listed, only the nearest
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelt one is most like, if any is."""
+    by_case = {known_name.lower(): known_name for known_name in known}
+    return next((by_case[match] for match in difflib.get_close_matches(name.lower(), by_case, n=1)), None)
+
+
 def known_names(name: str, known: Iterable[str]) -> str:
     """The tail of an unknown-name message: the nearest match first, then every known name, or the nearest of many."""
     names = sorted(known)

@@ -3,6 +3,7 @@
     storage/NAME/                               made by              read again by
       .lock                                     the driver           a second driver, which it keeps out
       dataset.json                              the driver           the driver: the images are those of the first run
+      stop.json                                 the driver           everyone: sizes of a study with `stop`
       runs/RUN_ID.parquet                       the run's worker     everyone: one RunRecord
       epochs/RUN_ID.parquet                     the run's worker     the driver, for MLflow: its EpochRecords
       scores/RUN_ID-EPOCH.parquet               a scoring actor      everyone: AlignmentRecords of a checkpoint
@@ -11,6 +12,7 @@
         resume.safetensors                      the run's worker     the same run, started again; gone when it ends
         resume-damaged.txt                      the run's worker     people: why a run began anew
       answer/                                   the driver           people and `scaling recipe`: laws, recipes, figures
+      verifications/                            the driver           `scaling verify`; of a study NAME.verify alone
       mlflow.db, mlflow-artifacts/              MLflow               `scaling ui`; only where results are local
       ray/                                      Ray                  nobody: gone when the runs are
 
@@ -25,8 +27,10 @@ from scaling.storage import LOCK as LOCK  # of its own module, which is below th
 from scaling.storage import Storage
 
 DATASET_FILE = "dataset.json"
+STOP_FILE = "stop.json"
 RUNS, EPOCHS, SCORES, CHECKPOINTS = "runs", "epochs", "scores", "checkpoints"
 ANSWER = "answer"
+VERIFICATIONS = "verifications"
 ANSWER_INDEX = "index.json"  # in ANSWER, written last: an answer without it is not whole
 MLFLOW_FILE, MLFLOW_ARTIFACTS = "mlflow.db", "mlflow-artifacts"
 RAY_FOLDER = "ray"

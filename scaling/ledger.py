@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,43 +17,25 @@ from typing import TYPE_CHECKING, Any
 from scaling import layout
 from scaling.alignment.protocol import Protocol, scoring_protocols
 from scaling.alignment.suites.registry import benchmark_regions
+from scaling.enough import RunSize, build_course, check_stop, read_sizes, shortened
 from scaling.errors import DamagedFile, StudyError
 from scaling.frames import results_frame
+from scaling.mlflow_store import tracking_uri
+from scaling.open_work import CheckpointKey as CheckpointKey
+from scaling.open_work import OpenWork as OpenWork
 from scaling.records import AlignmentRecord, ResultsStore, RunRecord, kept_epochs, needs_training
 from scaling.specs.run import RunSpec
 from scaling.specs.scoring import ScoringSpec
 from scaling.specs.study import StudySpec
 from scaling.storage import Storage
 from scaling.study import expand_study, read_study
-from scaling.tracking import tracking_uri
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.stopping.course import Course
+    from analysis.stopping.rule import Look
     from scaling.data.image_set import ImageData
-
-CheckpointKey = tuple[str, int]  # run_id, epoch
-
-
-@dataclass(frozen=True)
-class OpenWork:
-    """What a study lacks.
-
-    train: runs to train. score: checkpoint -> benchmarks that it is to be scored on once it exists. out_of_memory:
-    run_ids that do not fit the resources they ask for, so that to train them again would be in vain. gone: finished
-    runs whose weights are missed, and why; they are among those to train. prune: checkpoints whose weights go once they
-    are scored.
-    """
-
-    train: tuple[RunSpec, ...] = ()
-    score: dict[CheckpointKey, tuple[str, ...]] = field(default_factory=dict)
-    out_of_memory: tuple[str, ...] = ()
-    gone: dict[str, str] = field(default_factory=dict)
-    prune: frozenset[CheckpointKey] = frozenset()
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.train or self.score or self.out_of_memory)
 
 
 def open_study(source: str | Path | StudySpec, storage: str | Path | None = None) -> Study:
@@ -68,9 +49,13 @@ def open_study(source: str | Path | StudySpec, storage: str | Path | None = None
     """
     spec = source if isinstance(source, StudySpec) else read_study(source)
     if storage is not None:
+        if not str(storage).strip():
+            raise StudyError("storage='' names no place; give --storage a folder or a URI, or leave it out")
         spec = spec.model_copy(update={"storage": str(storage)})
     where = f"study '{spec.name}'" if isinstance(source, StudySpec) else str(source)
-    return Study(spec, tuple(expand_study(spec, where)))
+    runs = tuple(expand_study(spec, where))
+    check_stop(spec, runs, where)
+    return Study(spec, runs)
 
 
 class Study:
@@ -86,6 +71,7 @@ class Study:
         self.storage = Storage(spec.storage).child(spec.name)
         self.store = ResultsStore(self.storage)
         self._weights: dict[str, list[str]] = {}
+        self._looks: dict[str, Look] = {}
 
     @property
     def name(self) -> str:
@@ -93,7 +79,7 @@ class Study:
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's, see `tracking.tracking_uri`."""
+        """MLflow's, see `mlflow_store.tracking_uri`."""
         return tracking_uri(self.spec, self.storage)
 
     def scored_by(self, benchmarks: Iterable[str] = (), scoring: ScoringSpec | None = None) -> Study:
@@ -164,8 +150,8 @@ class Study:
     def _is_own(self, score: AlignmentRecord) -> bool:
         return score.benchmark in self.protocols and self.protocols[score.benchmark].made(score.protocol)
 
-    def open_work(self) -> OpenWork:
-        """Compare the grid with the records.
+    def open_work(self, sizes: Mapping[str, RunSize] | None = None) -> OpenWork:
+        """Compare the grid with the records. sizes: as of `course`, where they are known beside the study's folder.
 
         Failed runs and failed scores are open again, diverged runs are not; one that ran out of memory is once it asks
         for other resources, a finished one where weights that are to be scored are gone.
@@ -188,7 +174,18 @@ class Study:
             score |= {(run.run_id, epoch): names for epoch, names in lacking.items()}
         stuck = {run_id for run_id, record in self.records.items() if record.status == "out_of_memory"}
         stuck -= {run.run_id for run in train}
-        return OpenWork(tuple(train), score, tuple(sorted(stuck)), gone, self._prunable())
+        work = OpenWork(tuple(train), score, tuple(sorted(stuck)), gone, self._prunable())
+        return work if self.spec.stop is None else self._without_left_out(work, sizes)
+
+    def course(self, sizes: Mapping[str, RunSize]) -> Course:
+        """The order of the runs of a study with a `stop`, and its looks; sizes: of every run."""
+        return build_course(self.spec, self.runs, sizes, self._frame, self._looks)
+
+    def _without_left_out(self, work: OpenWork, sizes: Mapping[str, RunSize] | None) -> OpenWork:
+        sizes = read_sizes(self.storage) if sizes is None else sizes
+        if not {run.run_id for run in self.runs} <= sizes.keys():
+            return work  # the driver has not run with this grid and `stop` yet
+        return shortened(work, self.course(sizes), sizes, self.records)
 
     def _prunable(self) -> frozenset[CheckpointKey]:
         checkpoints = self.spec.checkpoints
@@ -240,7 +237,7 @@ class Study:
         Raises:
             StudyError: the decoded data are not those that the study began with.
         """
-        mark = data_mark(data)
+        mark = data.mark()
         before = self._first_data()
         if before is None:
             self.storage.write_bytes(layout.DATASET_FILE, json.dumps(mark, indent=2).encode())
@@ -279,15 +276,23 @@ class Study:
             StudyError: nothing is scored yet.
         """
         others = Counter(self._other(score) for found in self.scores.values() for score in found)
-        own = [self._best(found, name) for found in self.scores.values() for name in self.protocols]
         left_out = {reason: n for reason, n in others.items() if reason is not None}
-        records = [self.records[run.run_id] for run in self.runs if run.run_id in self.records]
-        frame = results_frame(records, [score for score in own if score is not None], left_out, all_epochs)
+        frame = self._frame([run.run_id for run in self.runs], left_out, all_epochs)
         if frame.empty:
             counts = ", ".join(f"{n} x {reason}" for reason, n in frame.attrs["left_out"].items())
             there = f" ({counts})" if counts else "; run it first: scaling run STUDY"
             raise StudyError(f"study '{self.name}' has no finished, scored run{there}")
         return frame
+
+    def _frame(
+        self, run_ids: Collection[str], left_out: Mapping[str, int] | None = None, all_epochs: bool = False
+    ) -> pd.DataFrame:
+        """`table` of some runs; may be empty."""
+        wanted = set(run_ids)
+        scored = [found for (run_id, _), found in self.scores.items() if run_id in wanted]
+        own = [self._best(found, name) for found in scored for name in self.protocols]
+        records = [self.records[r.run_id] for r in self.runs if r.run_id in self.records and r.run_id in wanted]
+        return results_frame(records, [score for score in own if score is not None], left_out, all_epochs)
 
     def _other(self, score: AlignmentRecord) -> str | None:
         """Why a score is not the study's."""
@@ -336,12 +341,3 @@ def _scorable(run: RunSpec, record: RunRecord, lacking: dict[int, tuple[str, ...
             f"(kept: {', '.join(map(str, kept))}; checkpoints.score); score kept epochs, or give the study a new name"
         )
     return {epoch: names for epoch, names in lacking.items() if epoch in kept}
-
-
-def data_mark(data: ImageData) -> dict[str, Any]:
-    """What tells a study's images from others."""
-    mark: dict[str, Any] = {"dataset": data.name, "n_train": len(data.train), "n_heldout": len(data.heldout)}
-    mark["sha256"] = data.digest()
-    if data.skipped:
-        mark["skipped"] = [place.partition(": ")[0] for place in data.skipped]
-    return mark

@@ -26,6 +26,17 @@ def shown(text: str | Path) -> str:
     return Place.of(text).shown if is_uri(text) else str(text)
 
 
+# In free text: what stands between :// and the last @ of a host's name, also where a secret's slashes are not encoded;
+# and values of a query whose key says that it is one.
+_USER = re.compile(r"(?<=://)(?:[^/\s'\"<>]+|[^/\s'\"<>:]*:(?!\d+/)[^\s'\"<>]+)@")
+_SECRET = re.compile(r"(?i)(?<=[?&])([\w.-]*(?:pass|pwd|secret|token|key|sig|credential)[\w.-]*=)[^&\s'\"<>]+")
+
+
+def scrub(text: str) -> str:
+    """Free text, such as a library's, in which no URI shows its credentials."""
+    return _SECRET.sub(rf"\1{HIDDEN}", _USER.sub(f"{HIDDEN}@", text))
+
+
 @dataclass(frozen=True)
 class Place:
     """A URI without its query, and the query; names are appended before the query, percent-encoded."""

@@ -6,8 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from scaling.errors import StudyError
 from scaling.specs.base import override, read_spec
 from scaling.specs.checkpoints import schedule_epochs
@@ -17,6 +15,7 @@ from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec, check_batch_sizes
 from scaling.specs.study import StudySpec
 from scaling.specs.training import TrainingSpec, resolve_training
+from scaling.yaml_file import read_fields
 
 
 def load_study(path: str | Path) -> StudySpec:
@@ -25,7 +24,7 @@ def load_study(path: str | Path) -> StudySpec:
     Raises:
         StudyError: as `read_study` and `expand_study`.
     """
-    return parse_study(_content(path), str(path))
+    return parse_study(_fields(path), str(path))
 
 
 def parse_study(content: dict[str, Any], where: str = "study") -> StudySpec:
@@ -39,23 +38,13 @@ def read_study(path: str | Path) -> StudySpec:
     """Read a study file and check its fields; its grid is not expanded.
 
     Raises:
-        StudyError: the file is missing, is not YAML, or a field is unknown or impossible; the message names it.
+        StudyError: the file is missing or not YAML; a field is unknown, impossible or there twice, and is named.
     """
-    return read_spec(StudySpec, _content(path), str(path))
+    return read_spec(StudySpec, _fields(path), str(path))
 
 
-def _content(path: str | Path) -> dict[str, Any]:
-    try:
-        text = Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"study file '{path}' cannot be read ({error}); give the path of a YAML file") from error
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise StudyError(f"study file '{path}' is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise StudyError(f"study file '{path}' holds no fields; see jobs/studies/quickstart.yaml for an example")
-    return content
+def _fields(path: str | Path) -> dict[str, Any]:
+    return read_fields(path, "study file", "jobs/studies/quickstart.yaml")
 
 
 def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:

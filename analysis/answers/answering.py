@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from analysis.answers.by_region import by_region
 from analysis.answers.laws import StudyLaws, fit_study, lacking, left_out, study_recipes, trend_law
 from analysis.answers.objectives import name_objectives
-from analysis.answers.saved import file_names, fingerprint, new_folder, read_answer, write_answer
+from analysis.answers.saved import file_names, fingerprint, new_folder, read_answer, saved_fact, write_answer
 from analysis.answers.text import laws_text, left_out_text, twins_text
 from analysis.columns import ACCURACY
 from analysis.fit.law import FittedLaw
+from analysis.fit.trend import MARGIN
 from analysis.recipe.allocation import Allocation
 from analysis.recipe.recipe import Recipe, check_budget
 from analysis.table import ScalingTable
 from analysis.tradeoff.twins import TwinDifference, find_twins, twin_differences
+from analysis.verify.calibration import verifications_text
+from analysis.verify.predict import Prediction, predict_run
+from analysis.verify.verification import Verification
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +50,8 @@ class StudyRows:
 class Answer:
     """What a study answers: `laws`, `recipes` by family (an objective's runs are a family of their own), `twins`.
 
+    verifications: what was predicted before it was trained, and came out; no law was fitted to any of it.
+
     target: the region that budgets are split for unless one is named (IT where it was scored); 'accuracy' is asked for
     like a region. budget: compute of the allocation shown at the end of a run. Several benchmarks of one region enter
     as their mean.
@@ -53,6 +61,7 @@ class Answer:
     laws: StudyLaws = field(repr=False)
     recipes: dict[str, Recipe]
     twins: tuple[TwinDifference, ...]
+    verifications: tuple[Verification, ...] = ()
 
     @property
     def regions(self) -> tuple[str, ...]:
@@ -100,6 +109,10 @@ class Answer:
         found = recipe.allocate(flops, region)
         return found.model_copy(update={"scores": {name: found.scores.get(name) for name in self.regions}})
 
+    def predict(self, family: str, **axes: float) -> dict[str, Prediction]:
+        """What the laws say of one run of a family that was not trained yet, by region; see `predict_run`."""
+        return predict_run(self.recipes[family], self.laws.size, family, axes)
+
     def sentence(self, region: str, family: str) -> str:
         """Whether a region's error or misalignment changes with scale in a family, in words and numbers."""
         told = trend_law(self.laws, region, family)
@@ -108,7 +121,8 @@ class Answer:
     def text(self) -> str:
         """The table of laws, the table of twins, and what was left out of either."""
         table = self.rows.table
-        said = (laws_text(self.laws, table.names_simulated()), twins_text(self.twins), self._left_out_text())
+        said = (laws_text(self.laws, table.names_simulated()), twins_text(self.twins), self._left_out_text(),
+                verifications_text(self.verifications))  # fmt: skip
         return "\n".join(part for part in said if part)
 
     def left_out(self) -> dict[str, dict[str, int]]:
@@ -136,12 +150,14 @@ class Answer:
         return {
             "fingerprint": self.rows.mark, "target": self.target, "budget": self.budget, "regions": self.regions,
             "families": self.families, "twins": [twin.to_dict() for twin in self.twins],
+            "verifications": [one.to_dict() for one in self.verifications],
         }  # fmt: skip
 
     def figures(self) -> dict[str, Figure]:
         """Every figure by the name of its file: of each family, and of twins where there are any."""
         from analysis.answers.drawing import family_figure, optimum_figure
         from analysis.figures.accuracy_alignment import plot_twins
+        from analysis.figures.calibration import plot_calibration
 
         table, regions, names = self.rows.table, self.rows.regions, file_names(self.families)
         found: dict[str, Figure | None] = {}
@@ -151,6 +167,7 @@ class Answer:
             found[f"compute-optimal-{names[family]}.png"] = optimum_figure(recipe, regions, family)
         twins = find_twins(table)
         found["accuracy-alignment.png"] = plot_twins(_scored(self.rows), twins) if twins else None
+        found["calibration.png"] = plot_calibration(self.verifications)
         return {name: figure for name, figure in found.items() if figure is not None}
 
     def save(self, folder: str | Path) -> None:
@@ -164,27 +181,55 @@ class Answer:
         write_answer(folder, self._facts(), self.laws, self.recipes, self.text())
 
     @classmethod
-    def load(cls, folder: str | Path, frame: pd.DataFrame | ScalingTable) -> Answer | None:
-        """The answer saved in a folder, if it was made of this very frame, else None. Fits nothing."""
+    def load(
+        cls, folder: str | Path, frame: pd.DataFrame | ScalingTable, verifications: Sequence[Verification] = ()
+    ) -> Answer | None:
+        """The answer saved in a folder, if it was made of this very frame, else None. Fits nothing.
+
+        verifications: as they stand now; `is_saved` tells whether the folder holds them.
+        """
         rows = study_rows(frame)
         found = read_answer(Path(folder), rows.mark)
         if found is None:
             return None
         laws, recipes = found
-        return cls(rows, laws.study_laws(rows.regions), recipes, _twins(rows))
+        return cls(rows, laws.study_laws(rows.regions), recipes, _twins(rows), tuple(verifications))
+
+    def is_saved(self, folder: str | Path) -> bool:
+        """Whether a folder, from which it was loaded, holds these verifications too."""
+        return saved_fact(Path(folder), "verifications") == self._facts()["verifications"]
+
+    def runs_of(self, family: str) -> frozenset[str]:
+        """run_ids of the runs that are a family here."""
+        rows = self.rows.table
+        return frozenset(map(str, rows.select(family=family).unique("run_id")))
 
 
-def answer(frame: pd.DataFrame | ScalingTable, bootstrap: int = BOOTSTRAP, seed: int = 0) -> Answer:
+def answer(
+    frame: pd.DataFrame | ScalingTable, bootstrap: int = BOOTSTRAP, seed: int = 0,
+    verifications: Sequence[Verification] = (), flat: float = MARGIN,
+) -> Answer:  # fmt: skip
     """Fit what a study's frame can answer: one row a run and benchmark, at the run's last epoch.
 
     Columns: run_id, family, n_params, samples_seen, flops, accuracy, benchmark, region, score, and what else is known
     of a run (size, depth, seed, images_per_class, …). Several values of `objective` (a label) make a family each;
     with objective_name and objective_weight harmonized twins are compared. attrs["left_out"]: reason -> rows.
+    flat: the share of y within which a change over the measured range counts as none.
     Raises ValueError for a missing column, or values that no measurement gives.
     """
     rows = study_rows(frame)
-    laws = fit_study(rows.regions, rows.families, bootstrap, seed)
-    return Answer(rows, laws, study_recipes(laws, rows.families), _twins(rows))
+    laws = fit_study(rows.regions, rows.families, bootstrap=bootstrap, seed=seed, flat=flat)
+    return Answer(rows, laws, study_recipes(laws, rows.families), _twins(rows), tuple(verifications))
+
+
+def region_scores(frame: pd.DataFrame | ScalingTable) -> dict[str, dict[str, float]]:
+    """run_id -> region -> score, accuracy among them: of runs beside a study, as its own rows would enter its laws."""
+    found: dict[str, dict[str, float]] = {}
+    for region, rows in study_rows(frame).regions.items():
+        for run_id, score in zip(rows.column("run_id"), rows.values("score"), strict=True):
+            if np.isfinite(score):
+                found.setdefault(str(run_id), {})[region] = float(score)
+    return found
 
 
 def study_rows(frame: pd.DataFrame | ScalingTable) -> StudyRows:

@@ -29,10 +29,9 @@ class StudyLaws:
         return [law for (name, _), law in self.compute.items() if name == region and isinstance(law, FittedLaw)]
 
 
-def fit_study(regions: Mapping[str, ScalingTable], families: tuple[str, ...], bootstrap: int, seed: int) -> StudyLaws:
-    """Every law of a study, with bootstrap intervals where it is usable."""
+def fit_study(regions: Mapping[str, ScalingTable], families: tuple[str, ...], **options: Any) -> StudyLaws:
+    """Every law of a study, with bootstrap intervals where it is usable; options: as of `FitSpec`."""
     shared = "family" if len(families) > 1 else None
-    options: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed}
     size = {
         region: _fit(rows, form="chinchilla", axes=("n_params", "samples_seen"), shared_by=shared, **options)
         for region, rows in regions.items()
@@ -59,12 +58,6 @@ def trend_law(laws: StudyLaws, region: str, family: str) -> tuple[FittedLaw, str
         if group in size.trends:
             return size, group
     return (compute, "") if isinstance(compute, FittedLaw) and compute.trends else None
-
-
-def form_status(law: FittedLaw, group: str) -> tuple[str, str]:
-    """Status of a law's form for a group, and the reason."""
-    own = law.excluded.get(group)
-    return (own.status, own.reason) if own is not None else (law.status, law.reason)
 
 
 def lacking(region: str, family: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from analysis.answers.answering import Answer
 from analysis.answers.drawing import family_figure, optimum_figure
 from analysis.answers.laws import trend_law
+from analysis.answers.proof import power_section, verification_section
 from analysis.answers.saved import file_names
 from analysis.columns import ACCURACY
 from analysis.figures.accuracy_alignment import plot_twins
@@ -17,17 +18,18 @@ from analysis.fit.law import FittedLaw
 from analysis.tradeoff.twins import find_twins
 
 
-def study_report(answer: Answer, power: Section | None = None, verifications: Section | None = None) -> Report:
+def study_report(answer: Answer) -> Report:
     """The page of a study: trends, status of each form, the plane of N and D, laws with bands, residuals.
 
-    power: what the grid could be expected to show; verifications: predictions beside what came of them. Their sections
-    stand on the page where they are given. Nothing is fitted.
+    Then what the grid could be expected to show, and predictions beside what came of them, where there are any.
+    Nothing is fitted.
     """
     table = answer.rows.table
     report = Report(table, heading="Scaling study", laws=_laws(answer), statements=list(_statements(answer)))
     names = file_names(answer.families)
     report.recipes = {f"recipe-{names[family]}.json": recipe for family, recipe in answer.recipes.items()}
-    made = (*_planes(answer), *_curves(answer), _residuals(answer), power, verifications, _twins(answer))
+    proof = (power_section(answer), verification_section(answer))
+    made = (*_planes(answer), *_curves(answer), _residuals(answer), *proof, _twins(answer))
     report.sections = [section for section in made if section is not None]
     report.skipped = _skipped(answer)
     return report

@@ -138,6 +138,14 @@ def read_answer(folder: Path, mark: str) -> tuple[SavedLaws, dict[str, Recipe]] 
         return None
 
 
+def saved_fact(folder: Path, name: str) -> Any:
+    """One of the facts that a saved answer's index states; None where it states none, or there is no whole answer."""
+    try:
+        return json.loads((folder / INDEX).read_text(encoding="utf-8")).get(name)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def file_names(families: Mapping[str, Any] | tuple[str, ...]) -> dict[str, str]:
     """Families' names where they are part of a file's; two that would be alike are numbered."""
     names: dict[str, str] = {}

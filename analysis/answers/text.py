@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
-from analysis.answers.laws import Fitted, StudyLaws, form_status, trend_law
+from analysis.answers.laws import Fitted, StudyLaws, trend_law
 from analysis.fit.estimate import Estimate
-from analysis.fit.status import DIRECTIONS, USABLE
+from analysis.fit.status import DIRECTIONS, USABLE, no_numbers
 from analysis.fit.words import change_cell
 from analysis.tradeoff.twins import TwinDifference
 
@@ -38,7 +38,7 @@ def _row(laws: StudyLaws, region: str, family: str) -> list[str]:
     if told is None:
         return [family, "", "no law", "no law", "", "", exponent(compute, "alpha")]
     law, group = told
-    status, _ = form_status(law, group)
+    status = law.verdict_of(group).status
     form = "" if status in DIRECTIONS else status
     joint = [exponent(law, name) if status in USABLE and name in law.names else "" for name in ("alpha", "beta")]
     joint = joint if law.spec.form != "power_law" else ["", ""]
@@ -53,9 +53,10 @@ def _sentences(laws: StudyLaws, region: str, family: str) -> list[str]:
     if told is None:
         return lines
     law, group = told
-    status, reason = form_status(law, group)
+    verdict = law.verdict_of(group)
+    status, reason = verdict.status, verdict.reason
     where = f"{region}, {family}: "
-    form = "" if status in DIRECTIONS or status == "ok" else f"; {status}: {reason}"
+    form = "" if status in (*DIRECTIONS, "ok") else f"; {no_numbers(status, reason)}"
     return [where + law.trend_text(group) + form, *lines]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from analysis.columns import Array
-from analysis.fit.resample import HALVED, bca_interval
+from analysis.fit.resample import HALVED, bca_interval, stretched
 
 
 class PlainModel(BaseModel):
@@ -36,8 +36,10 @@ class Estimate(PlainModel):
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
-def estimate(value: float, draws: Array, level: float, left_out: Array | None = None) -> Estimate:
+def estimate(value: float, draws: Array, level: float, left_out: Array | None = None, stretch: float = 1.0) -> Estimate:
     """A value with the interval of its draws: halved BCa with jackknife values `left_out`, percentile without.
+
+    stretch: see `resample.stretch_of`.
 
     Draws and jackknife values of any shape; infinite draws count. No draws, no interval.
     """
@@ -49,4 +51,5 @@ def estimate(value: float, draws: Array, level: float, left_out: Array | None = 
         low, high = np.quantile(draws, [tail, 1 - tail], method="nearest")
     else:
         low, high = bca_interval(draws, value, np.asarray(left_out).ravel(), level, HALVED)
-    return Estimate(value=float(value), low=float(low), high=float(high))
+    low, high = stretched(float(value), float(low), float(high), stretch)
+    return Estimate(value=float(value), low=low, high=high)

@@ -63,7 +63,8 @@ class FamilyComparison:
         value, draws = ({n: measured(target, v) for n, v in found.items()} for found in (y, y_draws))
         share = {n: float(np.mean(first == i)) for i, n in enumerate(order)}
         beyond = tuple(n for n in order if not self._inside(self.laws[n], flops))
-        return Ranking(flops, {n: estimate(value[n], draws[n], level) for n in order}, share, beyond)
+        scores = {n: estimate(value[n], draws[n], level, stretch=self.laws[n].stretch) for n in order}
+        return Ranking(flops, scores, share, beyond)
 
     @staticmethod
     def _inside(law: FittedLaw, flops: float) -> bool:
@@ -88,9 +89,10 @@ class FamilyComparison:
         crossed = np.sign(draws[:, :-1]) != np.sign(draws[:, 1:])
         some = np.where(crossed.any(axis=1), C[np.argmax(crossed, axis=1)], np.inf)
         found = []
+        stretch = max(self.laws[name].stretch for name in (a, b))
         for i in where:
             below, above = (b, a) if gap[i] > 0 else (a, b)
-            found.append(Crossing(below, above, estimate(float(C[i]), some, 0.95)))
+            found.append(Crossing(below, above, estimate(float(C[i]), some, 0.95, stretch=stretch)))
         return found
 
     def text(self, budgets: Sequence[float] = ()) -> str:

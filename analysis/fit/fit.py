@@ -19,7 +19,7 @@ from analysis.fit.resample import bootstrap_weights, jackknife_weights
 from analysis.fit.rows import Data, gather, ranges
 from analysis.fit.solver import Minima
 from analysis.fit.spec import FitSpec
-from analysis.fit.squares import fit_squares
+from analysis.fit.squares import SquaresFit, fit_squares
 from analysis.fit.status import USABLE, Verdict
 from analysis.table import ScalingTable
 
@@ -41,20 +41,26 @@ def fit_law(rows: ScalingTable, form: str = "power_law", axes: Sequence[str] | s
 
 def fit_spec(rows: ScalingTable, spec: FitSpec) -> FittedLaw:
     """`fit_law` for a specification made elsewhere (a file, another law's `spec`)."""
+    return fit_with_squares(rows, spec)[0]
+
+
+def fit_with_squares(rows: ScalingTable, spec: FitSpec) -> tuple[FittedLaw, SquaresFit | None]:
+    """`fit_spec`, and the squares fit that its status rests on; None where none was asked for."""
     asked = ask(rows, spec)
     data = asked.data
     if asked.verdict is not None and asked.verdict.status == "too few points":
-        return law_of(spec, asked, _unfitted(data, asked.verdict))
-    task = _task(spec, data)
-    optima = solve_global(task, np.ones(len(data.y)))
+        return law_of(spec, asked, _unfitted(data, asked.verdict)), None
+    task, weights = _task(spec, data), asked.row_weights()
+    optima = solve_global(task, weights)
     estimate, diagnostics = data.design.natural(optima.theta[:1])[0], _diagnostics(task, optima, data)
     if asked.verdict is not None:  # it does not fall: the curve may be looked at, and no more
-        return law_of(spec, asked, Found(estimate, asked.verdict, diagnostics, Resampled.none(len(estimate))))
+        return law_of(spec, asked, Found(estimate, asked.verdict, diagnostics, Resampled.none(len(estimate)))), None
     squares = fit_squares(task, optima.theta, asked.cells)
     verdict = judge_form(squares, optima.theta[0], spec.axes)
     usable, lost = verdict.status in USABLE, verdict.status == "not identified"
-    resampled = _resampled(spec, data, task, optima) if usable else Resampled.none(len(estimate))
-    return law_of(spec, asked, Found(estimate, verdict, diagnostics, resampled, inside_fit(squares) if lost else None))
+    resampled = _resampled(spec, data, task, optima, weights) if usable else Resampled.none(len(estimate))
+    found = Found(estimate, verdict, diagnostics, resampled, inside_fit(squares) if lost else None)
+    return law_of(spec, asked, found), squares
 
 
 def fit_criterion(rows: ScalingTable, spec: FitSpec) -> float:
@@ -96,14 +102,15 @@ def _task(spec: FitSpec, data: Data) -> Task:
     return Task(data.design, np.log(data.y), delta, lower, upper)
 
 
-def _resampled(spec: FitSpec, data: Data, task: Task, optima: Minima) -> Resampled:
+def _resampled(spec: FitSpec, data: Data, task: Task, optima: Minima, weights: Array) -> Resampled:
     """Natural parameters of the bootstrap draws and of the jackknife; empty without bootstrap."""
     if not spec.bootstrap:
         return Resampled.none(data.design.n_params)
-    weights = bootstrap_weights(data.clusters, data.strata, spec.bootstrap, spec.seed)
+    drawn = bootstrap_weights(data.clusters, data.strata, spec.bootstrap, spec.seed)
     groups = data.clusters % JACKKNIFE_GROUPS
     left_out = jackknife_weights(np.unique(groups, return_inverse=True)[1])
-    found = solve_resamples(task, np.concatenate([weights, left_out]), optima, close=len(left_out))
+    drawn = np.concatenate([drawn, left_out])
+    found = solve_resamples(task, drawn * weights, optima, close=len(left_out))
     natural = data.design.natural(found.theta)
     return Resampled(natural[: spec.bootstrap], natural[spec.bootstrap :])
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from analysis.columns import Array
 from analysis.fit.cells import Cells, cells_of
 from analysis.fit.identify import enough_points, enough_points_of_group
 from analysis.fit.rows import Data, gather
@@ -29,6 +32,12 @@ class Asked:
     trends: Mapping[str, Trend]
     excluded: Mapping[str, Verdict]
     verdict: Verdict | None
+
+    def row_weights(self) -> Array:
+        """Weights (n,) of the rows in a sum of absolute residuals: the root of their configuration's precision."""
+        of_group = np.zeros((int(self.data.clusters.max()) + 1, len(self.data.design.groups) or 1))
+        of_group[self.cells.cluster, self.cells.group] = np.sqrt(self.cells.precision)
+        return np.asarray(of_group[self.data.clusters, self.data.design.group])
 
 
 def ask(rows: ScalingTable, spec: FitSpec) -> Asked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ import numpy as np
 from analysis.columns import MISALIGNMENT, Array
 from analysis.fit.forms import evaluate_form, find_form
 from analysis.fit.inside import Inside
-from analysis.fit.resample import HALVED, bca_interval
+from analysis.fit.resample import HALVED, bca_interval, stretch_of, stretched
 from analysis.fit.spec import FitSpec
-from analysis.fit.status import USABLE, Status, Verdict
+from analysis.fit.status import USABLE, Status, Verdict, no_numbers, open_along
 from analysis.fit.trend import Trend
 from analysis.fit.words import quantity_of, trend_sentence
 from analysis.table import ScalingTable
@@ -98,6 +98,17 @@ class FittedLaw:
     def reason(self) -> str:
         return self.verdict.reason
 
+    def verdict_of(self, group: str = "") -> Verdict:
+        """The verdict on one group: its own where it does not share, else of its own parameters and the shared."""
+        if group in self.excluded:
+            return self.excluded[group]
+        if self.status != "weakly identified" or not self.groups:
+            return self.verdict
+        weak = tuple(n for n in self.verdict.weak if "[" not in n or n.endswith(f"[{group}]"))
+        if not weak:
+            return replace(self.verdict, status="ok", reason="", weak=())
+        return replace(self.verdict, reason=open_along([n.partition("[")[0] for n in weak]), weak=weak)
+
     @property
     def usable(self) -> bool:
         """Whether predictions and recipes may be drawn from it."""
@@ -130,10 +141,16 @@ class FittedLaw:
         if not 0 < level < 1:
             raise ValueError(f"level={level} must lie between 0 and 1, as 0.95")
         if not len(self.draws):
-            reason = "fit with bootstrap=1000" if self.usable else f"the law is {self.status}: {self.reason}"
+            reason = "fit with bootstrap=1000" if self.usable else no_numbers(self.status, self.reason)
             raise ValueError(f"no interval without draws; {reason}")
         i = self.names.index(name)
-        return bca_interval(self.draws[:, i], self.estimate[i], self.left_out[:, i], level, HALVED)
+        low, high = bca_interval(self.draws[:, i], self.estimate[i], self.left_out[:, i], level, HALVED)
+        return stretched(float(self.estimate[i]), low, high, self.stretch)
+
+    @property
+    def stretch(self) -> float:
+        """By how much intervals of draws are stretched, see `resample.stretch_of`."""
+        return stretch_of(self.n_configurations, len(self.names))
 
     def draws_of(self) -> dict[str, Array]:
         """Bootstrap draws by parameter name, as columns (B, 1)."""
@@ -155,9 +172,10 @@ class FittedLaw:
         return evaluate_form(find_form(self.spec.form), self.draws_of(), X, self._group(group))
 
     def band(self, level: float = 0.95, group: str = "", **axes: Any) -> tuple[Array, Array]:
-        """Percentile band (m,), (m,) of y at axes of m points."""
-        tail = (1 - level) / 2
-        low, high = np.quantile(self.predict_draws(group, **axes), [tail, 1 - tail], axis=0)
+        """Percentile band (m,), (m,) of y at axes of m points, stretched as intervals are."""
+        tail, centre = (1 - level) / 2, np.log(self.predict(group, **axes))
+        ends = np.log(np.quantile(self.predict_draws(group, **axes), [tail, 1 - tail], axis=0))
+        low, high = np.exp(centre + self.stretch * (ends - centre))
         return low, high
 
     def _ordered(self, axes: Mapping[str, Any]) -> list[Any]:

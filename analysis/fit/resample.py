@@ -60,6 +60,33 @@ def bca_interval(
     return float(low), float(high)
 
 
+def stretch_of(n_configurations: int, n_params: int) -> float:
+    """By how much intervals of resampled configurations are too narrow: sqrt(G / (G - p)).
+
+    Residuals that p parameters were fitted to are smaller than the noise by this factor, and a bootstrap that draws
+    from them inherits it. On planted laws of 16 to 36 configurations (tests/benchmarks/bench_coverage.py, 1,080 fits)
+    95 % intervals covered 90-97 % without it, and 94-97 % with it.
+    """
+    return float(np.sqrt(n_configurations / max(n_configurations - n_params, 1)))
+
+
+def stretched(value: float, low: float, high: float, factor: float) -> tuple[float, float]:
+    """The interval, its ends `factor` times as far from the value.
+
+    In logarithms where all three are above 0; an interval that does not go below 0 never does.
+    """
+    if factor == 1 or not np.isfinite(value):
+        return low, high
+    if min(value, low, high) > 0:
+        centre = np.log(value)
+        with np.errstate(over="ignore"):
+            ends = np.exp(centre + factor * (np.log([low, high]) - centre))
+    else:
+        ends = value + factor * (np.array([low, high]) - value)
+        ends = np.maximum(ends, 0.0) if low >= 0 else ends
+    return float(ends[0]), float(ends[1])
+
+
 def acceleration(left_out: Array) -> float:
     """Efron's acceleration from jackknife values (G,); 0 where they do not vary or are not finite."""
     if not np.isfinite(left_out).all() or not len(left_out):

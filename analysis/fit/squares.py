@@ -62,9 +62,10 @@ def fit_squares(task: Task, start: Array, cells: Cells) -> SquaresFit:
     """The squares fit of the cells nearest to the optima `start` (S, p) of a Huber fit."""
     design = task.design.over([np.exp(x) for x in cells.log_x.T], cells.group)
     own = Task(design, cells.log_y, np.inf, task.lower, task.upper)
-    found = own.solve(start, cells.weight[None], np.zeros(len(start), dtype=np.int64))
+    weight = cells.weight * cells.precision
+    found = own.solve(start, weight[None], np.zeros(len(start), dtype=np.int64))
     best = found.theta[np.argmin(found.loss)]
-    return SquaresFit(own, cells.weight, best, cells.n_configurations - design.n_params)
+    return SquaresFit(own, weight, best, cells.n_configurations - design.n_params)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,14 @@ class Verdict:
     numbers: Mapping[str, float]
 
 
+def no_numbers(status: Status, reason: str) -> str:
+    """Why a law gives no numbers, or is weak, as part of a sentence."""
+    if status in DIRECTIONS:
+        return reason  # the trend's own sentence
+    verb = {"misfits": "the form misfits", "not identified": "the form is not identified"}.get(status, status)
+    return f"{verb}: {reason}"
+
+
 def open_along(weak: Sequence[str]) -> str:
     """Why parameters are weakly identified."""
     return f"the loss stays flat along {', '.join(weak)}"

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from analysis.columns import Array
-from analysis.fit.cells import Cells, Codes
+from analysis.fit.cells import Cells
 
 Direction = Literal["falls", "rises", "mixed", "flat", "undetermined"]
 LEVEL, FLAT_LEVEL = 0.95, 0.90
@@ -98,7 +98,7 @@ class Trend:
         return tuple(c for c in self.axes if c.known and c.direction(self.axis_level) == sign)
 
 
-def t_quantile(level: float, dof: int) -> float:
+def t_quantile(level: float, dof: float) -> float:
     """Two-sided quantile of Student's t."""
     from scipy.special import stdtrit  # here: a recipe that is loaded needs no SciPy
 
@@ -171,27 +171,22 @@ def _regression(cells: Cells, X: Array, dof: int) -> _Regression:
     Where an axis varies within configurations alone (checkpoints of models that were trained alike): over cells, with
     the sandwich over configurations instead.
     """
-    at = np.unique(cells.cluster, return_inverse=True)[1].astype(np.int64)
-    means = _sums(at, cells.weight[:, None] * X)
+    means = cells.summed(cells.weight[:, None] * X)
     if np.linalg.matrix_rank(means) == np.linalg.matrix_rank(X):
-        y = _sums(at, (cells.weight * cells.log_y)[:, None])[:, 0]
-        return _squares(means, y, np.ones(len(y)), np.arange(len(y)), dof, sandwich=False)
-    return _squares(X, cells.log_y, cells.weight, at, dof, sandwich=True)
+        y, precision = cells.summed(cells.weight[:, None] * np.column_stack([cells.log_y, cells.precision])).T
+        return _squares(means, y, precision, dof)
+    return _squares(X, cells.log_y, cells.weight * cells.precision, dof, cells)
 
 
-def _sums(code: Codes, columns: Array) -> Array:
-    """Sums (G, m) of columns (n, m) by code."""
-    return np.column_stack([np.bincount(code, column) for column in columns.T]).astype(np.float64)
-
-
-def _squares(X: Array, y: Array, weight: Array, cluster: Codes, dof: int, sandwich: bool) -> _Regression:
+def _squares(X: Array, y: Array, weight: Array, dof: int, clustered: Cells | None = None) -> _Regression:
+    """Weighted squares; with cells, the sandwich over their configurations."""
     gram = (X * weight[:, None]).T @ X
     inverse = np.linalg.pinv(gram, rcond=1e-10, hermitian=True)
     beta = inverse @ (X.T @ (weight * y))
     residual = y - X @ beta
-    if sandwich:
-        scores = _sums(cluster, (weight * residual)[:, None] * X)
-        cov = inverse @ (scores.T @ scores) @ inverse * len(scores) / dof
-    else:
+    if clustered is None:
         cov = inverse * float(weight * residual @ residual) / dof
+    else:
+        scores = clustered.summed((weight * residual)[:, None] * X)
+        cov = inverse @ (scores.T @ scores) @ inverse * len(scores) / dof
     return _Regression(beta, cov, gram @ inverse, dof)

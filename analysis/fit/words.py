@@ -81,8 +81,8 @@ def _moves(trend: Trend) -> str:
     return f"{trend.direction} by {along}{whole}"
 
 
-def _along(change: Change, trend: Trend) -> str:
-    return f"{size_of(change, trend.axis_level)} along {axis_name(change.name)} ({change.factor:.3g}-fold)"
+def _along(change: Change, trend: Trend, factor: str = " ({:.3g}-fold)") -> str:
+    return f"{size_of(change, trend.axis_level)} along {axis_name(change.name)}{factor.format(change.factor)}"
 
 
 def _range(trend: Trend) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from analysis.columns import MISALIGNMENT
 from analysis.fit.fit import fit_law
 from analysis.fit.law import finite
+from analysis.fit.status import no_numbers
 from analysis.fit.targets import targets
 from analysis.recipe.allocation import Allocation, Reach
 from analysis.recipe.recipe import Recipe
@@ -25,8 +26,8 @@ class RecipeAnswer:
     def text(self) -> str:
         record = next(iter(self.recipe.laws.values()))
         form = f"{'form':<24}{record.form} in {', '.join(record.axes)}"
-        if not (self.allocation and self.allocation.status):  # which says it itself
-            form += f"; the law is {record.status} {record.reason}".rstrip()
+        if self.allocation is None:  # which says it itself
+            form += f"; {'the law is ok' if record.status == 'ok' else no_numbers(record.status, record.reason)}"
         compute = self.recipe.compute.text() if self.recipe.compute else f"none: {self.recipe.compute_reason}"
         parts = [form, f"{'compute map':<24}{compute}"]
         parts += [self.allocation.text()] if self.allocation else []

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analysis.columns import MISALIGNMENT, Array, measured, measured_name
 from analysis.fit.estimate import Estimate
+from analysis.fit.status import no_numbers
 from analysis.recipe.allocation import Allocation, Model, Reach, nearest_model
 from analysis.recipe.compute_map import ComputeMap, fit_compute_map
 from analysis.recipe.optimum import chinchilla_optimum, chinchilla_reach, numeric_optimum, power_reach
@@ -137,7 +138,7 @@ class Recipe(BaseModel):
 
     def _no_split(self, record: LawRecord) -> str:
         if not record.usable:
-            return f"the law is {record.status}: {record.reason}"
+            return no_numbers(record.status, record.reason)
         if record.form not in SPLITS:
             return f"a law in {', '.join(record.axes)} does not say how to split compute; fit form='chinchilla'"
         if "samples_seen" not in record.axes:
@@ -151,6 +152,13 @@ class Recipe(BaseModel):
         shaped = {name: np.atleast_1d(value) for name, value in params.items()}
         N, D = numeric_optimum(record.form, shaped, self.compute, flops, images)
         return (N[0], D[0]) if N.shape == (1,) else (N, D)
+
+    def predict(self, axes: Mapping[str, Any]) -> dict[str, Estimate]:
+        """What each usable law says of a model that is no optimum: score (or target) by name, with its interval.
+
+        axes: n_params, samples_seen, flops, n_samples; a law that needs another says nothing.
+        """
+        return self._scores(axes)
 
     def _scores(self, axes: Mapping[str, Any]) -> dict[str, Estimate]:
         """Predicted score, or target, of each usable law at the allocation (its own draws give the interval)."""
@@ -223,7 +231,7 @@ class Recipe(BaseModel):
             limit = "below 1, the ceiling" if record.target == MISALIGNMENT else "above 0"
             raise ValueError(f"{self.quantity}={score:g} must be {limit}")
         if not record.usable:
-            return Reach(score=score, reason=f"the law is {record.status}: {record.reason}")
+            return Reach(score=score, reason=no_numbers(record.status, record.reason))
         if record.form not in ("chinchilla", "power_law", "shifted_power_law") or (
             record.form != "chinchilla" and record.axes != ("flops",)
         ):

@@ -12,7 +12,7 @@ from analysis.columns import MISALIGNMENT, Array, measured
 from analysis.fit.estimate import Estimate, estimate
 from analysis.fit.forms import evaluate_form, find_form
 from analysis.fit.inside import Inside
-from analysis.fit.status import USABLE, Status, open_along
+from analysis.fit.status import USABLE, Status
 from analysis.recipe.allocation import Measured
 from analysis.recipe.tested import configurations
 
@@ -39,6 +39,7 @@ class LawRecord(BaseModel):
     trend: str = ""
     measured: tuple[Measured, ...] = ()
     inside: Inside | None = None
+    stretch: float = 1.0
 
     @field_validator("status", mode="before")
     @classmethod
@@ -52,19 +53,17 @@ class LawRecord(BaseModel):
 
         A group's law is weakly identified where a parameter of its own, or a shared one, is; not where another group's.
         """
+        verdict = law.verdict_of(group)
         names = {n: n.removesuffix(f"[{group}]") for n in law.names if "[" not in n or n.endswith(f"[{group}]")}
-        weak = tuple(names[n] for n in law.verdict.weak if n in names)
-        status, reason = law.status, law.reason
-        if group in law.excluded:
-            names, weak, (status, reason) = {}, (), (law.excluded[group].status, law.excluded[group].reason)
-        elif status == "weakly identified":
-            status, reason = (status, open_along(weak)) if weak else ("ok", "")
+        names = {} if group in law.excluded else names
+        weak = tuple(names[n] for n in verdict.weak if n in names)
         return cls(
             form=law.spec.form, axes=law.axes, params={names[n]: v for n, v in law.params.items() if n in names},
             draws={names[n]: law.draws[:, law.names.index(n)].tolist() for n in names},
-            left_out={names[n]: law.left_out[:, law.names.index(n)].tolist() for n in names}, status=status,
-            reason=reason, weak=weak, n_configurations=law.n_configurations, group=group,
-            target=law.spec.target, trend=law.trend_text(group), measured=configurations(law, group), inside=law.inside,
+            left_out={names[n]: law.left_out[:, law.names.index(n)].tolist() for n in names}, status=verdict.status,
+            reason=verdict.reason, weak=weak, n_configurations=law.n_configurations, group=group,
+            target=law.spec.target, trend=law.trend_text(group), measured=configurations(law, group),
+            inside=None if group in law.excluded else law.inside, stretch=law.stretch,
         )  # fmt: skip
 
     @property
@@ -82,7 +81,7 @@ class LawRecord(BaseModel):
     def estimate(self, value: Any, columns: Array, level: float) -> Estimate:
         """A derived quantity and its interval, from its value at `params` and at `columns()`."""
         B = self.n_draws
-        return estimate(float(value), columns[:B], level, columns[B:])
+        return estimate(float(value), columns[:B], level, columns[B:], self.stretch)
 
     def misalignment(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Array:
         """y of the law: misalignment, or the target fitted."""

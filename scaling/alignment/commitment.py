@@ -12,6 +12,7 @@ import numpy as np
 from scaling.alignment.metrics.results import Evaluation, FoldEvaluation
 from scaling.alignment.metrics.spatial import choose_on_others
 from scaling.errors import StudyError
+from scaling.yaml_file import read_fields
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,15 @@ def read_commitment(value: str) -> Commitment:
     """
     if value in ("split", "all"):
         return Commitment(value, {}, value)
-    import yaml
-
     path = Path(value).expanduser()
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = read_fields(path, "file")
+    except StudyError as error:
         raise StudyError(
             f"commitment='{value}' is neither 'split' nor 'all' nor a readable YAML file ({error}); "
             "give a file with one 'benchmark or region: layer' a line"
         ) from error
-    if not isinstance(content, dict) or not all(isinstance(word, str) for pair in content.items() for word in pair):
+    if not all(isinstance(word, str) for pair in content.items() for word in pair):
         raise StudyError(f"commitment='{value}' holds no names; write one 'benchmark or region: layer' a line")
     return Commitment("split", content, f"fixed by {path.name}")
 

@@ -9,6 +9,7 @@ from PIL import Image
 from torchvision import transforms
 
 from scaling.checkpoints.weights import CheckpointInfo, load_checkpoint, load_info
+from scaling.data.modes import as_rgb
 from scaling.data.prepared.pixels import REDUCING_GAP, Square
 from scaling.errors import StudyError, known_names
 from scaling.layout import RUNS, WEIGHTS, owner, row_names, weights_name, weights_names
@@ -71,7 +72,7 @@ def preprocessing(info: CheckpointInfo) -> transforms.Compose:
     """From a PIL image to the model's input (3, size, size), as the held-out images were shown when it was measured.
 
     RGB; the shorter side to `stored_size` (by default the model's image size), bilinear, antialiased; the centre;
-    (x / 255 - mean) / std a channel.
+    (x / 255 - mean) / std a channel. An image of more than 8 bits a channel is refused (StudyError).
     """
     dataset = info.run.dataset
     square = Square(dataset.stored_size or dataset.image_size or info.image_size, info.image_size)
@@ -98,7 +99,7 @@ class RGBResized:
     def __call__(self, image: Image.Image) -> Image.Image:
         wanted = self.square.resized(*image.size)
         image.draft(None, (REDUCING_GAP * wanted[0], REDUCING_GAP * wanted[1]))
-        plain = image if image.mode == "RGB" else image.convert("RGB")
+        plain = as_rgb(image)
         return plain if plain.size == wanted else plain.resize(wanted, Image.Resampling.BILINEAR)
 
 

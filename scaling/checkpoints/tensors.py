@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from scaling.errors import DamagedFile
+from scaling.foreign import what_else
 
 if TYPE_CHECKING:
     from scaling.storage import Storage
@@ -55,7 +56,9 @@ def opened(storage: Storage, name: str) -> Iterator[Any]:
         except OSError as error:
             raise storage.error("read", name, error) from error
         except SafetensorError as error:
-            raise damaged(storage.path(name), f"cannot be read ({error})") from error
+            what = what_else(path)
+            told = f"cannot be read: it is {what}" if what else f"cannot be read ({error})"
+            raise damaged(storage.path(name), told) from error
 
 
 def damaged(path: str, problem: str) -> DamagedFile:

@@ -20,6 +20,7 @@ from scaling.cluster.shared_storage import check_shared
 from scaling.cluster.stopping import GOES_ON, Stopped, StopSwitch, files_refused
 from scaling.cluster.watch import cluster_lost
 from scaling.data.image_source import image_source
+from scaling.enough import write_sizes
 from scaling.errors import StorageError, StudyError
 from scaling.layout import DATASET_FILE
 from scaling.ledger import OpenWork, Study
@@ -83,6 +84,7 @@ def do_work(study: Study, work: OpenWork, options: RunOptions, hearers: Hearers)
         StudyError: anything that makes the study impossible, before the first run starts.
         Stopped: an interrupt, a cluster or a storage that does not answer any more.
     """
+    work = work.whole if work.train else work  # a run that is tried again may change what is known
     address = wanted_address(options.address)
     source = image_source(study.spec.dataset, options.data_dir, options.cache_dir)
     plan = None
@@ -128,10 +130,13 @@ def _train_and_score(
 ) -> None:
     from scaling.cluster.actors import ScoringPool
     from scaling.cluster.listener import StudyListener
-    from scaling.cluster.schedule import train_runs
+    from scaling.cluster.offers import Offers
+    from scaling.cluster.schedule import train_offers, train_runs
 
     spec = study.spec
     facts, benchmarks, scoring = plan.facts, plan.benchmarks, plan.scoring
+    if spec.stop is not None:
+        write_sizes(study.storage, facts.sizes)
     for run_id, reason in work.gone.items():
         study.reopen(run_id, reason)
         hearers.say(f"to be trained again: run {run_id}: {reason}")
@@ -144,7 +149,13 @@ def _train_and_score(
         _say_left_out(facts, spec, shown)
         pool = ScoringPool(study.storage.uri, benchmarks, scoring, spec.scoring, study.protocols, homes)
         listener = StudyListener(study, work, pool, hearers.tracker, shown, hearers.switch.check)
-        if work.train:
+        if study.spec.stop is not None and work.train:
+            course = study.course(facts.sizes)
+            offers = Offers(course, work.train, listener.is_settled, at_once)
+            train_offers(offers, facts.source, study.storage, listener, at_once, spec.max_failures)
+            if offers.enough:
+                shown.say(f"enough is known: {offers.enough}")
+        elif work.train:
             train_runs(work.train, facts.source, study.storage, listener, at_once, facts.cost, spec.max_failures)
         listener.drain()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from scaling.alignment.commitment import read_commitment
 from scaling.alignment.scoring import FIT_IMAGES, ScoringOptions, scoring_options
@@ -14,14 +15,19 @@ from scaling.alignment.suites.registry import check_benchmark_data
 from scaling.checks import check_runs
 from scaling.cluster.failures import origin, reason_of
 from scaling.data.image_source import ImageSource
+from scaling.data.images import ImageData
 from scaling.data.recordings.stimuli import Stimuli
 from scaling.data.shown import heldout_stimuli, training_stimuli
+from scaling.enough import RunSize
 from scaling.errors import StudyError
 from scaling.ledger import Study
-from scaling.models.cost import expected_cost
+from scaling.models.cost import expected_cost, model_cost, training_flops
+from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
+from scaling.study import expand_study
 
+T = TypeVar("T")
 PATIENCE_S = 20.0  # until the driver says what it waits for
 
 
@@ -30,7 +36,8 @@ class DataFacts:
     """source: pinned to the images that were seen; cost: expected, by run_id, see `expected_cost`.
 
     heldout, mapped: stimuli that benchmarks show, a few hundred at most; others: training images for principal
-    components, where they are asked for; skipped: images that cannot be decoded.
+    components, where they are asked for; skipped: images that cannot be decoded; sizes: of every run of the grid, by
+    run_id, where the study has a `stop`.
     """
 
     source: ImageSource
@@ -39,6 +46,7 @@ class DataFacts:
     mapped: MappedStimuli | None
     others: Stimuli | None
     skipped: int
+    sizes: dict[str, RunSize]
 
     def scoring_options(self, study: StudySpec) -> ScoringOptions:
         """Raises: StudyError, as `scoring.scoring_options`."""
@@ -68,24 +76,45 @@ def look(spec: StudySpec, runs: Sequence[RunSpec], source: ImageSource) -> DataF
         select_mapped(data.heldout, data.name),
         None if others is None else training_stimuli(data, others),
         len(data.skipped),
+        run_sizes(expand_study(spec), data) if spec.stop is not None else {},
     )
+
+
+def run_sizes(runs: Sequence[RunSpec], data: ImageData) -> dict[str, RunSize]:
+    """N, samples seen and C of runs that are trained to their end, by run_id."""
+    n_samples = check_runs(runs, data)
+    found = {}
+    for run in runs:
+        cost = model_cost(run.model, data.image_size, data.n_classes)
+        seen = n_samples[run.run_id] * run.training.epochs
+        flops = training_flops(cost.flops_per_image, seen, objective_spec(run.objective).passes)
+        found[run.run_id] = RunSize(cost.n_params, seen, flops)
+    return found
 
 
 def look_on_a_node(
     spec: StudySpec, runs: Sequence[RunSpec], source: ImageSource, say: Callable[[str], None]
 ) -> DataFacts:
     """`look`, on a node that could train one of the runs: neither the driver's nor a head without CPUs decodes."""
+    return on_a_node(partial(look, spec, tuple(runs), source), spec, runs, say)
+
+
+def on_a_node(task: Callable[[], T], spec: StudySpec, runs: Sequence[RunSpec], say: Callable[[str], None]) -> T:
+    """What a task finds out about the images on a node that could train one of the runs."""
     import ray
 
     gpus = any(run.resources.gpus_per_worker for run in runs)
-    task = ray.remote(look).options(num_cpus=1, num_gpus=0.01 if gpus else 0)
-    ref = task.remote(spec, tuple(runs), source)
+    ref = ray.remote(_done).options(num_cpus=1, num_gpus=0.01 if gpus else 0).remote(task)
     if not ray.wait([ref], timeout=PATIENCE_S)[0]:
         say(f"waiting for a node to open dataset '{spec.dataset.name}'")
     return found(partial(ray.get, ref))
 
 
-def found(get: Callable[[], DataFacts]) -> DataFacts:
+def _done(task: Callable[[], T]) -> T:
+    return task()
+
+
+def found(get: Callable[[], T]) -> T:
     """What a node found.
 
     Raises:

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from scaling.errors import DamagedFile, MissingFile, StorageError, StudyError
+from scaling.place import scrub
 from scaling.records import ResultsStore, RunRecord, RunStatus, needs_training, run_record
 from scaling.specs.run import RunSpec
 
@@ -78,7 +79,7 @@ def origin(error: BaseException) -> BaseException:
 
 def describe(error: BaseException) -> str:
     """An exception's type, message and, where it was raised, the place that raised it, on one line."""
-    message = " ".join(str(error).split()) or "no message"
+    message = scrub(" ".join(str(error).split())) or "no message"
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {message}{place}"
@@ -92,8 +93,9 @@ def reason_of(error: BaseException) -> str:
     found = origin(error)
     if _is_ray(found):
         lines = str(found).strip().splitlines()
-        return lines[-1].strip() if lines else type(found).__name__
-    return str(found) if isinstance(found, StudyError) else f"{type(found).__name__}: {' '.join(str(found).split())}"
+        return scrub(lines[-1].strip()) if lines else type(found).__name__
+    said = str(found) if isinstance(found, StudyError) else f"{type(found).__name__}: {' '.join(str(found).split())}"
+    return scrub(said)
 
 
 def record_own(store: ResultsStore, run: RunSpec, error: BaseException) -> bool:
@@ -112,8 +114,8 @@ def record_own(store: ResultsStore, run: RunSpec, error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """Of what an exception says; its type where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """Of what an exception says, without credentials of a URI; its type where it says nothing."""
+    return scrub(next(iter(str(error).strip().splitlines()), type(error).__name__))
 
 
 def failed_record(run: RunSpec, reason: str) -> RunRecord:

@@ -59,6 +59,7 @@ class StudyListener:
         for run_id, epoch in work.prune - set(self._to_score):
             self._spent[run_id].add(epoch)
         self._training = {run.run_id for run in work.train}
+        self._scoring: set[CheckpointKey] = set()
         for run_id, epoch in work.score:
             if run_id not in self._training:
                 self._submit((run_id, epoch))
@@ -100,6 +101,10 @@ class StudyListener:
                 self._took(score)
             self._progress.refresh()
 
+    def is_settled(self, run_id: str) -> bool:
+        """Whether nothing more is to come of a run: it has ended, and what can be scored of it was."""
+        return run_id not in self._training and not any(scored == run_id for scored, _ in self._scoring)
+
     def _ended(self, run: RunSpec, error: str | None) -> RunRecord:
         """The record of this try; a run that left none, or only that of an earlier try, gets one that says why."""
         before = self._study.records.get(run.run_id)
@@ -127,10 +132,12 @@ class StudyListener:
     def _submit(self, place: CheckpointKey) -> None:
         benchmarks = self._to_score.pop(place, None)
         if benchmarks:
+            self._scoring.add(place)
             self._pool.submit(Checkpoint(*place, benchmarks))
 
     def _took(self, score: Score) -> None:
         run_id, epoch, _ = score.checkpoint
+        self._scoring.discard((run_id, epoch))
         self._study.scored(score.records)
         if score.error is None and all(record.status == "scored" for record in score.records):
             self._progress.scored()

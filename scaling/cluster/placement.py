@@ -139,7 +139,9 @@ def capacity_problems(study: StudySpec, runs: Sequence[RunSpec], nodes: Sequence
     problems = []
     for shape in dict.fromkeys(run.resources for run in runs):
         run = next(run for run in runs if run.resources == shape)
-        problems += _too_much(study, run, nodes, where) or _does_not_fit(study, run, nodes, where)
+        problems += (
+            _too_much(run, nodes, where) or _does_not_fit(run, nodes, where) or _crowded_out(study, run, nodes, where)
+        )
     if not problems and len(beside_scoring(study.scoring, nodes)[1]) < _reserving(study.scoring):
         problems.append(
             f"the scoring pool needs {study.scoring.actors} x {_text(study.scoring.cpus, study.scoring.gpus)}, but "
@@ -148,38 +150,63 @@ def capacity_problems(study: StudySpec, runs: Sequence[RunSpec], nodes: Sequence
     return problems
 
 
-def _too_much(study: StudySpec, run: RunSpec, nodes: Sequence[Node], where: str) -> list[str]:
-    """CPUs and GPUs by their sums, whatever the nodes."""
-    shape, scoring = run.resources, study.scoring
+def _too_much(run: RunSpec, nodes: Sequence[Node], where: str) -> list[str]:
+    """CPUs and GPUs by their sums, whatever the nodes and whatever scoring takes."""
+    shape = run.resources
     sums = {
-        "CPU": (shape.cpus_per_worker, sum(node.cpus for node in nodes) - scoring.actors * scoring.cpus),
-        "GPU": (shape.gpus_per_worker, sum(node.gpus for node in nodes) - scoring.actors * scoring.gpus),
+        "CPU": (shape.cpus_per_worker, sum(node.cpus for node in nodes)),
+        "GPU": (shape.gpus_per_worker, sum(node.gpus for node in nodes)),
     }
     return [
-        f"{run.label()} needs {shape.workers * each:g} {kind}s ({shape.workers} workers), but {where} has {left:g} "
-        f"beside the scoring pool (study '{study.name}', resources); "
-        "lower resources, or join a larger cluster with --address"
-        for kind, (each, left) in sums.items()
-        if shape.workers * each > left
+        f"{run.label()} needs {shape.workers * each:g} {kind}s ({shape.workers} workers), but {where} has {there:g} "
+        f"(study '{run.study}', resources); lower resources, or join a larger cluster with --address"
+        for kind, (each, there) in sums.items()
+        if shape.workers * each > there
     ]
 
 
-def _does_not_fit(study: StudySpec, run: RunSpec, nodes: Sequence[Node], where: str) -> list[str]:
+def _does_not_fit(run: RunSpec, nodes: Sequence[Node], where: str) -> list[str]:
     """Node by node; a share of several GPUs is what Ray refuses."""
     shape = run.resources
     if shape.gpus_per_worker > 1 and shape.gpus_per_worker % 1:
         return [
             f"gpus_per_worker={shape.gpus_per_worker:g} of {run.label()} is neither a share of one GPU nor whole GPUs "
-            f"(study '{study.name}', resources); give at most 1, or a whole number"
+            f"(study '{run.study}', resources); give at most 1, or a whole number"
         ]
-    if place(run_needs(shape), beside_scoring(study.scoring, nodes)[0]) is not None:
+    if place(run_needs(shape), free_nodes(nodes)) is not None:
         return []
-    workers = f"{shape.workers} workers" if shape.workers > 1 else "one worker"
     return [
-        f"{run.label()} needs {workers} of {_text(shape.cpus_per_worker, shape.gpus_per_worker)}, each on one node, "
-        f"but {where} has {nodes_text(nodes)}, the scoring pool's share included (study '{study.name}', resources); "
+        f"{_need(run)}, but {where} has {nodes_text(nodes)} (study '{run.study}', resources); "
         "lower resources, or join a cluster of larger nodes with --address"
     ]
+
+
+def _crowded_out(study: StudySpec, run: RunSpec, nodes: Sequence[Node], where: str) -> list[str]:
+    """A run that fits the nodes alone, but not beside the scoring pool: that reserves too much."""
+    shape, scoring = run.resources, study.scoring
+    left = {
+        "CPUs": (shape.cpus_per_worker, sum(node.cpus for node in nodes) - scoring.actors * scoring.cpus),
+        "GPUs": (shape.gpus_per_worker, sum(node.gpus for node in nodes) - scoring.actors * scoring.gpus),
+    }
+    problems = [
+        f"{run.label()} needs {shape.workers * each:g} {kind}, but {where} has {max(rest, 0):g}"
+        for kind, (each, rest) in left.items()
+        if shape.workers * each > rest
+    ]
+    if not problems and place(run_needs(shape), beside_scoring(scoring, nodes)[0]) is None:
+        problems = [f"{_need(run)}, but {where} has {nodes_text(nodes)}, too few"]
+    pool = f"{scoring.actors} x {_text(scoring.cpus, scoring.gpus)}"
+    return [
+        f"{problem} beside the scoring pool of {pool} (study '{study.name}', scoring); "
+        "lower scoring.actors, scoring.cpus or scoring.gpus, or join a larger cluster with --address"
+        for problem in problems
+    ]
+
+
+def _need(run: RunSpec) -> str:
+    shape = run.resources
+    workers = f"{shape.workers} workers" if shape.workers > 1 else "one worker"
+    return f"{run.label()} needs {workers} of {_text(shape.cpus_per_worker, shape.gpus_per_worker)}, each on one node"
 
 
 def _reserving(spec: ScoringSpec) -> int:

@@ -14,7 +14,9 @@ from scaling.cluster.session import local_nodes, ray_session, wanted_address
 from scaling.data.image_source import image_source
 from scaling.data.images import ImageData
 from scaling.data.subsets import nested_subset
+from scaling.enough import RunSize
 from scaling.ledger import Study
+from scaling.open_work import Enough
 from scaling.specs.objective import from_scratch, objective_spec
 from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec
@@ -52,13 +54,18 @@ class ShapePlan:
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """All runs, what is done already, the resource shapes in the order of their turns, and what would be refused."""
+    """All runs, what is done already, the resource shapes in the order of their turns, and what would be refused.
+
+    n_train: training images that there are. enough: what a `stop` that is reached leaves out.
+    """
 
     runs: tuple[RunPlan, ...]
     done: frozenset[str]
     shapes: tuple[ShapePlan, ...]
     refused: tuple[str, ...]
     how_timed: str
+    n_train: int
+    enough: Enough | None = None
 
     @property
     def wall_s(self) -> float:
@@ -83,15 +90,19 @@ def plan_study(
     data = image_source(study.spec.dataset, data_dir, cache_dir).open()
     check_runs(runs, data)
     nodes, where = _nodes(study.spec, runs, address)
-    open_ids = {run.run_id for run in study.open_work().train}
     plans = tuple(plan_run(run, data, throughput) for run in runs)
+    work = study.open_work({p.run.run_id: RunSize(p.n_params, p.samples_seen, p.flops) for p in plans})
+    open_ids = {run.run_id for run in work.train}
+    left_out = {run.run_id for run, _ in work.enough.left_out} if work.enough else set()
     how = f"{throughput:.3g} FLOP/s a worker, as stated" if throughput else "a few steps of each model timed here"
     return StudyPlan(
         plans,
-        frozenset(run.run_id for run in runs) - open_ids,
+        frozenset(run.run_id for run in runs) - open_ids - left_out,
         plan_shapes(study.spec, {plan.run: plan.train_s for plan in plans if plan.run.run_id in open_ids}, nodes),
         tuple(capacity_problems(study.spec, runs, nodes, where)),
         how,
+        len(data.train),
+        work.enough,
     )
 
 

@@ -1,9 +1,13 @@
-"""Ray Tune schedules a study's runs: longest first, one Tuner a resource shape, results to a listener."""
+"""Ray Tune schedules a study's runs: longest first, one Tuner a resource shape, results to a listener.
+
+A study with a `stop` has Tune's search interface ask for each run when a slot is free (`train_offers`).
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,12 +27,14 @@ from ray import cloudpickle, tune
 
 from scaling.cluster.distributed import launch_distributed
 from scaling.cluster.failures import reason_of
+from scaling.cluster.offers import Offers
 from scaling.cluster.placement import shapes_in_turn
 from scaling.cluster.trainable import RunTrainable, ray_place
 from scaling.layout import RAY_FOLDER
 
 HEAD = "node:__internal_head__"  # a resource that every Ray head has, 1.0: launchers run there and need no CPU
 LAUNCHER_SHARE = 0.001
+WAIT_S = 0.25
 
 
 class Listener(Protocol):
@@ -71,8 +77,67 @@ def train_runs(
     storage.delete_folder(RAY_FOLDER)
 
 
+def train_offers(
+    offers: Offers,
+    source: ImageSource,
+    storage: Storage,
+    listener: Listener,
+    slots: Callable[[ResourceSpec], int],
+    max_failures: int = 2,
+) -> None:
+    """As `train_runs`, but the runs and their order are asked of `offers` while others go on.
+
+    A Tuner lasts as long as the next run has its resource shape.
+    """
+    storage.delete_folder(RAY_FOLDER)
+    while (run := offers.look()) != "over":
+        if run == "wait":  # for scores of runs that were trained before
+            listener.on_tick()
+            time.sleep(WAIT_S)
+            continue
+        shape = run.resources
+        search = _Search(offers, shape, listener)
+        _tune(search, shape, source, storage, listener, slots(shape), max_failures)
+    storage.delete_folder(RAY_FOLDER)
+
+
+class _Search(tune.search.Searcher):
+    """Asks `offers` for the next run whenever Tune has a slot free; over where that run has another shape."""
+
+    def __init__(self, offers: Offers, shape: ResourceSpec, listener: Listener) -> None:
+        super().__init__()
+        self._offers, self._shape, self._listener = offers, shape, listener
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: as of `_Forward`."""
+        return {}
+
+    @property
+    def n_left(self) -> int:
+        return self._offers.n_left
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        run = self._offers.look()
+        if run == "wait":
+            self._listener.on_tick()  # where no run goes on, Tune tells no callback of the time that passes
+            return None
+        if run == "over" or run.resources != self._shape:
+            return str(self.FINISHED)
+        self._offers.take(run)
+        return {"run": run.model_dump(mode="json")}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Results come by records and scores."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: the results store says all."""
+
+
 def _tune(
-    runs: Sequence[RunSpec],
+    runs: Sequence[RunSpec] | _Search,
     shape: ResourceSpec,
     source: ImageSource,
     storage: Storage,
@@ -88,10 +153,16 @@ def _tune(
         ),
         _placement(shape),
     )
+    searched: dict[str, Any] = {}
+    space = {}
+    if isinstance(runs, _Search):
+        searched = {"search_alg": runs, "num_samples": runs.n_left}
+    else:
+        space = {"run": tune.grid_search([run.model_dump(mode="json") for run in runs])}
     tune.Tuner(
         trainable,
-        param_space={"run": tune.grid_search([run.model_dump(mode="json") for run in runs])},
-        tune_config=tune.TuneConfig(reuse_actors=in_process, max_concurrent_trials=n_slots),
+        param_space=space,
+        tune_config=tune.TuneConfig(reuse_actors=in_process, max_concurrent_trials=n_slots, **searched),
         run_config=tune.RunConfig(
             **ray_place(storage.child(RAY_FOLDER)),
             verbose=0,

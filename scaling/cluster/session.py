@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from scaling.cluster.address import check_address, named, nobody
 from scaling.cluster.failures import first_line
 from scaling.cluster.placement import Node
 from scaling.cluster.quiet import quiet_ray, silence_raylet
 from scaling.cluster.stopping import Stopped, StopSwitch
-from scaling.cluster.watch import Pulse, answers, head_pulse, node_pulse, watched
+from scaling.cluster.watch import Pulse, head_pulse, node_pulse, watched
 from scaling.errors import StudyError
 
 END_WAIT_S = 8.0  # for Ray's own ending, where a study is stopped
@@ -23,7 +24,8 @@ MANY = 256  # nodes of a kind that a growing cluster is thought to reach at most
 
 def wanted_address(address: str | None) -> str | None:
     """The cluster to join: as named, else Ray's own variable (set inside Ray jobs), else None: start one here."""
-    return address or os.environ.get("RAY_ADDRESS")
+    wanted = (address or os.environ.get("RAY_ADDRESS") or "").strip()
+    return None if wanted in ("", "local") else wanted
 
 
 def local_nodes(needs_gpu: bool) -> tuple[Node, ...]:
@@ -141,39 +143,43 @@ def _start_here(dashboard: bool) -> None:
     except Exception as error:
         if not _hinders(error):
             raise
-        raise StudyError(
-            f"Ray does not start on this machine ({first_line(error)}); run again, or set RAY_TMPDIR to a short path "
-            "that can be written, such as /tmp"
-        ) from error
+        remedy = _of_uv(error) or "run again, or set RAY_TMPDIR to a short path that can be written, such as /tmp"
+        raise StudyError(f"Ray does not start on this machine ({first_line(error)}); {remedy}") from error
 
 
 def _join(address: str) -> None:
-    _check_answers(address)
+    """Ray's own client tries for a quarter of an hour: what does not answer as a cluster does is refused before."""
+    check_address(address)
     import ray
 
     try:
         ray.init(address=address, logging_level="error", log_to_driver=False)
+    except ConnectionError as error:
+        raise StudyError(nobody(address, first_line(error))) from error
     except Exception as error:
         if not _hinders(error):
             raise
-        raise StudyError(_nobody(address, first_line(error))) from error
+        raise StudyError(_not_joined(address, error)) from error
+
+
+def _not_joined(address: str, error: Exception) -> str:
+    remedy = _of_uv(error) or "correct RAY_AUTH_TOKEN, or use the cluster's versions of Ray and Python"
+    return f"the Ray cluster at {named(address)} cannot be joined ({first_line(error)}); {remedy}"
+
+
+def _of_uv(error: Exception) -> str | None:
+    """The remedy where the working folder cannot be sent, as Ray does under `uv run`."""
+    from ray.exceptions import RuntimeEnvSetupError
+
+    if not isinstance(error, RuntimeEnvSetupError):
+        return None
+    return (
+        "under `uv run` Ray sends the working folder to its nodes, up to 512 MiB: set RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 "
+        "where this package is installed on them, or start in a smaller folder"
+    )
 
 
 def _hinders(error: Exception) -> bool:
     """Of sockets, folders, the token, the version, a slow machine; Ray also raises bare exceptions and its own."""
     ours = isinstance(error, OSError | RuntimeError | ValueError)
     return ours or type(error) is Exception or type(error).__module__.startswith("ray.")
-
-
-def _check_answers(address: str) -> None:
-    """Refuse an address at once where no connection is taken: Ray asks for a quarter of an hour."""
-    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
-    if host and port.isdecimal() and not answers(host.strip("[]"), int(port), timeout_s=20.0):
-        raise StudyError(_nobody(address, "no connection"))
-
-
-def _nobody(address: str, why: str) -> str:
-    return (
-        f"no Ray cluster answers at --address='{address}' ({why}); start one with "
-        "`ray start --head`, correct the address and RAY_AUTH_TOKEN, or leave it out to run on this machine"
-    )

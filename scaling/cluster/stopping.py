@@ -1,4 +1,4 @@
-"""Ends that come from outside: Ctrl-C, SIGTERM, a cluster that is gone. Each stops the study with one line."""
+"""Ends that come from outside: Ctrl-C, SIGTERM, a closed terminal, a lost cluster. Each ends with one line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from types import FrameType
 GOES_ON = "the same command goes on"
 INCOMPLETE = 1
 HEARD_WITHIN_S = 3.0
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 
 
 class Stopped(KeyboardInterrupt):
@@ -39,10 +40,11 @@ class StopSwitch:
         self._heard = threading.Event()
 
     def arm(self) -> None:
-        """Take SIGINT and SIGTERM; again after Ray has started, which takes them for itself."""
+        """Take the signals; again after Ray has started, which takes some for itself. `nohup`'s choice stays."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._on_signal)
+            for number in WORDS:
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    signal.signal(number, self._on_signal)
 
     def stop(self, stopped: Stopped) -> None:
         """From another thread: stop the main thread, or the process where that waits deep in Ray and hears nothing."""
@@ -73,8 +75,7 @@ class StopSwitch:
         if self.stopped is not None and self.stopped.status == 128 + number:  # asked twice
             os._exit(self.stopped.status)
         if self.stopped is None:
-            word = "interrupted" if number == signal.SIGINT else "terminated"
-            self.stopped = Stopped(f"{word}: {GOES_ON}", 128 + number)
+            self.stopped = Stopped(f"{WORDS[signal.Signals(number)]}: {GOES_ON}", 128 + number)
         self._heard.set()
         raise self.stopped
 
@@ -82,7 +83,7 @@ class StopSwitch:
 @contextmanager
 def stop_switch() -> Iterator[StopSwitch]:
     """A switch that takes the signals for the block's time."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in WORDS}
     switch = StopSwitch()
     switch.arm()
     try:

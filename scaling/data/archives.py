@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from scaling.data.modes import EIGHT_BIT_MODES, as_mode, why_unfit
 from scaling.errors import StudyError, known_names
 
 # Limits of what one image may cost; assumptions, far above any published stimulus set (1024 × 1024 pixels, 3 MiB).
@@ -24,7 +25,6 @@ MAX_FILE_BYTES = 2**28
 MAX_PIXELS = 2**26
 
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
-EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 _REMEDY = "give the archive as published; fetch it again if it was downloaded"
 _ENCRYPTED = 0x1  # bit of a member's flags
@@ -135,7 +135,10 @@ def decode_image(coded: bytes, where: str) -> NDArray[np.uint8]:
     try:
         image = Image.open(io.BytesIO(coded), formats=IMAGE_FORMATS)
         width, height = image.size
-        decoded = image.convert("RGB") if image.mode in EIGHT_BIT_MODES and width * height <= MAX_PIXELS else None
+        fit = why_unfit(image) is None and width * height <= MAX_PIXELS
+        decoded = as_mode(image, "RGB") if fit else None
+        if decoded is not None:
+            decoded.load()
     except (
         OSError,
         SyntaxError,

@@ -76,6 +76,14 @@ class ImageData:
         digest.update(repr((*shapes, self.mean, self.std)).encode())
         return digest.hexdigest()
 
+    def mark(self) -> dict[str, Any]:
+        """What tells a study's images from others, as plain values."""
+        mark: dict[str, Any] = {"dataset": self.name, "n_train": len(self.train), "n_heldout": len(self.heldout)}
+        mark["sha256"] = self.digest()
+        if self.skipped:
+            mark["skipped"] = [place.partition(": ")[0] for place in self.skipped]
+        return mark
+
 
 class SparseMaps:
     """Importance maps of some of the images, as an array of all: (n, size, size) float32, NaN where there is none.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling.errors import StudyError, known_names
+from scaling.models.weights_file import read_tensors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,31 +49,13 @@ def load_timm(name: str, pretrained: bool = False, weights: Path | None = None) 
 
 def _load_weights(model: nn.Module, name: str, path: Path) -> None:
     try:
-        model.load_state_dict(_read_tensors(path))
+        model.load_state_dict(read_tensors(path))
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         told = " ".join(str(error).split())
         raise StudyError(
             f"model {PREFIX}{name}: {path} holds no weights for it ({told[:MAX_TOLD]}{'…' * (len(told) > MAX_TOLD)}); "
             "give safetensors or a PyTorch state dict of this model"
         ) from error
-
-
-def _read_tensors(path: Path) -> Any:
-    """What a file of weights holds, below 'state_dict' if it has that; ValueError if it cannot be read."""
-    import pickle
-
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        safe = path.suffix == ".safetensors"
-        tensors: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, KeyError) as error:  # torch's own text advises to run the file's code
-        raise ValueError("no PyTorch file, or one that holds more than tensors") from error
-    except (OSError, SafetensorError) as error:
-        raise ValueError(str(error)) from error
-    return tensors.get("state_dict", tensors) if isinstance(tensors, dict) else tensors
 
 
 def block_layers(model: nn.Module) -> list[str]:

@@ -5,19 +5,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
-from scaling.errors import StudyError, known_names
+from scaling.errors import StudyError, known_names, nearest
+from scaling.specs.wording import said, shown_value
 
 SpecT = TypeVar("SpecT", bound="Spec")
 
 
 class Spec(BaseModel):
-    """Base of all specs: frozen, and a field that does not exist is refused."""
+    """Base of all specs: frozen, and a field that does not exist is refused, as are infinite numbers and empty text."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     renamed: ClassVar[Mapping[str, str]] = {}  # fields that had another name: the old one and the new
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_plain(cls, value: Any, info: ValidationInfo) -> Any:
+        """True is 1 to Python, and empty text names the working directory: neither is what a study means."""
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(one, bool) and kinds & {int, float} and not kinds & {bool, str}:
+                raise PydanticCustomError("number", "{word} is no number", {"word": str(one).lower()})
+            if isinstance(one, str) and not one.strip():
+                raise PydanticCustomError("empty", "the text is empty; give a value, or leave the field out")
+        return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The plain types that an annotation is made of."""
+    parts = get_args(annotation)
+    return set().union(*map(_kinds, parts)) if parts else {annotation} if isinstance(annotation, type) else set()
 
 
 def override(base: SpecT, changes: dict[str, Any], where: str) -> SpecT:
@@ -70,13 +90,26 @@ def _explain_one(location: tuple[Any, ...], found: list[Any], kind: type[Spec], 
         owner = _owner(location, kind)
         if (name := str(location[-1])) in owner.renamed:
             return f"unknown field '{field}' ({where}): it is called {owner.renamed[name]} now; rename it"
-        return f"unknown field '{field}' ({where}); {known_names(str(location[-1]), owner.model_fields)}"
+        return f"unknown field '{field}' ({where}); {_known(name, owner)}"
     if detail["type"] == "missing":
         return f"field '{field}' is missing ({where}); add it"
-    others = [" or " + other["msg"].removeprefix("Input should be ") for other in found[1:]]
-    message = "".join([detail["msg"].removeprefix("Value error, "), *others])
-    place = f"{field}={detail['input']!r}: " if field and detail["type"] != "value_error" else ""
+    others = [" or " + said(other).removeprefix("Input should be ") for other in found[1:]]
+    message = "".join([said(detail), *others])
+    place = f"{field}={shown_value(detail['input'])}: " if field and detail["type"] != "value_error" else ""
     return f"{place}{message} ({where}{', ' + field if field and not place else ''}); correct it"
+
+
+def _known(name: str, owner: type[Spec]) -> str:
+    """The owner's fields, the nearest first; a field that belongs one level below is named there."""
+    below = {
+        inner: f"{field}.{inner}"
+        for field, info in owner.model_fields.items()
+        if (spec := _spec_in(info.annotation))
+        for inner in spec.model_fields
+    }
+    close = name if name in below else None if nearest(name, owner.model_fields) else nearest(name, below)
+    known = known_names(name, owner.model_fields)
+    return known if close is None else f"did you mean '{below[close]}'? known: {known.partition('known: ')[2]}"
 
 
 def _owner(location: tuple[Any, ...], owner: type[Spec]) -> type[Spec]:

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from scaling.errors import StudyError, known_names
 from scaling.specs.base import Spec
+from scaling.specs.wording import said
 
 PUBLISHED = (*range(1, 11), *range(15, 101, 5), 150, 200, 250, 300)  # Gokce & Schrimpf 2025
 NAMED = ("last", "published")
@@ -77,9 +78,9 @@ def _as_schedule(value: dict[Any, Any]) -> EverySpec | GeometricSpec:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
+        problems = [f"{'.'.join(map(str, detail['loc']))}: {said(detail)}" for detail in error.errors()]
         text = ", ".join(problem.removeprefix(": ") for problem in problems)
-        raise _epoch_error(text.replace("Value error, ", "")) from error
+        raise _epoch_error(text) from error
 
 
 def _epoch_error(text: str) -> PydanticCustomError:

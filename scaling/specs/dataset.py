@@ -10,6 +10,8 @@ from scaling.specs.base import Spec
 
 DatasetFormat = Literal["parquet", "folder", "idx", "cifar", "npz", "tfrecord"]
 Side = Annotated[int, Field(ge=8, le=1024)]
+Name = Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")]  # of a split or a column: no path, nothing hidden
+CHOICES = ("train_split", "heldout_split", "image_column", "label_column")
 
 
 class DatasetSpec(Spec):
@@ -28,8 +30,19 @@ class DatasetSpec(Spec):
     sets that do not fit the disk decoded.
     corrupt: what an image that cannot be decoded does: 'stop' the study before it starts, or 'skip': it is left out,
     and recorded.
+    train_split, heldout_split: names of the splits, where they are not `train` and the first labelled one of `test`,
+    `validation` and `val` (of folders and TFRecords: `val` before `test`). A split is `NAME.parquet`,
+    `NAME-00000-of-00004.parquet` and so on, or the Parquet files in the folder NAME; the folder NAME of classes;
+    `NAME.npz`; the TFRecord shards of that name, or in that folder.
+    image_column, label_column: of Parquet with several that could be it, such as CIFAR-100's `fine_label`.
     blur_maps: importance maps are smoothed as Fel et al. (2022) do, see `scaling.data.prepared.pixels.decode_map`, and
     kept as float32.
+
+    Images are shown as RGB of 8 bits a channel: grey is repeated over the channels, transparency is dropped, CMYK is
+    converted as Pillow does. What has more than 8 bits a channel (16-bit, 32-bit, float) is refused, here, among
+    stimuli, and by `scaling.preprocessing`. Labels are the integers 0 … C - 1, each with images in both splits; the
+    format's names of classes may name some that have none. Hidden files and folders and those of systems
+    (`scaling.data.formats.folder.SYSTEM`) are no data.
     """
 
     name: str
@@ -39,6 +52,10 @@ class DatasetSpec(Spec):
     stored_size: Side | None = None
     decode: Literal["once", "each_epoch"] = "once"
     corrupt: Literal["stop", "skip"] = "stop"
+    train_split: Name | None = None
+    heldout_split: Name | None = None
+    image_column: Name | None = None
+    label_column: Name | None = None
     blur_maps: bool = False
 
     @model_validator(mode="after")
@@ -50,13 +67,22 @@ class DatasetSpec(Spec):
             )
         if self.format is not None and self.path is None:
             raise ValueError(f"format={self.format!r} belongs to a path; give dataset.path")
+        for field, value in self.choices().items():
+            if self.path is None:
+                raise ValueError(f"{field}={value!r} belongs to a path; give dataset.path, or leave it out")
+        if self.train_split is not None and self.train_split == self.heldout_split:
+            raise ValueError(f"train_split and heldout_split are both {self.train_split!r}; hold out other images")
         return self
+
+    def choices(self) -> dict[str, str]:
+        """The splits and columns that are chosen by name."""
+        return {field: value for field in CHOICES if (value := getattr(self, field)) is not None}
 
     def identity(self) -> dict[str, Any]:
         """What determines the images and maps; where they lie and how they are read does not."""
         known: dict[str, Any] = {"name": self.name, "image_size": self.image_size}
         known |= {} if self.stored_size is None else {"stored_size": self.stored_size}
-        return known | ({"blur_maps": True} if self.blur_maps else {})
+        return known | ({"blur_maps": True} if self.blur_maps else {}) | self.choices()
 
 
 def as_dataset(value: Any) -> Any:

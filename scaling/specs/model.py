@@ -8,6 +8,7 @@ from pydantic import Field, PlainValidator, PositiveInt, ValidationError, model_
 from pydantic_core import PydanticCustomError
 
 from scaling.specs.base import Spec
+from scaling.specs.wording import said
 
 
 class ModelSpec(Spec):
@@ -72,9 +73,9 @@ def _as_size(value: Any) -> int | str | AskedSize:
         try:
             return AskedSize.model_validate(value)
         except ValidationError as error:
-            details = [(".".join(map(str, detail["loc"])), detail["msg"]) for detail in error.errors()]
+            details = [(".".join(map(str, detail["loc"])), said(detail)) for detail in error.errors()]
             problem = ", ".join(f"{field}: {text}".removeprefix(": ") for field, text in details)
-            raise _size_error(problem.replace("Value error, ", "") + "; ") from error
+            raise _size_error(f"{problem}; ") from error
     whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
     if not whole or value < 1:
         raise _size_error("")

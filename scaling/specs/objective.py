@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -23,6 +21,8 @@ from pydantic import (
 
 from scaling.errors import StudyError, known_names
 from scaling.place import is_uri
+from scaling.specs.base import Spec
+from scaling.specs.wording import said, shown_value
 
 if TYPE_CHECKING:
     from scaling.specs.training import TrainingSpec
@@ -47,15 +47,13 @@ AUGMENTATIONS = ("augmentation", "policy", "colour_jitter", "erasing", "repeated
 OWN_VIEWS = dict.fromkeys((*LABELS, *AUGMENTATIONS), "which makes its own views and uses no labels")
 
 
-class ObjectiveSpec(BaseModel):
+class ObjectiveSpec(Spec):
     """Base of all objectives' options.
 
     start_from: where the weights come from in place of random ones: a checkpoint (`….safetensors`), or the folder of
     a study (`storage/name`), whose finished supervised run of the same model, data and seed gives its last weights.
     samples_seen and flops are then those of the fine-tuning alone; what came before stands in the other run's record.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     own_views: ClassVar[bool] = False  # True: it augments by itself and uses no labels
     needs_maps: ClassVar[bool] = False
@@ -271,8 +269,8 @@ def _explain(error: ValidationError, name: str) -> str:
     option = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
         return f"unknown option '{option}' of objective '{name}'; {known_names(option, SPECS[name].model_fields)}"
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{option}={detail['input']!r} of objective '{name}': {message}" if option else message
+    message = said(detail)
+    return f"{option}={shown_value(detail['input'])} of objective '{name}': {message}" if option else message
 
 
 ObjectiveField = Annotated[

@@ -13,16 +13,20 @@ from scaling.specs.model import FamilySpec
 from scaling.specs.objective import ObjectiveField, ObjectiveSpec
 from scaling.specs.resources import ResourceSpec
 from scaling.specs.scoring import ScoringSpec
+from scaling.specs.stop import StopSpec
 from scaling.specs.training import TrainingSpec
 from scaling.streams import FIXED, SEED_LIMIT
 
+LONGEST_NAME = 200  # bytes; file systems take 255
 DataSize = PositiveInt | Literal["all"]
 Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
 
 
 def _safe_name(value: str) -> str:
-    if not value or value.startswith(".") or not all(c.isalnum() or c in "-_." for c in value):
-        raise ValueError(f"'{value}' must consist of letters, digits, '-', '_' and '.': it names a folder")
+    if value.startswith(".") or not all(c.isalnum() or c in "-_." for c in value):
+        raise ValueError(f"{value!r} must consist of letters, digits, '-', '_' and '.': it names a folder")
+    if len(value.encode()) > LONGEST_NAME:
+        raise ValueError(f"a name of {len(value.encode())} bytes exceeds {LONGEST_NAME}: it names a folder; shorten it")
     return value
 
 
@@ -31,6 +35,7 @@ class StudySpec(Spec):
 
     objective: of all runs; or objectives: several, each of which every cell of the grid is trained with.
     data_sizes: images a class, or 'all'. storage: local path or pyarrow URI; the study lives in `storage/name`.
+    stop: ends the study once what is asked of it is known; by default all runs are trained.
     mlflow: tracking URI; by default a SQLite store beside the results.
     """
 
@@ -46,6 +51,7 @@ class StudySpec(Spec):
     benchmarks: Annotated[tuple[str, ...], Field(min_length=1)]
     resources: ResourceSpec = ResourceSpec()
     scoring: ScoringSpec = ScoringSpec()
+    stop: StopSpec | None = None
     storage: str = "results"
     mlflow: str | None = None
     max_failures: NonNegativeInt = 2

@@ -13,9 +13,10 @@ import analysis
 from analysis import Recipe, ScalingTable, fit_law
 
 ROOT = Path(analysis.__file__).parent
-LAYERS = ("columns", "table", "fit", "recipe", "figures", "answers")  # from the bottom up
+LAYERS = ("columns", "table", "fit", "recipe", "verify", "figures", "answers")  # from the bottom up
 OF = {"limits": "columns", "published_columns": "columns", "means": "columns", "files": "columns",
-      "tradeoff": "recipe"}  # fmt: skip
+      "delimited": "columns", "configurations": "columns", "matching": "columns", "parts": "table",
+      "tradeoff": "recipe", "power": "recipe", "stopping": "answers"}  # fmt: skip
 
 
 def _modules() -> dict[str, set[str]]:

@@ -179,8 +179,66 @@ def test_a_frame_says_what_was_left_out_before() -> None:
     assert ScalingTable.from_frame(frame).left_out == {"run diverged": 3}
 
 
+def _half_named(**columns: Any) -> ScalingTable:
+    """12 rows with the names given, and 12 with none."""
+    blank = dict.fromkeys(columns, "  ")
+    return ScalingTable.from_frame(pd.concat([_frame(**columns), _frame(**blank)], ignore_index=True))
+
+
+NAMELESS: dict[str, tuple[Callable[[], ScalingTable], str]] = {
+    "each region": (lambda: dict(_half_named(region="IT").group("region"))["IT"], "region missing"),
+    "one region": (lambda: _half_named(region="IT").select(region="IT"), "region missing"),
+    "a mean over regions": (lambda: _half_named(region="IT").mean_over("region"), "region missing"),
+    "each family": (lambda: dict(_half_named(family="vit").group("family"))["vit"], "family missing"),
+    "one family": (lambda: _half_named(family="vit").select(family="vit"), "family missing"),
+    "a mean over benchmarks": (lambda: _half_named(benchmark="b").mean_over("benchmark"), "benchmark missing"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NAMELESS)
+def test_rows_without_a_name_are_counted_where_names_are_asked_for(case: str) -> None:
+    choose, reason = NAMELESS[case]
+    assert (len(choose()), choose().left_out) == (12, {reason: 12})
+
+
+def test_a_column_of_blanks_has_no_groups() -> None:
+    with pytest.raises(ValueError, match="no row has a region"):
+        list(_table(region=" ").group("region"))
+
+
+def test_names_have_one_spelling() -> None:
+    table = _table(region=["IT", " IT", "it "] * 4, family=["resnet", "resnet "] * 6)
+    assert (table.unique("region"), table.unique("family")) == (["IT"], ["resnet"])
+    assert len(table.select(region="it")) == 12
+
+
+WANTED = {
+    "a number": ({"lr": 0.1}, "0.1", 12),
+    "a number in another spelling": ({"flops": 1e15}, "1e15", 12),
+    "a whole number of a float column": ({"images_per_class": [10.0, None] * 6}, "10", 6),
+    "a nullable number": ({"images_per_class": pd.array([10, None] * 6, dtype="Int64")}, "10", 6),
+    "a number among text": ({"images_per_class": ["10", "all"] * 6}, 10, 6),
+    "text among numbers": ({"images_per_class": ["10", "all"] * 6}, "all", 6),
+    "a flag": ({"is_ssl": [True, False] * 6}, "false", 6),
+    "a flag as 0 and 1": ({"is_ssl": [1, 0] * 6}, "true", 6),
+    "a family called true": ({"family": ["true", "other"] * 6}, "true", 6),
+    "text": ({"family": ["vit", "resnet"] * 6}, "vit", 6),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WANTED)
+def test_text_chooses_the_values_that_it_spells(case: str) -> None:
+    column, wanted, n = WANTED[case]
+    (name,) = column
+    assert len(_table(**column).select(**{name: wanted})) == n
+    for absent in ("11", "none"):
+        with pytest.raises(ValueError, match=f"no row has {name}='{absent}'; the table's values: "):
+            _table(**column).select(**{name: absent})
+
+
 def test_clusters_keep_seeds_together() -> None:
     frame = _frame(n_params=np.repeat([1e5, 1e6, 1e7, 1e8], 3), seed=np.resize([0, 1, 2], 12))
+    frame = frame.assign(samples_seen=1e4, flops=6e4 * frame["n_params"])
     assert len(set(ScalingTable.from_frame(frame).clusters())) == 4
 
 
@@ -236,6 +294,8 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
                                  "which the table lacks"),
     "two columns of one name": (lambda: ScalingTable.from_frame(_frame(C=1.0), {"C": "flops"}),
                                 "two columns are called"),
+    "two columns of one name in the frame": (lambda: ScalingTable.from_frame(pd.concat([_frame(), _frame()], axis=1)),
+                                             "two columns are called"),
     "unknown cluster": (lambda: fit_law(_table(), cluster="lab"), "neither 'configuration', 'row' nor a column"),
     "no budget": (lambda: Recipe.from_law(fit_law(_table(), bootstrap=0)).allocate(0), "flops=0 must be above 0"),
     "score beyond the ceiling": (lambda: Recipe.from_law(fit_law(_table(), bootstrap=0)).flops_for(1.2), "below 1"),

@@ -26,6 +26,7 @@ from scaling.study import expand_study, load_study
 
 RUN = ("run", "STUDY", "--no-mlflow")
 RESNET = {"family": "resnet", "depth": 10, "sizes": [2]}
+STOP = {"recipe": "IT", "budget": 1e12, "factor": 2}
 LADDER = [{"family": "resnet", "depth": 10, "sizes": [2, 4, 8]}]
 
 
@@ -134,6 +135,22 @@ CASES = [
     Case("no data sizes", ["data_sizes=[]", "at least 1"], {"data_sizes": []}),
     Case("two runs with one id", ["two runs of the grid are the same", "seed 3", "remove the repeated"],
          {"seeds": [3, 3]}),
+    Case("stop without a budget", ["field 'stop.budget' is missing", "add it"],
+         {"stop": {"recipe": "IT", "factor": 2}}),
+    Case("stop at no budget", ["stop.budget=0", "greater than 0"], {"stop": STOP | {"budget": 0}}),
+    Case("stop at an endless budget", ["stop.budget", "finite number"],
+         {"stop": STOP | {"budget": float("inf")}}),
+    Case("stop within a factor of 1", ["stop.factor=1", "greater than 1"], {"stop": STOP | {"factor": 1}}),
+    Case("stop by no region", ["stop.recipe='V9'", "no region of the study's benchmarks", "study.yaml", "known: IT"],
+         {"stop": STOP | {"recipe": "V9"}}),
+    Case("stop by no family", ["stop.family='vit'", "no family of the study", "resnet"],
+         {"stop": STOP | {"family": "vit"}}),
+    Case("stop in no order", ["stop.order='dearest'", "'cheapest' or 'informative'"],
+         {"stop": STOP | {"order": "dearest"}}),
+    Case("stop without rounds", ["stop.round=0", "greater than 0"], {"stop": STOP | {"round": 0}}),
+    Case("stop with a negative cost", ["stop.run_flops=-1", "greater than or equal to 0"],
+         {"stop": STOP | {"run_flops": -1}}),
+    Case("stop with an unknown field", ["unknown field 'stop.region'", "recipe"], {"stop": STOP | {"region": "IT"}}),
     Case("negative seed", ["seeds[0]=-1", "greater than or equal to 0"], {"seeds": [-1]}),
     Case("negative rate", ["training.lr=-0.1", "greater than 0"], {"training": {"lr": -0.1}}),
     Case("rate is no number", ["training.lr='fast'", "valid number"], {"training": {"lr": "fast"}}),
@@ -198,6 +215,16 @@ CASES = [
     Case("a list", ["study.yaml' holds no fields", "quickstart.yaml"], prepare=write_text("- name\n- dataset\n")),
     Case("empty file", ["study.yaml' holds no fields"], prepare=write_text("")),
     Case("not text", ["study.yaml' cannot be read"], prepare=lambda folder, study: study.write_bytes(b"\xff\xfe\x00")),
+    Case("a field twice", ["study.yaml', line 4: 'training' stands there twice, first in line 2"],
+         prepare=write_text("name: x\ntraining: {epochs: 30}\ndataset: digits\ntraining: {lr: 0.05}\n")),
+    Case("no storage", ["storage='' names no place"], command=(*RUN, "--storage", "")),
+    Case("a dashboard's address", ["--address='http://127.0.0.1:8265' is no address of a Ray cluster"],
+         command=(*RUN, "--address", "http://127.0.0.1:8265")),
+    Case("a dead address", ["no Ray cluster answers at --address='127.0.0.1:1'"],
+         command=(*RUN, "--address", "127.0.0.1:1")),
+    Case("MLflow's driver", ["needs a driver that is not installed", "pip install"],
+         {"mlflow": "mssql://me:s3cret@h/x"}, ("run", "STUDY")),
+    Case("MLflow in memory", ["mlflow='sqlite://' names no file"], {"mlflow": "sqlite://"}, ("run", "STUDY")),
     Case("no file", ["absent.yaml' cannot be read", "give the path"], command=("run", "FOLDER/absent.yaml")),
     Case("recipe of nothing", ["study 'tiny' has no", "scaling run"], command=("recipe", "STUDY", "--flops", "1e12")),
     Case("negative budget", ["flops=-1", "above 0"], RAN, ("recipe", "STUDY", "--flops", "-1"), write_results),
@@ -208,6 +235,10 @@ CASES = [
     Case("plan of too many images", ["images a class=200", "data_sizes"], {"data_sizes": [200]}, ("plan", "STUDY")),
     Case("throughput 0", ["--throughput", "greater than or equal to 1"],
          command=("plan", "STUDY", "--throughput", "0")),
+    Case("throughput inf", ["--throughput", "no finite number"], command=("plan", "STUDY", "--throughput", "inf")),
+    Case("throughput nan", ["--throughput", "greater than or equal to 1"],
+         command=("plan", "STUDY", "--throughput", "nan")),
+    Case("budget inf", ["--flops", "no finite number"], RAN, ("recipe", "STUDY", "--flops", "inf"), write_results),
     Case("UI of nothing", ["study 'tiny' has no MLflow store", "scaling run"], command=("ui", "STUDY")),
     Case("unknown fetch", ["'imagenet' is unknown", "kriegeskorte2008"], command=("fetch", "imagenet")),
 ]  # fmt: skip

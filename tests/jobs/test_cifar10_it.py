@@ -24,15 +24,15 @@ def test_training_brings_models_nearer_to_monkey_it_and_human_behavior(tmp_path:
         tmp_path,
         "cifar10_it",
         models=[{"family": "resnet", "depth": 10, "sizes": [8], "training": {"lr": 0.05}}],
-        data_sizes=[2000],
-        seeds=[0, 1],
+        data_sizes=[1500],
+        seeds=[0],
         training={"epochs": 4, "batch_size": 64, "warmup_epochs": 1, "augmentation": "flip"},
         benchmarks=["kriegeskorte2008"],
     )
     done = scaling("run", path, "--data-dir", DATA, cwd=tmp_path, timeout_s=500)
     assert done.returncode == 0, done.stdout
     tables = results(tmp_path / "results/cifar10-it")
-    assert len(tables["runs"]) == 2
+    assert len(tables["runs"]) == 1
     assert (tables["runs"].accuracy > 0.3).all(), "the models did not learn"
     score = tables["scores"].pivot_table(index="run_id", columns=["benchmark", "epoch"], values="score")
     print(score.round(3).to_string())

@@ -38,6 +38,7 @@ def test_the_commands_are_listed():
         "score",
         "status",
         "ui",
+        "verify",
     ]
     listed = output("--help")
     assert [name for name in COMMANDS if not re.search(rf"^\s+{name}\s", listed, re.MULTILINE)] == []

@@ -38,8 +38,8 @@ def test_compute_is_three_forward_passes_a_sample(quickstart: tuple[Path, Path, 
 def test_more_images_make_better_models(quickstart: tuple[Path, Path, str]) -> None:
     runs = results(quickstart[1] / "results/quickstart")["runs"]
     accuracy = runs.groupby(["family", "n_samples"]).accuracy.mean()
-    for family in ("resnet", "vit"):
-        assert accuracy[family, 1437] > accuracy[family, 50] + 0.1
+    for family in ("resnet", "alexnet"):
+        assert accuracy[family, 700] > accuracy[family, 50] + 0.1
 
 
 def test_duckdb_reads_the_store_without_this_code(quickstart: tuple[Path, Path, str]) -> None:
@@ -47,7 +47,7 @@ def test_duckdb_reads_the_store_without_this_code(quickstart: tuple[Path, Path, 
     query = f"""select family, count(*) n, max(score) best from '{store}/scores/*.parquet'
                 join '{store}/runs/*.parquet' using (run_id) where region = 'IT' group by family order by family"""
     rows = duckdb.sql(query).fetchall()
-    assert [(family, n) for family, n, _ in rows] == [("resnet", QUICK_RUNS / 2), ("vit", QUICK_RUNS / 2)]
+    assert [(family, n) for family, n, _ in rows] == [("alexnet", QUICK_RUNS / 2), ("resnet", QUICK_RUNS / 2)]
     assert max(best for *_, best in rows) == pd.read_parquet(store / "scores").query("region == 'IT'").score.max()
 
 
@@ -69,7 +69,7 @@ def test_status_and_recipe_answer_from_the_store(quickstart: tuple[Path, Path, s
     answer = scaling("recipe", path, "--flops", "1e12", "--region", "IT", "--json", cwd=folder)
     assert answer.returncode == 0, answer.stdout
     families = json.loads(answer.stdout)["families"]
-    assert set(families) == {"resnet", "vit"}
+    assert set(families) == {"alexnet", "resnet"}
     for allocation in families.values():
         assert allocation["n_params"] or allocation["reason"], "no number and no reason"
 
@@ -98,4 +98,4 @@ def test_mlflow_holds_one_parent_and_a_child_a_run(quickstart: tuple[Path, Path,
         assert child.data.metrics[f"score.{it}"] == scores.score[run_id, it]
         assert len(client.get_metric_history(child.info.run_id, "loss")) == QUICK_EPOCHS
     names = {file.path for file in client.list_artifacts(parents[0].info.run_id)}
-    assert {"score-against-compute-resnet.png", "recipe-vit.json", "laws.txt"} <= names
+    assert {"score-against-compute-resnet.png", "recipe-alexnet.json", "laws.txt"} <= names

@@ -65,7 +65,7 @@ def head(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 def test_a_ray_job_runs_a_study_to_its_recipe(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
     address, environment = head
-    path = write_study(tmp_path, "quickstart", data_sizes=[5, 15], training={"epochs": 3, "batch_size": 32})
+    path = write_study(tmp_path, "quickstart", data_sizes=[5], training={"epochs": 3, "batch_size": 16})
     entry = [sys.executable, "-m", "jobs.cli", "run", str(path), "--storage", str(tmp_path / "shared")]
     submit = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", address,
               "--working-dir", str(ROOT), "--", *entry]  # fmt: skip
@@ -73,7 +73,7 @@ def test_a_ray_job_runs_a_study_to_its_recipe(head: tuple[str, dict[str, str]], 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Recipe for" in done.stdout
     assert "succeeded" in done.stdout + done.stderr
-    assert len(results(tmp_path / "shared/quickstart")["runs"]) == 12
+    assert len(results(tmp_path / "shared/quickstart")["runs"]) == 8
 
 
 def test_images_are_shared_without_a_copy_and_cannot_be_corrupted() -> None:

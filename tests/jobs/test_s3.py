@@ -1,4 +1,4 @@
-"""A study whose storage is a bucket: trained, scored, answered and resumed by the command line."""
+"""The quickstart with a bucket for its storage: trained, scored, answered and resumed by the command line."""
 
 from __future__ import annotations
 
@@ -9,54 +9,41 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
-from tests_jobs import scaling
+from tests_jobs import QUICK_EPOCHS, QUICK_RUNS, results, scaling, without_times, write_quickstart
 
-from scaling.layout import ANSWER, CHECKPOINTS, RAY_FOLDER, RUNS, SCORES
+from scaling.layout import ANSWER, CHECKPOINTS, EPOCHS, RAY_FOLDER, RUNS, SCORES
 from scaling.place import Place
 from scaling.storage import Storage
-
-STUDY = {
-    "name": "bucket-study",
-    "dataset": "digits",
-    "models": [{"family": "resnet", "depth": 10, "sizes": [2, 4, 8]}],
-    "data_sizes": [2, 6, 18],
-    "training": {"epochs": 2, "batch_size": 20, "lr": 0.05},
-    "benchmarks": ["simulated-ventral-stream.IT"],
-}
-N_RUNS = 9
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> tuple[Path, str, Any]:
     """The study's file, its storage, and what its run printed."""
     folder = tmp_path_factory.mktemp("s3")
-    path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump(STUDY | {"mlflow": f"sqlite:///{folder}/mlflow.db"}))
+    path = write_quickstart(folder, mlflow=f"sqlite:///{folder}/mlflow.db")
     uri = Place.of(s3_server).child("results").uri
     return path, uri, scaling("run", path, "--storage", uri, cwd=folder)
 
 
 def tables(uri: str) -> dict[str, pd.DataFrame]:
-    store = Storage(uri).child("bucket-study")
-    frames = {}
-    for name in (RUNS, SCORES):
-        files = [pd.read_parquet(store.path(name), filesystem=store.filesystem)]
-        frames[name] = pd.concat(files)
-    return frames
+    store = Storage(uri).child("quickstart")
+    return {name: pd.read_parquet(store.path(name), filesystem=store.filesystem) for name in (RUNS, SCORES, EPOCHS)}
 
 
-def test_it_is_trained_and_scored(study: tuple[Path, str, Any]) -> None:
+def test_its_tables_are_those_of_a_local_disk(study: tuple[Path, str, Any], quickstart: tuple[Path, Path, str]) -> None:
     _, uri, done = study
-    found = tables(uri)
-    assert len(found[RUNS]) == N_RUNS, done.stdout
-    assert set(found[RUNS].status) == {"finished"}
-    assert len(found[SCORES]) == N_RUNS
-    assert set(found[SCORES].status) == {"scored"}
-    store = Storage(uri).child("bucket-study")
+    assert done.returncode == 0, done.stdout
+    found, expected = tables(uri), results(quickstart[1] / "results/quickstart")
+    for name, table in expected.items():
+        pd.testing.assert_frame_equal(without_times(name, found[name]), table, check_exact=True)
+
+
+def test_nothing_else_is_left(study: tuple[Path, str, Any]) -> None:
+    _, uri, done = study
+    store = Storage(uri).child("quickstart")
     assert not store.exists(RAY_FOLDER), "Ray's own files are left behind"
-    for run_id in found[RUNS].run_id:
-        assert store.names(f"{CHECKPOINTS}/{run_id}") == ["epoch-00002.safetensors"]
+    for run_id in tables(uri)[RUNS].run_id:
+        assert store.names(f"{CHECKPOINTS}/{run_id}") == [f"epoch-{QUICK_EPOCHS:05}.safetensors"], done.stdout
     assert [place.name for place in study[0].parent.iterdir() if "s3" in place.name or "results" in place.name] == []
 
 
@@ -64,16 +51,16 @@ def test_it_is_answered_with_recipes(study: tuple[Path, str, Any]) -> None:
     path, uri, done = study
     assert done.returncode == 0, done.stdout
     assert "Recipe for" in done.stdout
-    names = Storage(uri).child("bucket-study").names(ANSWER)
+    names = Storage(uri).child("quickstart").names(ANSWER)
     assert {"laws.txt", "recipe-resnet.json", "score-against-compute-resnet.png"} <= set(names), done.stdout
     printed = scaling("recipe", path, "--storage", uri, "--flops", "1e12", "--json", cwd=path.parent)
-    assert set(json.loads(printed.stdout)["families"]) == {"resnet"}, printed.stdout
+    assert set(json.loads(printed.stdout)["families"]) == {"alexnet", "resnet"}, printed.stdout
 
 
 def test_status_reads_it(study: tuple[Path, str, Any]) -> None:
     path, uri, _ = study
     printed = scaling("status", path, "--storage", uri, cwd=path.parent)
-    assert f"{N_RUNS} runs: {N_RUNS} finished; 0 checkpoints to score" in printed.stdout
+    assert f"{QUICK_RUNS} runs: {QUICK_RUNS} finished; 0 checkpoints to score" in printed.stdout
 
 
 @pytest.mark.campaign
@@ -81,9 +68,9 @@ def test_run_again_it_makes_up_for_what_is_lost_and_for_nothing_else(study: tupl
     path, uri, _ = study
     before = tables(uri)
     lost = before[RUNS].run_id.iloc[0]
-    store = Storage(uri).child("bucket-study")
+    store = Storage(uri).child("quickstart")
     store.write_bytes(f"{RUNS}/{lost}.parquet", b"half of a file")
-    store.delete(f"{SCORES}/{lost}-00002.parquet")
+    store.delete(f"{SCORES}/{lost}-{QUICK_EPOCHS:05}.parquet")
     again = scaling("run", path, "--storage", uri, cwd=path.parent)
     after = tables(uri)
     begun = {name: dict(zip(frame.run_id, frame.started_at, strict=True)) for name, frame in

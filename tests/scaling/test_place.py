@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scaling.errors import StudyError
-from scaling.place import Place, is_uri, shown
+from scaling.place import Place, is_uri, scrub, shown
 
 QUERY = "endpoint_override=http%3A%2F%2F127.0.0.1%3A5000&scheme=http"
 
@@ -75,3 +75,19 @@ def test_what_is_shown_has_no_secret(uri, expected):
     said = place.hide(f"cannot parse {uri}: bad key s3c/ret or s3c%2Fret")
     if "s3c" in uri:
         assert "s3c" not in said, said
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("no answer at http://me:s3cret@host:1/x (404)", "no answer at http://***@host:1/x (404)"),
+        ("'postgresql://me:s3c/ret@host/db' and s3://K:s3cret@b", "'postgresql://***@host/db' and s3://***@b"),
+        ("http://me:s3c@ret@host/x", "http://***@host/x"),
+        ("postgresql://h/db?user=me&password=s3cret&x=1", "postgresql://h/db?user=me&password=***&x=1"),
+        ('{"path": "s3://b/x?sig=s3cret"}', '{"path": "s3://b/x?sig=***"}'),
+        ("http://host:8020/a@b and me@host, s3://bucket/a@b", "http://host:8020/a@b and me@host, s3://bucket/a@b"),
+        ("nothing: here?", "nothing: here?"),
+    ],
+)
+def test_free_text_has_no_secret(said, expected):
+    assert scrub(said) == expected

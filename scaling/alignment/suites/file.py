@@ -22,6 +22,8 @@ from scaling.errors import StudyError
 RECORDING_METRICS = tuple(name for name, metric in METRICS.items() if isinstance(metric, NeuroidMetric))
 MAP_METRICS = ("spatial",)  # of each kind of file the first is the default
 
+SHOWN_AT_ONCE = 32
+
 _NAME = re.compile(r"\w[\w .-]*")  # of a recording: it becomes part of names in tables and in MLflow
 
 
@@ -46,6 +48,18 @@ def build_recording(path: Path, model_degrees: float = MODEL_DEGREES) -> list[Be
         header = read_own_header(path)
         build = _build_maps if header.is_maps else _build_regions
         return build(path, header, model_degrees)
+
+
+def check_recording(path: Path) -> None:
+    """Refuse before anything is trained what scoring would refuse of a file: as `build_recording`, every image shown.
+
+    Raises:
+        StudyError: also an image that cannot be decoded, or has not the size of the others. Names the file.
+    """
+    stimuli = build_recording(path)[0].stimuli
+    with _naming(path):
+        for _ in stimuli.batches(SHOWN_AT_ONCE):
+            pass
 
 
 def read_own_header(path: Path) -> Header:

@@ -9,7 +9,7 @@ from pathlib import Path
 from scaling.alignment.benchmark import Benchmark
 from scaling.alignment.regions import REGIONS, SALIENCY
 from scaling.alignment.suites import human_alignment, simulated
-from scaling.alignment.suites.file import build_recording, read_own_header
+from scaling.alignment.suites.file import build_recording, check_recording, read_own_header
 from scaling.alignment.suites.human_alignment import MappedStimuli
 from scaling.alignment.suites.recordings import build_kriegeskorte, build_neural, build_rajalingham
 from scaling.alignment.suites.suite import Shown, Suite
@@ -26,7 +26,7 @@ def _own_suite(path: Path, header: Header) -> Suite:
     return Suite(
         regions={region: region for region in header.regions},
         build=lambda shown: build_recording(path, shown.model_degrees),
-        check=lambda data_dir: build_recording(path),
+        check=lambda data_dir: check_recording(path),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,17 @@ from numpy.typing import NDArray
 
 from scaling.errors import StudyError
 from scaling.place import is_uri
+from scaling.specs.dataset import DatasetSpec
 from scaling.storage import Storage
 
 Coded = bytes | Path | NDArray[Any] | None  # one image: its file's bytes, its file, or its pixels
+
+
+USE_LABELLED = "use a labelled split (dataset.train_split, dataset.heldout_split)"
+
+
+class Unlabelled(StudyError):
+    """A split without any label, as published test splits are."""
 
 
 @dataclass(frozen=True)
@@ -139,21 +147,49 @@ def check_labels(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
     """Labels as int64.
 
     Raises:
-        StudyError: no labels at all, negative ones (Hugging Face's -1 marks unlabelled images).
+        StudyError: no labels at all, text or fractions, negative ones (Hugging Face's -1 marks unlabelled images).
+        Unlabelled: all are negative.
     """
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise StudyError(
+            f"'{where}' has labels of type {labels.dtype} and shape {labels.shape}, such as "
+            f"{labels.ravel()[:1].tolist()}; give each image one integer, 0 … C - 1 for C classes"
+        )
     if not len(labels):
         raise StudyError(f"'{where}' holds no images; correct dataset.path, or fetch it again")
-    row = int(np.argmin(labels))
-    if labels[row] < 0:
-        raise StudyError(f"'{where}' has unlabelled images (label {labels[row]}, row {row}); use a labelled split")
-    return labels.astype(np.int64)
+    values = labels.astype(np.int64)
+    row = int(np.argmin(values))
+    if values[row] < 0:
+        kind = Unlabelled if values.max() < 0 else StudyError
+        raise kind(f"'{where}' has unlabelled images (label {values[row]}, row {row}); {USE_LABELLED}")
+    return values
+
+
+def chosen_names(spec: DatasetSpec, train: str, heldout: tuple[str, ...]) -> tuple[str, ...]:
+    """The training split's name, and those that may be held out: what the study chose, else the format's."""
+    first = spec.train_split or train
+    return first, *(name for name in ((spec.heldout_split,) if spec.heldout_split else heldout) if name != first)
+
+
+def first_labelled(splits: Sequence[Callable[[], Split]]) -> Split:
+    """The first split that has labels, of those that may be held out; each is opened when its turn comes.
+
+    Raises:
+        Unlabelled: none has. StudyError: as opening it.
+    """
+    for open_split in splits[:-1]:
+        try:
+            return open_split()
+        except Unlabelled:
+            continue
+    return splits[-1]()
 
 
 def check_classes(train: Split, heldout: Split, dataset: str) -> None:
-    """Refuse splits whose classes differ, by name where names are known, or by label.
+    """Refuse splits whose classes differ, by name where names are known, or by label, and labels not 0 … C - 1.
 
     Raises:
-        StudyError: names the classes that only one of them has, or the label whose name differs.
+        StudyError: names the classes that only one of them has, the label whose name differs, or the one too high.
     """
     sides = (
         (train, heldout, "has training images and no held-out image"),
@@ -172,6 +208,21 @@ def check_classes(train: Split, heldout: Split, dataset: str) -> None:
         absent = np.setdiff1d(one.present(), other.present())
         names = [one.classes[label] if label < len(one.classes) else str(label) for label in absent]
         _refuse_classes(names, words, dataset)
+    _refuse_gaps(train.present(), train.classes or heldout.classes, dataset)
+
+
+def _refuse_gaps(present: NDArray[np.int64], names: tuple[str, ...], dataset: str) -> None:
+    """Labels that are not 0 … C - 1: of C classes present, or of C names, some of which may have no image."""
+    limit = len(names) or len(present)
+    if not len(present) or present[-1] < limit:
+        return
+    held = f"{limit:,} names of classes"
+    if not names:
+        absent = int(np.flatnonzero(present != np.arange(limit))[0])
+        held = f"{limit:,} classes, and no image of label {absent}"
+    raise StudyError(
+        f"label {present[-1]} is beyond {limit - 1}: dataset '{dataset}' has {held}; number the classes 0 … {limit - 1}"
+    )
 
 
 def _refuse_classes(names: list[str], words: str, dataset: str) -> None:
@@ -181,12 +232,29 @@ def _refuse_classes(names: list[str], words: str, dataset: str) -> None:
         raise StudyError(f"{many} {words} (dataset '{dataset}'); correct the files")
 
 
+def refuse_several(paths: Sequence[str], root: Storage) -> None:
+    """Refuse a place that holds several sets, of which none is to be taken unasked."""
+    if len(paths) > 1:
+        there = " and ".join(f"'{path}'" for path in paths)
+        raise StudyError(f"'{root.root}' holds several sets ({there}); set dataset.path to the folder of one")
+
+
 def dataset_root(path: str, data_dir: Path) -> Storage:
-    """A data set's folder: absolute, relative to the data folder, or a URI."""
-    return Storage(path if is_uri(path) else data_dir / Path(path).expanduser())
+    """A data set's folder: absolute, relative to the data folder, or a URI.
+
+    Raises:
+        StudyError: a file, the home of an unknown user, a place that pyarrow cannot open.
+    """
+    given = path if is_uri(path) else os.path.expanduser(path)
+    if given.startswith("~"):
+        raise StudyError(f"dataset.path='{path}' names a user without a home here; give the path itself")
+    root = Storage(given if is_uri(path) else data_dir / given)
+    if root.is_local and os.path.isfile(root.root):
+        raise StudyError(f"dataset.path='{path}' is a file; give the folder that holds it and the other split")
+    return root
 
 
 def file_stamp(file: Path) -> list[Any]:
-    """Name, bytes, time of change."""
+    """Name, bytes, times of change: of the content as it was set, and as the system saw it, which nobody can set."""
     stat = os.stat(file)
-    return [file.name, stat.st_size, stat.st_mtime_ns]
+    return [file.name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]

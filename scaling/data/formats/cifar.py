@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.data.formats.base import LabelledFiles, Rows, Split, check_labels
+from scaling.data.formats.base import LabelledFiles, Rows, Split, check_labels, file_stamp, refuse_several
 from scaling.errors import StudyError
+from scaling.specs.dataset import DatasetSpec
 from scaling.storage import Storage
 
 SIDE = 32
@@ -28,22 +30,23 @@ LAYOUTS = (
 PICKLED = ("cifar-10-batches-py", "cifar-100-python")
 
 
-def find_cifar(root: Storage) -> tuple[Split, Split] | None:
+def find_cifar(root: Storage, spec: DatasetSpec) -> tuple[Split, Split] | None:
     """The files in the folder or where the archive unpacks them; None: not there.
 
     Raises:
-        StudyError: some of the files are missing; only the Python version is there.
+        StudyError: some of the files are missing; several sets are there; only the Python version is there.
     """
     if not root.is_local:
         return None
-    for name, label_bytes, train, heldout, names in LAYOUTS:
-        for folder in (Path(root.root), Path(root.root) / name):
-            if (folder / train[0]).is_file():
-                classes = _names(folder / names)
-                files = [folder / file for file in train]
-                return CifarSplit(files, label_bytes, classes), CifarSplit([folder / heldout], label_bytes, classes)
+    base = Path(root.root)
+    places = [(layout, below) for layout in LAYOUTS for below in ("", layout[0])]
+    found = [(layout, base / below) for layout, below in places if (base / below / layout[2][0]).is_file()]
+    refuse_several([str(folder / layout[2][0]) for layout, folder in found], root)
+    for (_, label_bytes, train, heldout, names), folder in found:
+        parts = [folder / file for file in train], [folder / heldout]
+        return CifarSplit(parts[0], label_bytes, folder / names), CifarSplit(parts[1], label_bytes, folder / names)
     for name in PICKLED:
-        if (Path(root.root) / name).is_dir() or (Path(root.root).name == name and Path(root.root).is_dir()):
+        if (base / name).is_dir() or (base.name == name and base.is_dir()):
             raise StudyError(
                 f"'{root.root}' holds CIFAR's Python version ({name}), pickled files that could run code when read; "
                 "fetch the binary version (cifar-10-binary.tar.gz, cifar-100-binary.tar.gz)"
@@ -52,7 +55,11 @@ def find_cifar(root: Storage) -> tuple[Split, Split] | None:
 
 
 def _names(file: Path) -> tuple[str, ...]:
-    return tuple(line.strip() for line in file.read_text().splitlines() if line.strip()) if file.is_file() else ()
+    try:
+        text = file.read_text() if file.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise StudyError(f"'{file}' is no text of class names ({error}); fetch it again") from error
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 class CifarSplit(LabelledFiles):
@@ -62,16 +69,19 @@ class CifarSplit(LabelledFiles):
         StudyError: a file that is missing or does not hold whole records, a label beyond the names.
     """
 
-    def __init__(self, files: list[Path], label_bytes: int, classes: tuple[str, ...]) -> None:
-        self.files, self.label_bytes, self.classes = files, label_bytes, classes
+    def __init__(self, files: list[Path], label_bytes: int, names: Path) -> None:
+        self.files, self.label_bytes, self.classes, self.names = files, label_bytes, _names(names), names
         self.records = [_records(file, label_bytes) for file in files]
         labels = np.concatenate([records[:, label_bytes - 1] for records in self.records])
         self.labels = check_labels(labels, str(files[0]))
-        if classes and self.labels.max() >= len(classes):
+        if self.classes and self.labels.max() >= len(self.classes):
             raise StudyError(
-                f"'{files[0]}' has label {self.labels.max()}, beyond the {len(classes)} class names beside it; "
+                f"'{files[0]}' has label {self.labels.max()}, beyond the {len(self.classes)} class names beside it; "
                 "fetch it again"
             )
+
+    def fingerprint(self) -> list[Any]:
+        return super().fingerprint() + ([file_stamp(self.names)] if self.names.is_file() else [])
 
     def rows(self, start: int, size: int) -> Iterator[Rows]:
         places = [f"{file.name}, row {row}" for file, n in self._counts() for row in range(n)]

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.data.formats.base import LabelledFiles, PlainSplit, Rows, Split, check_labels
+from scaling.data.formats.base import LabelledFiles, PlainSplit, Rows, Split, check_labels, refuse_several
 from scaling.errors import StudyError
+from scaling.specs.dataset import DatasetSpec
 from scaling.storage import Storage, file_error
 
 FOLDERS = (".", "FashionMNIST/raw", "MNIST/raw", "KMNIST/raw")
@@ -24,15 +25,17 @@ UINT8 = 0x08  # the header's third byte: the type of the values
 EXPECTED = "train-images-idx3-ubyte[.gz], …"
 
 
-def find_idx(root: Storage) -> tuple[Split, Split] | None:
-    """The four files in the folder or where torchvision puts them; None: not all are there."""
+def find_idx(root: Storage, spec: DatasetSpec) -> tuple[Split, Split] | None:
+    """The four files in the folder or where torchvision puts them; None: not all are there.
+
+    Raises:
+        StudyError: several sets are there.
+    """
     if not root.is_local:
         return None
-    for folder in FOLDERS:
-        found = [_find(Path(root.root) / folder, stem) for stem in STEMS]
-        if all(found):
-            return IdxSplit(*found[0]), IdxSplit(*found[1])
-    return None
+    found = {folder: files for folder in FOLDERS if all(files := [_find(Path(root.root) / folder, s) for s in STEMS])}
+    refuse_several([root.path(folder) for folder in found], root)
+    return next(((IdxSplit(*train), IdxSplit(*heldout)) for train, heldout in found.values()), None)
 
 
 def _find(folder: Path, stem: str) -> tuple[Path, ...]:

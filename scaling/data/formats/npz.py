@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,26 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from scaling.data.formats.base import PlainSplit, Rows, Split, check_labels, file_stamp
+from scaling.data.formats.base import PlainSplit, Rows, Split, check_labels, chosen_names, file_stamp, first_labelled
 from scaling.data.image_set import check_finite
 from scaling.errors import StudyError
+from scaling.specs.dataset import DatasetSpec
 from scaling.storage import Storage, file_error
 
-NAMES = (("train",), ("test", "validation", "val"))
+TRAIN, HELDOUT = "train", ("test", "validation", "val")
 EXPECTED = "train.npz"
 
 
-def find_npz(root: Storage) -> tuple[Split, Split] | None:
-    """train.npz and one of test.npz, validation.npz, val.npz; None: not both are there."""
+def find_npz(root: Storage, spec: DatasetSpec) -> tuple[Split, Split] | None:
+    """The named files, or train.npz and the first labelled one of test.npz, validation.npz, val.npz; None: not both."""
     if not root.is_local:
         return None
-    files = [[file for name in names if (file := Path(root.root) / f"{name}.npz").is_file()] for names in NAMES]
-    return (NpzSplit(files[0][0]), NpzSplit(files[1][0])) if all(files) else None
+    train, *heldout = chosen_names(spec, TRAIN, HELDOUT)
+    files = [file for name in heldout if (file := Path(root.root) / f"{name}.npz").is_file()]
+    first = Path(root.root) / f"{train}.npz"
+    if not files or not first.is_file():
+        return None
+    return NpzSplit(first), first_labelled([partial(NpzSplit, file) for file in files])
 
 
 class NpzSplit(Split):
@@ -50,7 +55,9 @@ class NpzSplit(Split):
         self.has_maps = "maps" in headers
         if self.has_maps and headers["maps"][1] != np.uint8:
             self.map_dtype = np.dtype(np.float32)
-        names = self._read(lambda archive: archive["classes"]) if "classes" in headers else []
+        names = self._read(lambda archive: archive["classes"]) if "classes" in headers else np.empty(0, str)
+        if names.ndim != 1:
+            raise StudyError(f"'{file}' has classes of shape {names.shape}; give one name a label, (C,)")
         self.classes = tuple(str(name) for name in names)
         self.labels = check_labels(self._read(lambda archive: archive["labels"]), str(file))
 

@@ -2,69 +2,72 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.data.formats.base import Rows, Split, check_labels
+from scaling.data.formats.base import (
+    USE_LABELLED,
+    Rows,
+    Split,
+    Unlabelled,
+    check_labels,
+    chosen_names,
+    file_stamp,
+    first_labelled,
+)
+from scaling.data.formats.parquet_columns import find_columns
+from scaling.data.formats.parquet_files import file_stem, known_splits, list_stems, named_splits, split_files
+from scaling.data.formats.shards import check_whole
 from scaling.errors import StudyError
+from scaling.specs.dataset import DatasetSpec
 from scaling.storage import Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-TRAIN_PREFIXES = ("train",)
-HELDOUT_PREFIXES = ("test", "validation", "val")
-MAP_COLUMN = "heatmap"  # ClickMe's
+TRAIN, HELDOUT = "train", ("test", "validation", "val")
 EXPECTED = "train*.parquet"
 
 
-def find_parquet(root: Storage) -> tuple[Split, Split] | None:
-    """`train*.parquet` and `test*.parquet` (or validation, val), in the folder or its `data`; None: neither is there.
+def find_parquet(root: Storage, spec: DatasetSpec) -> tuple[Split, Split] | None:
+    """The named splits, or `train` and the first labelled one of `test`, `validation`, `val`; None: neither is there.
 
     Raises:
-        StudyError: only one of the two is there. StorageError: a place that cannot be read.
+        StudyError: only one of the two is there; as `check_whole`. StorageError: a place that cannot be read.
     """
-    train, heldout = (_shards(root, prefixes) for prefixes in (TRAIN_PREFIXES, HELDOUT_PREFIXES))
-    if not train and not heldout:
+    train_name, *heldout_names = chosen_names(spec, TRAIN, HELDOUT)
+    listed = list_stems(root)
+    files = {name: found for name in (train_name, *heldout_names) if (found := split_files(root, listed, name))}
+    known = known_splits(listed)
+    if not files and not ((spec.choices() or spec.format) and known):
         return None
-    for shards, prefixes in ((train, TRAIN_PREFIXES), (heldout, HELDOUT_PREFIXES)):
-        if not shards:
-            wanted = " or ".join(f"{prefix}*.parquet" for prefix in prefixes)
-            raise StudyError(f"no {wanted} in '{root.root}' beside the other split; correct dataset.path, or add it")
-    return ParquetSplit(root, train), ParquetSplit(root, heldout)
+    (train,) = named_splits(root, files, [train_name], known, spec.train_split and "train_split")
+    heldout = named_splits(root, files, heldout_names, known, spec.heldout_split and "heldout_split")
+    check_whole(map(file_stem, files[train]), train, root.shown)
+    first = ParquetSplit(root, files[train], spec.image_column, spec.label_column)
 
+    def open_heldout(name: str) -> Split:
+        split = ParquetSplit(root, files[name], spec.image_column, spec.label_column or first.columns.label)
+        if len(heldout) > 1:
+            split.check_labelled()
+        check_whole(map(file_stem, files[name]), name, root.shown)
+        return split
 
-def _shards(root: Storage, prefixes: tuple[str, ...]) -> list[str]:
-    for folder in ("", "data"):
-        names = root.names(folder, ".parquet")
-        for prefix in prefixes:
-            files = [f"{folder}/{name}".removeprefix("/") for name in names if name.startswith(prefix)]
-            if files:
-                return files
-    return []
-
-
-class Columns(NamedTuple):
-    """Names of the columns of images, labels and importance maps, and of the classes by label."""
-
-    image: str
-    label: str
-    map: str | None
-    classes: tuple[str, ...]
+    return first, first_labelled([partial(open_heldout, name) for name in heldout])
 
 
 class ParquetSplit(Split):
     """The shards of one split, in order of their names.
 
     Columns: one of images, struct<bytes, path> or binary; `heatmap`, of the same kind, null where an image has no map;
-    labels, the ClassLabel or only integer column.
+    labels, the ClassLabel or only integer column. image, label: their names, where several could be it.
 
     Raises:
         StudyError: a file that is no whole Parquet file, columns that are not these, shards that differ in them.
@@ -72,12 +75,12 @@ class ParquetSplit(Split):
 
     coded = True
 
-    def __init__(self, root: Storage, names: list[str]) -> None:
+    def __init__(self, root: Storage, names: list[str], image: str | None = None, label: str | None = None) -> None:
         self.root, self.names = root, names
         self.metadata = [self._metadata(name) for name in names]
         columns = []
         for name, meta in zip(names, self.metadata, strict=True):
-            found = find_columns(meta.schema.to_arrow_schema(), root.path(name))
+            found = find_columns(meta.schema.to_arrow_schema(), root.path(name), image, label)
             columns.append(found)
             if found != columns[0]:
                 raise StudyError(
@@ -96,14 +99,24 @@ class ParquetSplit(Split):
     @cached_property
     def labels(self) -> NDArray[np.int64]:
         """All labels; images are not touched."""
-        found = []
-        for name in self.names:
-            with self._opened(name) as file:
-                table = file.read([self.columns.label])
-            found.append(self._labels(table.column(0), name))
-        return np.concatenate(found)
+        return np.concatenate([self._labels(self._label_column(name), name) for name in self.names])
+
+    def check_labelled(self) -> None:
+        """Read labels until one is found.
+
+        Raises:
+            Unlabelled: there is none.
+        """
+        if not any((column.fill_null(-1).to_numpy() >= 0).any() for column in map(self._label_column, self.names)):
+            raise Unlabelled(f"'{self.root.path(self.names[0])}' has no labelled image; {USE_LABELLED}")
+
+    def _label_column(self, name: str) -> Any:
+        with self._opened(name) as file:
+            return file.read([self.columns.label]).column(0)
 
     def fingerprint(self) -> list[Any]:
+        if self.root.is_local:
+            return [[name, *file_stamp(Path(self.root.path(name)))[1:]] for name in self.names]
         infos = self.root.file_infos(self.names)
         return [[name, info.size, info.mtime_ns] for name, info in zip(self.names, infos, strict=True)]
 
@@ -152,9 +165,7 @@ class ParquetSplit(Split):
         where = self.root.path(name)
         if column.null_count:
             row = first + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-            raise StudyError(
-                f"'{where}' has {column.null_count:,} unlabelled images (first row {row}); use a labelled split"
-            )
+            raise StudyError(f"'{where}' has {column.null_count:,} unlabelled images (first row {row}); {USE_LABELLED}")
         return check_labels(column.to_numpy(), where) if len(column) else np.empty(0, np.int64)
 
     def _metadata(self, name: str) -> pq.FileMetaData:
@@ -206,34 +217,3 @@ def _join(kept: list[Rows]) -> Rows:
     labels = np.concatenate([rows.labels for rows in kept])
     places = [place for rows in kept for place in rows.places]
     return Rows([image for rows in kept for image in rows.images], labels, places, maps)
-
-
-def find_columns(schema: pa.Schema, where: str) -> Columns:
-    """The columns of images, labels and maps.
-
-    Raises:
-        StudyError: none or several could be images, or labels; lists the columns.
-    """
-    import pyarrow as pa
-
-    def is_binary(kind: Any) -> bool:
-        return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-    structs = [f.name for f in schema if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
-    coded = structs + [f.name for f in schema if is_binary(f.type)]
-    maps = MAP_COLUMN if MAP_COLUMN in coded else None
-    images = [name for name in structs if name != maps] or [name for name in coded if name != maps]
-    features = _features(schema)
-    classes = {name: feature.get("names") for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
-    labels = list(classes) or [f.name for f in schema if pa.types.is_integer(f.type)]
-    if len(images) != 1 or len(labels) != 1:
-        raise StudyError(
-            f"'{where}' has {len(images)} image columns (struct<bytes, path>) and {len(labels)} label columns (int64), "
-            f"one of each is needed; columns: {', '.join(schema.names)}"
-        )
-    return Columns(images[0], labels[0], maps, tuple(map(str, classes.get(labels[0]) or ())))
-
-
-def _features(schema: pa.Schema) -> dict[str, Any]:
-    metadata = (schema.metadata or {}).get(b"huggingface")
-    return {} if metadata is None else json.loads(metadata).get("info", {}).get("features", {})

@@ -20,6 +20,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
+from glob import escape
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,13 +28,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.data.formats.base import LabelledFiles, Rows, Split, check_labels
+from scaling.data.formats.base import USE_LABELLED, LabelledFiles, Rows, Split, check_labels, chosen_names
+from scaling.data.formats.shards import by_split, check_whole
 from scaling.errors import StudyError
+from scaling.specs.dataset import DatasetSpec
 from scaling.storage import Storage, file_error
 
 Record = tuple[bytes, int, bytes | None]  # image, label, map
 
-TRAIN, HELDOUT = ("train",), ("val", "validation", "test")
+TRAIN, HELDOUT = "train", ("val", "validation", "test")
 EXPECTED = "*train*.tfrecord*"
 # The second form is what the authors' loader calls the shards that it has downloaded.
 SHARD = re.compile(r"^[^.].*\.tfrecords?(-\d+-of-\d+)?(\.gz)?$|^clickme_(train|val)_\d+$")
@@ -60,31 +63,53 @@ message_type { name: "Example" field { name: "features" number: 1 type_name: "Fe
 """
 
 
-def find_tfrecord(root: Storage) -> tuple[Split, Split] | None:
-    """`*train*.tfrecord*` and `*val*.tfrecord*` (or test), or shards in folders of these names; None: neither is there.
+def find_tfrecord(root: Storage, spec: DatasetSpec) -> tuple[Split, Split] | None:
+    """The named shards, or `*train*.tfrecord*` and `*val*.tfrecord*` (or test), directly or in folders of these names.
+
+    None: neither is there.
 
     Raises:
-        StudyError: only one of the two is there.
+        StudyError: only one of the two is there; shards of several names, or as `check_whole`.
     """
     if not root.is_local:
         return None
-    train = _shards(Path(root.root), TRAIN, [])
-    heldout = _shards(Path(root.root), HELDOUT, train)
+    base = Path(root.root)
+    train_word, *heldout_words = chosen_names(spec, TRAIN, HELDOUT)
+    train = _shards(base, [train_word], [], "train_split", spec.train_split)
+    heldout = _shards(base, heldout_words, train, "heldout_split", spec.heldout_split)
     if not train and not heldout:
         return None
-    for files, words in ((train, TRAIN), (heldout, HELDOUT)):
+    for files, words in ((train, [train_word]), (heldout, heldout_words)):
         if not files:
             wanted = " or ".join(f"*{word}*.tfrecord*" for word in words)
-            raise StudyError(f"no {wanted} in '{root.root}' beside the other split; correct dataset.path, or add it")
+            raise StudyError(
+                f"no {wanted} in '{root.root}' beside the other split; correct dataset.path, add it, or name another "
+                "by dataset.train_split or dataset.heldout_split"
+            )
     return TFRecordSplit(train), TFRecordSplit(heldout)
 
 
-def _shards(base: Path, words: tuple[str, ...], others: list[Path]) -> list[Path]:
-    for pattern in (pattern for word in words for pattern in (f"*{word}*", f"{word}/*")):
-        found = {file for file in base.glob(pattern) if SHARD.search(file.name) and file.is_file()}
-        if files := sorted(found.difference(others)):
-            return files
+def _shards(base: Path, words: list[str], others: list[Path], field: str, chosen: str | None) -> list[Path]:
+    """The shards of a chosen name, or else those of the one name that has the first of the words in it."""
+    for pattern in (pattern for word in words for pattern in (f"*{escape(word)}*", f"{escape(word)}/*")):
+        files = {file for file in base.glob(pattern) if SHARD.search(file.name) and file.is_file()}
+        sets = by_split({str(file): _stem(file.name) for file in files.difference(others)}, chosen)
+        if chosen and "/" not in pattern:
+            sets = {name: found for name, found in sets.items() if name == chosen}
+        if len(sets) > 1:
+            raise StudyError(
+                f"'{base}' has TFRecords of several names with '{pattern}' ({', '.join(sorted(sets))}); name one by "
+                f"dataset.{field}"
+            )
+        for name, found in sets.items():
+            check_whole([_stem(Path(file).name) for file in found], name, str(base))
+            return [Path(file) for file in found]
     return []
+
+
+def _stem(name: str) -> str:
+    """A shard's name without what says that it is one: `train.tfrecord-00000-of-00002` is `train-00000-of-00002`."""
+    return re.sub(r"\.tfrecords?", "", name).removesuffix(".gz")
 
 
 class TFRecordSplit(LabelledFiles):
@@ -129,7 +154,7 @@ def _index(shard: int, file: Path) -> Iterator[tuple[int, ...]]:
     for number, (begin, data) in enumerate(read_records(file)):
         _, label, heatmap = parse_record(data, _place(file, number))
         if label < 0:
-            raise StudyError(f"{_place(file, number)} is unlabelled (label {label}); use a labelled split")
+            raise StudyError(f"{_place(file, number)} is unlabelled (label {label}); {USE_LABELLED}")
         yield shard, number, begin, len(data), label, heatmap is not None
 
 

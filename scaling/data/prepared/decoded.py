@@ -51,9 +51,9 @@ class Prepared:
         return self.cache_dir / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
     def _settings(self) -> dict[str, Any]:
-        """What determines the files; blur_maps only where it is true, so that older ones stay of use."""
+        """What determines the files; blur_maps and choices only where they are set, so that older ones stay of use."""
         settings = self.spec.model_dump(include={"format", "image_size", "stored_size", "decode", "corrupt"})
-        return settings | ({"blur_maps": True} if self.spec.blur_maps else {})
+        return settings | ({"blur_maps": True} if self.spec.blur_maps else {}) | self.spec.choices()
 
     def source(self) -> dict[str, Any]:
         """What the prepared files are made of: settings and the files' names, sizes and times."""

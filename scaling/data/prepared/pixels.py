@@ -14,9 +14,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from scaling.data.archives import EIGHT_BIT_MODES
 from scaling.data.formats.base import Coded
 from scaling.data.image_set import as_map
+from scaling.data.modes import as_mode, why_unfit
 from scaling.errors import StudyError
 from scaling.storage import file_error
 
@@ -171,7 +171,7 @@ def _smoothed(image: Image.Image, mode: str) -> Image.Image:
 
 def _plain(image: Image.Image, mode: str, wanted: tuple[int, int]) -> Image.Image:
     """An image in `mode`, its size its own or, of a JPEG, nearer to the wanted one."""
-    if image.mode not in (*EIGHT_BIT_MODES, mode):
-        raise CorruptImage(f"mode {image.mode}, not 8 bits a channel")
+    if (reason := why_unfit(image, mode)) is not None:
+        raise CorruptImage(reason)
     image.draft(None, (REDUCING_GAP * wanted[0], REDUCING_GAP * wanted[1]))
-    return image if image.mode == mode else image.convert(mode)
+    return as_mode(image, mode)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from scaling.errors import StudyError
+from scaling.foreign import what_else
 
 PRESENTATION, NEUROID, TIME = "presentation", "neuroid", "time_bin"
+
+NETCDF3, CDF5 = (b"CDF\x01", b"CDF\x02"), b"CDF\x05"  # how these files begin
 
 BLOCK_BYTES = 2**25  # read at a time: 32 MiB
 _MAX_CHUNK_BYTES = 2**28  # a compressed chunk is read whole, so a block may grow to one
@@ -30,7 +33,7 @@ class Slab(NamedTuple):
 
 @contextmanager
 def open_array(path: Path, remedy: str) -> Iterator[xr.DataArray]:
-    """The one data variable of a NetCDF4 file; its values stay on disk until they are asked for.
+    """The one data variable of a NetCDF4 file; its values stay on disk until they are asked for (NetCDF3: in memory).
 
     Args:
         remedy: the end of every message, e.g. 'run `scaling fetch NAME`'.
@@ -48,22 +51,37 @@ def open_array(path: Path, remedy: str) -> Iterator[xr.DataArray]:
 
 @contextmanager
 def open_file(path: Path, remedy: str) -> Iterator[xr.Dataset]:
-    """All variables of a NetCDF4 file; as `open_array`."""
+    """All variables of a NetCDF4 or NetCDF3 file; as `open_array`."""
     path = Path(path)
     if not path.is_file():
         raise StudyError(f"{path} does not exist; {remedy}")
-    damaged = f"{path} ({path.stat().st_size:,} bytes) is no whole NetCDF4 file"
+    damaged = f"{path} ({path.stat().st_size:,} bytes) is no whole NetCDF4 or NetCDF3 file"
+    engine, options = _engine(path)
     try:
         dataset = xr.open_dataset(
-            path, engine="h5netcdf", cache=False, decode_times=False, decode_timedelta=False, decode_coords=True
+            path, engine=engine, cache=False, decode_times=False, decode_timedelta=False, decode_coords=True, **options
         )
-    except (OSError, RuntimeError, KeyError, ValueError) as error:  # HDF5 raises each of them on damaged files
-        raise StudyError(f"{damaged}: {error}; {remedy}") from error
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:  # each of damaged files
+        what = what_else(path)
+        raise StudyError(f"{damaged}: {f'it is {what}' if what else error}; {remedy}") from error
     with dataset:
         try:
             yield dataset
         except (OSError, RuntimeError) as error:
             raise StudyError(f"{damaged}: {error}; {remedy}") from error
+
+
+def _engine(path: Path) -> tuple[Literal["h5netcdf", "scipy"], dict[str, Any]]:
+    """What reads a file, by its first bytes, and its options: NetCDF3 is what xarray writes where netCDF4 is missing.
+
+    Raises:
+        StudyError: NetCDF3 of 64-bit data, which SciPy does not read.
+    """
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head == CDF5:
+        raise StudyError(f"{path} is NetCDF3 of 64-bit data (CDF-5), which is not read; convert it by `nccopy -k nc4`")
+    return ("scipy", {"backend_kwargs": {"mmap": False}}) if head in NETCDF3 else ("h5netcdf", {})
 
 
 def coordinates(array: xr.DataArray, dimension: str) -> dict[str, NDArray[Any]]:

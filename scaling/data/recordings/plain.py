@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from scaling.data.recordings.netcdf import open_file
 from scaling.errors import StudyError
+from scaling.foreign import what_else
 
 SUFFIXES = (".nc", ".npz")
 
@@ -118,7 +119,8 @@ def _open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
         raise StudyError(f"{path} does not exist; write it again")
     damaged = f"{path} ({path.stat().st_size:,} bytes) is no whole npz of plain arrays"
     if not zipfile.is_zipfile(path):
-        raise StudyError(f"{damaged}: not a zip; write it again")
+        what = what_else(path)
+        raise StudyError(f"{damaged}: {f'it is {what}' if what else 'not a zip'}; write it again")
     try:
         with np.load(path, allow_pickle=False) as file:
             yield file

@@ -1,6 +1,7 @@
 """Anyone's own recordings as one file and the images that were shown.
 
-The file is NetCDF4 (.nc) or NumPy (.npz, nothing pickled) with these names; the images are a folder or a zip:
+The file is NetCDF4 (.nc; NetCDF3 is read too) or NumPy (.npz, nothing pickled) with these names; the images are a
+folder or a zip:
 
 - `responses` (repetition, stimulus, neuroid): firing rates or the like, NaN where a repetition is missing.
 - `filename` (stimulus): the image's name below `images`. `stimulus_id` (stimulus): distinct; default the file names.
@@ -15,14 +16,14 @@ the benchmark 'name.region'. On a cluster the images have to be readable at the 
 Example:
 
     import numpy as np
-    from scaling.data.recordings.recording import PlainRecording, read_recording, write_recording
+    from scaling.data.recordings import PlainRecording, read_recording, write_recording
 
-    responses = np.random.default_rng(0).poisson(5.0, size=(3, 40, 6)).astype(float)
+    responses = np.random.default_rng(0).poisson(5.0, size=(3, 80, 6)).astype(float)
     responses[2, 0] = np.nan                            # the third repetition of the first stimulus is missing
     recording = PlainRecording(
         name="mine2026",
         responses=responses,                            # repetitions × stimuli × neuroids
-        filenames=[f"{i}.png" for i in range(40)],      # in the folder "images"
+        filenames=[f"{i}.png" for i in range(80)],      # in the folder "images"
         regions=["V4"] * 2 + ["IT"] * 4,                # one a neuroid
         degrees=8.0,                                    # the images' width, in degrees of visual angle
         images="images",
@@ -100,14 +101,11 @@ class Header:
     is_maps: bool
 
 
-def write_recording(path: Path | str, recording: PlainRecording) -> None:
-    """Write a recording, then read it back, images and all, so that what is wrong is said at once.
-
-    Args:
-        path: .nc or .npz; replaced if it is there.
+def write_file(path: Path | str, recording: PlainRecording) -> None:
+    """Write a recording; `scaling.data.recordings.write_recording` also checks it as a benchmark.
 
     Raises:
-        StudyError: as `write_plain` and `read_recording`; the file stays for inspection.
+        StudyError: responses or degrees that are no numbers; as `write_plain`.
     """
     per_axis = {
         "filename": recording.filenames,
@@ -121,16 +119,23 @@ def write_recording(path: Path | str, recording: PlainRecording) -> None:
         for name, values in per_axis.items()
         if values is not None
     }
-    variables["responses"] = (DIMENSIONS["responses"], np.asarray(recording.responses, dtype=np.float64))
+    variables["responses"] = (DIMENSIONS["responses"], as_numbers("responses", recording.responses))
     attributes: dict[str, str | float] = {
         "name": recording.name,
-        "degrees": float(recording.degrees),
+        "degrees": float(as_numbers("degrees", recording.degrees)),
         "images": str(recording.images),
         "source": recording.source,
         "metric": recording.metric,
     }
     write_plain(Path(path), variables, attributes)
-    read_recording(path)
+
+
+def as_numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Values as float64; StudyError where they are none."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise StudyError(f"{name}: {error}; give numbers, of one length along each dimension") from error
 
 
 def read_header(path: Path | str) -> Header:
@@ -172,9 +177,9 @@ def plain_stimuli(path: Path, plain: Plain, model_degrees: float) -> StimulusFil
     """The stimuli of one of our files: `filename`, `stimulus_id` and `label` below `images`."""
     filenames = tuple(as_texts(plain.variables["filename"]).tolist())
     labels = plain.variables.get("label")
-    degrees = plain.attributes["degrees"]
-    if isinstance(degrees, str | bytes):
-        raise StudyError(f"{path}: degrees={degrees!r}; give a number of degrees of visual angle")
+    degrees = np.squeeze(plain.attributes["degrees"])
+    if degrees.ndim or degrees.dtype.kind not in "iuf":
+        raise StudyError(f"{path}: degrees={plain.attributes['degrees']!r}; give a number of degrees of visual angle")
     return StimulusFiles(
         source=path.parent / str(plain.attributes.get("images", ".")),
         filenames=filenames,

@@ -24,7 +24,7 @@ from scipy.io.matlab import MatReadError
 
 from scaling.data.recordings.plain import read_plain, write_plain
 from scaling.data.recordings.presentations import as_texts
-from scaling.data.recordings.recording import MAPS, MAPS_REGION, plain_stimuli
+from scaling.data.recordings.recording import MAPS, MAPS_REGION, as_numbers, plain_stimuli
 from scaling.data.recordings.stimuli import StimulusFiles
 from scaling.data.recordings.visual_angle import MODEL_DEGREES
 from scaling.errors import StudyError
@@ -83,25 +83,24 @@ class PlainMaps:
     source: str = ""
 
 
-def write_maps(path: Path | str, plain: PlainMaps) -> None:
-    """Write maps to .nc or .npz, then read them back, images and all, so that what is wrong is said at once.
+def write_maps_file(path: Path | str, plain: PlainMaps) -> None:
+    """Write maps to .nc or .npz; `scaling.data.recordings.write_maps` also checks them as a benchmark.
 
     Raises:
-        StudyError: as `write_plain` and `read_maps`; the file stays for inspection.
+        StudyError: maps or degrees that are no numbers; as `write_plain`.
     """
     variables: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {
-        MAPS: (DIMENSIONS[MAPS], np.asarray(plain.maps, dtype=np.float64)),
+        MAPS: (DIMENSIONS[MAPS], as_numbers(MAPS, plain.maps)),
         "filename": (DIMENSIONS["filename"], as_texts(np.asarray(plain.filenames))),
     }
     attributes: dict[str, str | float] = {
         "name": plain.name,
         "region": plain.region,
-        "degrees": float(plain.degrees),
+        "degrees": float(as_numbers("degrees", plain.degrees)),
         "images": str(plain.images),
         "source": plain.source,
     }
     write_plain(Path(path), variables, attributes)
-    read_maps(path)
 
 
 def read_maps(path: Path | str, model_degrees: float = MODEL_DEGREES) -> tuple[StimulusFiles, SpatialMaps]:

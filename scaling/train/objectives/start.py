@@ -62,4 +62,5 @@ def _twin_weights(run: RunSpec, folder: str) -> dict[str, torch.Tensor]:
 
 
 def _cell(run: RunSpec) -> tuple[object, ...]:
-    return run.model.identity(), run.dataset.name, run.dataset.image_size, run.images_per_class, run.seed
+    data = run.dataset.name, run.dataset.image_size, tuple(run.dataset.choices().items())
+    return run.model.identity(), data, run.images_per_class, run.seed

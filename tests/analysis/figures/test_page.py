@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis import ScalingTable, answer, build_report, study_report
+from analysis import Estimate, ScalingTable, answer, build_report, study_report
 from analysis.figures.configurations import configurations
 from analysis.figures.page import Report, Section
 from analysis.figures.plotted import plotted_data
 from analysis.figures.style import TITLE_WIDTH, inline_svg, power_of_ten, svg_text
+from analysis.verify.predict import Prediction
+from analysis.verify.verification import Trial, Verification
 
 FASHION = Path(__file__).parents[3] / "jobs/studies/fashion.csv"
 OUTSIDE = re.compile(r"""(?:src|href)\s*=\s*["']?\s*(?:\w+:)?//|url\(\s*["']?\w+://|@import|<link|<iframe""")
@@ -104,7 +106,7 @@ def test_a_study_says_first_what_its_answer_says(study: Report) -> None:
     assert beginning.count("<li>") == len(made.regions) * len(made.families)
     assert "not identified" in page  # V4, and why
     order = [s.name for s in study.sections]
-    assert order == ["plane-alexnet", "plane-resnet", "laws-alexnet", "laws-resnet", "residuals"]
+    assert order == ["plane-alexnet", "plane-resnet", "laws-alexnet", "laws-resnet", "residuals", "power"]
 
 
 def test_every_law_of_a_table_is_told_usable_or_not(report: Report) -> None:
@@ -148,15 +150,25 @@ def test_configurations_are_means_over_their_runs() -> None:
     assert (found.flops.diff().dropna() >= 0).all()
 
 
-def test_power_and_verifications_appear_where_they_are_given(study: Report) -> None:
-    assert not {"power", "verifications"} & {s.name for s in study.sections}
-    made = answer(ScalingTable.from_csv(FASHION).select(region="IT"), bootstrap=0)
-    expected = pd.DataFrame({"region": ["IT"], "chance that falls is found": [0.93]})
-    power = Section("power", "What the grid can show", "Before the runs.", table=expected)
-    page = study_report(made, power, Section("verifications", "Proof", "", text="predicted .86, got .87")).html()
-    assert page.index('<h2 id="residuals">') < page.index('<h2 id="power">') < page.index('<h2 id="verifications">')
-    assert 'data-value="0.93"' in page
-    assert "predicted .86, got .87" in page
+def test_power_stands_on_the_page_and_verifications_where_there_are_any(study: Report) -> None:
+    names = [s.name for s in study.sections]
+    assert "calibration" not in names
+    power = study.sections[names.index("power")].table
+    assert power is not None
+    assert set(power.columns) >= {"region", "family", "falls", "usable"}
+    assert power["falls"].between(0, 1).all()
+    said = Prediction(
+        law=Estimate(value=0.86, low=0.84, high=0.88), run=Estimate(value=0.86, low=0.83, high=0.89), status="ok"
+    )
+    model = Trial(label="recommended", run_id="a", model="resnet w8", how="a size", n_params=100, n_samples=50,
+                  epochs=2, flops=1e15, spec="{}", predictions={"IT": said}, status="finished",
+                  got={"IT": 0.87})  # fmt: skip
+    proof = Verification(study="s", flops=1e15, region="IT", family="resnet", law="f", largest_flops=1e14, seed=3,
+                         trials=(model,))  # fmt: skip
+    table = ScalingTable.from_csv(FASHION).select(region="IT")
+    page = study_report(answer(table, bootstrap=0, verifications=(proof,))).html()
+    assert page.index('<h2 id="residuals">') < page.index('<h2 id="power">') < page.index('<h2 id="calibration">')
+    assert "predicted" in page[page.index('<h2 id="calibration">') :]
 
 
 def test_tables_of_sections_are_written_as_csv(tmp_path: Path) -> None:

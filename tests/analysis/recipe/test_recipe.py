@@ -135,8 +135,8 @@ def test_what_is_not_identified_gets_no_number(plant: Plant) -> None:
     answer = Recipe.from_law(law).allocate(1e19)
     assert answer.n_params is None
     assert not answer.scores
-    assert answer.reason.startswith("the law is undetermined")
-    assert Recipe.from_law(law).flops_for(0.5).text().startswith("no number: the law is undetermined")
+    assert answer.reason.startswith("whether misalignment changes is undetermined: ")
+    assert Recipe.from_law(law).flops_for(0.5).text().startswith("no number: whether misalignment changes")
 
 
 def test_regions_with_their_own_laws(plant: Plant) -> None:

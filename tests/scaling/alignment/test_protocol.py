@@ -16,7 +16,7 @@ from scaling.alignment.commitment import Commitment, read_commitment
 from scaling.alignment.features.reduction import PrincipalComponents, Reduction, SparseProjection
 from scaling.alignment.protocol import scoring_protocols
 from scaling.alignment.scoring import FIT_IMAGES, scoring_options, with_convention
-from scaling.data.recordings import PlainRecording, write_recording
+from scaling.data.recordings.recording import PlainRecording, write_file
 from scaling.data.recordings.stimuli import Stimuli
 from scaling.errors import StudyError
 from scaling.protocol_text import default_protocol
@@ -69,10 +69,10 @@ def test_a_file_in_the_home_folder(layers, monkeypatch):
         (None, ["neither 'split' nor 'all' nor a readable YAML file", "No such file", "one 'benchmark or"]),
         (b"IT: [layer4", ["readable YAML file", "line 1"]),
         (b"\xff\xfe\x00", ["readable YAML file"]),
-        (b"", ["holds no names"]),
-        (b"- IT\n- layer4\n", ["holds no names", "one 'benchmark or region: layer' a line"]),
+        (b"", ["holds no fields"]),
+        (b"- IT\n- layer4\n", ["holds no fields", "one 'benchmark or region: layer' a line"]),
         (b"IT: 4\n", ["holds no names"]),
-        (b"4: layer4\n", ["holds no names"]),
+        (b"4: layer4\n", ["no field's name"]),
         (b"IT: [layer3, layer4]\n", ["holds no names"]),
         (b"!!python/object/apply:os.getcwd []\n", ["readable YAML file"]),
     ],
@@ -210,7 +210,7 @@ def recording(tmp_path):
         for file in names:
             Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(images / file)
         responses = rng.standard_normal((3, 40, 6))
-        write_recording(tmp_path / f"{name}.nc", PlainRecording(name, responses, names, ["IT"] * 6, 8.0, "images"))
+        write_file(tmp_path / f"{name}.nc", PlainRecording(name, responses, names, ["IT"] * 6, 8.0, "images"))
         return f"file:{tmp_path / f'{name}.nc'}"
 
     return write

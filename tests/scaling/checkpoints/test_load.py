@@ -197,3 +197,17 @@ def test_a_trained_model_reaches_its_recorded_accuracy(make_run, tmp_path, digit
     with torch.inference_mode():
         direct = count_correct(model, type(digits_data.heldout)(images, labels), digits_data, Worker())
     assert int((classes == labels).sum()) == int(direct)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "Git LFS pointer.*`git lfs pull`"),
+        (b"<!doctype html><html></html>", "a web page"),
+        (b"", "empty"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_checkpoint_is_named(tmp_path, content, words):
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(StudyError, match=rf"w\.safetensors' cannot be read: it is .*{words}.*; put back a good copy"):
+        load_model(tmp_path / "w.safetensors")

@@ -62,7 +62,7 @@ def test_a_truncated_file_is_named(storage, info, model, keep):
     content = storage.read_bytes(name)
     storage.write_bytes(name, content[: int(keep * len(content))])
     with pytest.raises(
-        DamagedFile, match=rf"epoch 2 of run {info.run.run_id}: .*epoch-00002\.safetensors' cannot be read .*; put back"
+        DamagedFile, match=rf"epoch 2 of run {info.run.run_id}: .*epoch-00002\.safetensors' cannot be read.*; put back"
     ) as error:
         load_weights(storage, info.run.run_id, 2)
     assert "delete" not in str(error.value)

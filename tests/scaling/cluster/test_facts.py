@@ -12,7 +12,6 @@ from scaling.cluster.facts import found, look
 from scaling.data.image_source import image_source
 from scaling.data.shown import heldout_stimuli
 from scaling.errors import StudyError
-from scaling.ledger import data_mark
 from scaling.storage import Storage
 from scaling.study import expand_study
 
@@ -25,7 +24,7 @@ def test_facts_are_those_of_the_images_and_cross_to_the_driver(make_study, tmp_p
     assert facts.source.digest == digits_data.digest()
     assert np.array_equal(facts.heldout.images, heldout_stimuli(digits_data).images)
     assert (facts.mapped, facts.others, facts.skipped) == (None, None, 0)
-    mark = data_mark(digits_data)
+    mark = digits_data.mark()
     assert mark["sha256"].encode() in Storage(tmp_path).read_bytes("tiny/dataset.json")
 
 

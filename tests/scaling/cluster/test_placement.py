@@ -100,7 +100,7 @@ REFUSED = {
         FOUR,
         ["needs one worker of 8 CPUs", "4 nodes of 4 CPUs"],
     ),
-    "the sum": ({"workers": 5, "cpus_per_worker": 4}, {}, FOUR, ["needs 20 CPUs (5 workers)", "has 16 beside"]),
+    "the sum": ({"workers": 5, "cpus_per_worker": 4}, {}, FOUR, ["needs 20 CPUs (5 workers)", "has 16 (", "resources"]),
     "workers": ({"workers": 5, "cpus_per_worker": 3}, {}, FOUR, ["needs 5 workers of 3 CPUs, each on one node"]),
     "GPUs": (
         {"gpus_per_worker": 2},
@@ -110,6 +110,12 @@ REFUSED = {
     ),
     "1.5 GPUs": ({"gpus_per_worker": 1.5}, {}, MIXED, ["gpus_per_worker=1.5", "give at most 1, or a whole number"]),
     "scoring": ({}, {"actors": 2, "cpus": 3}, nodes((4, 0), (2, 0)), ["has 0 beside the scoring pool"]),
+    "scoring on its node": (
+        {"workers": 2, "cpus_per_worker": 3},
+        {"actors": 2, "cpus": 1},
+        nodes((4, 0), (4, 0)),
+        ["needs 2 workers of 3 CPUs", "beside the scoring pool of 2 x 1 CPUs", "scoring)", "lower scoring.actors"],
+    ),
     "an actor": ({}, {"cpus": 6}, FOUR, ["the scoring pool needs 1 x 6 CPUs", "lower scoring.actors"]),
 }
 
@@ -122,6 +128,20 @@ def test_what_fits_no_node_is_refused(make_study, case):
     assert all(word in problem for word in words), problem
     with pytest.raises(StudyError):
         check_capacity(study, expand_study(study), there, "the cluster")
+
+
+def test_what_is_to_blame_is_named(make_study):
+    """A run that is too large even alone is not mended by a smaller scoring pool."""
+    for resources, scoring, blamed in (
+        ({"cpus_per_worker": 8}, {"cpus": 1}, "resources"),
+        ({"gpus_per_worker": 1}, {"cpus": 1}, "resources"),
+        ({"workers": 4, "cpus_per_worker": 4}, {"cpus": 1}, "scoring"),
+        ({}, {"actors": 4, "cpus": 4}, "scoring"),
+    ):
+        study = make_study(resources=resources, scoring=scoring)
+        (problem,) = capacity_problems(study, expand_study(study), FOUR, "the cluster")
+        assert f"(study 'tiny', {blamed})" in problem, problem
+        assert ("scoring" in problem) == (blamed == "scoring"), problem
 
 
 def test_each_shape_is_timed_by_the_resource_that_binds(make_study):

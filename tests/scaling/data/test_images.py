@@ -96,7 +96,9 @@ def test_images_are_resized_on_the_short_side_and_cropped_in_the_centre(tmp_path
 def test_a_column_of_class_labels_is_found_without_metadata_if_it_is_the_only_integer(planted):
     for file in sorted((planted / "planted" / "data").glob("*.parquet")):
         pq.write_table(pq.read_table(file).replace_schema_metadata(None), file)
-    with pytest.raises(StudyError, match=r"1 image columns .* and 2 label columns .*columns: picture, weight_g, kind"):
+    with pytest.raises(
+        StudyError, match=r"2 label columns .*name one by dataset\.label_column: weight_g, kind; columns: pic"
+    ):
         check_dataset(PLANTED, planted)
     for file in sorted((planted / "planted" / "data").glob("*.parquet")):
         pq.write_table(pq.read_table(file).drop_columns(["weight_g"]), file)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +119,14 @@ def test_random_weights_are_the_same_each_time_and_no_generator_moves():
     assert all(torch.equal(value, own[key]) for key, value in first.state_dict().items())
 
 
+@pytest.mark.parametrize("name", ["w.bin", "w.pth", "w.SAFETENSORS"])
+def test_safetensors_are_known_by_their_content(tmp_path, name):
+    tensors = timm.create_model("test_resnet").state_dict()
+    save_file(tensors, tmp_path / name)
+    loaded = load_timm("test_resnet", weights=tmp_path / name).state_dict()
+    assert all(torch.equal(loaded[key], tensors[key]) for key in tensors)
+
+
 @pytest.mark.parametrize("kind", ["pth", "nested", "safetensors"])
 def test_weights_of_a_file(tmp_path, kind):
     torch.manual_seed(3)
@@ -176,12 +186,44 @@ def save_half(path):
     path.write_bytes(path.read_bytes()[:5000])
 
 
+def save_most(path):
+    save_file(timm.create_model("test_resnet").state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def save_half_pth(path):
+    torch.save(timm.create_model("test_resnet").state_dict(), path)
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def save_zip(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("weights/model.pth", b"other")
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1234\n"
+PAGE, ERROR = b"\n<!DOCTYPE html>\n<html><body>404</body></html>", b'{"error": "Repository not found"}'
+
+
 @pytest.mark.parametrize(
     ("name", "write", "words"),
     [
+        *((f"{what}.{kind}", lambda path, content=content: path.write_bytes(content), words)
+          for kind in ("safetensors", "pth", "bin")
+          for what, content, words in (
+              ("pointer", POINTER, ["a Git LFS pointer", "`git lfs pull`"]),
+              ("page", PAGE, ["a web page", "download the file itself"]),
+              ("error", ERROR, ["JSON", "download the file itself"]),
+              ("nothing", b"", ["empty", "download it again"]),
+              ("packed", gzip.compress(b"weights"), ["packed (gzip)", "unpack it"]),
+          )),
+        ("half.pth", save_half_pth, ["cut short at 5,000 bytes", "fetch it again"]),
+        ("half_of_all.safetensors", save_most, ["cut short", "promises", "fetch it again"]),
+        ("zip.pth", save_zip, ["a zip of weights/model.pth", "unpack it"]),
+        ("zip.safetensors", save_zip, ["a zip of weights/model.pth", "unpack it"]),
         ("absent.pth", lambda path: None, ["No such file"]),
         ("absent.safetensors", lambda path: None, ["No such file"]),
-        ("empty.pth", lambda path: path.write_bytes(b""), ["no PyTorch file"]),
+        ("empty.pth", lambda path: path.write_bytes(b""), ["no PyTorch file", "empty"]),
         ("text.pth", lambda path: path.write_text("hello world"), ["no PyTorch file"]),
         ("garbage.pth", lambda path: path.write_bytes(b"\x01\x02garbage" * 99), ["no PyTorch file"]),
         ("garbage.safetensors", lambda path: path.write_bytes(b"\xff" * 999), ["header"]),

@@ -24,7 +24,8 @@ from scaling.alignment.suites.registry import (
     check_benchmark_data,
 )
 from scaling.alignment.suites.simulated import SUITE
-from scaling.data.recordings.recording import PlainRecording, read_header, write_recording
+from scaling.data.recordings import PlainRecording, read_header, write_recording
+from scaling.data.recordings.recording import write_file
 from scaling.errors import StudyError
 
 N_STIMULI, SUFFIXES = 80, (".nc", ".npz")
@@ -63,6 +64,17 @@ def recording(**changes):
 def written(path, **changes):
     write_recording(path, recording(**changes))
     return f"file:{path}"
+
+
+def unchecked(path, **changes):
+    write_file(path, recording(**changes))
+    return f"file:{path}"
+
+
+def refused_when_written(folder, words, **changes):
+    with pytest.raises(StudyError) as error:
+        written(folder / "mine.npz", **changes)
+    assert all(word in str(error.value) for word in [str(folder / "mine.npz"), *words]), error.value
 
 
 def build(name, stimuli=None):
@@ -210,7 +222,8 @@ def test_damaged_files_are_named(folder, suffix, damage, words):
     ],
 )
 def test_headers_that_benchmarks_cannot_have(folder, changes, words):
-    name = written(folder / "mine.npz", **changes)
+    refused_when_written(folder, words, **changes)
+    name = unchecked(folder / "mine.npz", **changes)
     for ask in (lambda: benchmark_regions([name]), lambda: build(name)):
         with pytest.raises(StudyError) as error:
             ask()
@@ -231,7 +244,8 @@ def few(n, **changes):
     ],
 )
 def test_too_few_stimuli_are_refused_before_anything_is_trained(folder, changes, words):
-    name = written(folder / "mine.npz", **changes)
+    refused_when_written(folder, words, **changes)
+    name = unchecked(folder / "mine.npz", **changes)
     with pytest.raises(StudyError) as error:
         check_benchmark_data([name], None)
     assert all(word in str(error.value) for word in [str(folder / "mine.npz"), *words]), error.value
@@ -247,6 +261,30 @@ def test_stimuli_that_are_gone_or_do_not_match(folder):
     np.savez(folder / "mine.npz", **(arrays | {"filename": arrays["filename"][:-1]}))
     with pytest.raises(StudyError, match=r"filename has 79 along stimulus|responses has 80"):
         build(name)
+
+
+def sixteen_bits(path):
+    Image.fromarray(np.full((8, 8), 9999, np.uint16)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (sixteen_bits, ["7.png", "mode 'I;16'", "8 bits", "convert it"]),
+        (lambda path: Image.fromarray(np.zeros((8, 10, 3), np.uint8)).save(path), ["7.png shows 8 × 10", "one size"]),
+        (lambda path: path.write_bytes(b"no image"), ["7.png", "no image"]),
+        (lambda path: path.write_bytes(path.read_bytes()[:60]), ["7.png", "no image"]),
+    ],
+)
+@pytest.mark.parametrize("metric", ["", "ridge", "cka"])
+def test_images_that_cannot_be_shown_are_refused_when_written_and_before_training(folder, spoil, words, metric):
+    name = unchecked(folder / "mine.npz", metric=metric)
+    check_benchmark_data([name], None)
+    spoil(folder / "images" / "7.png")
+    refused_when_written(folder, words, metric=metric)
+    with pytest.raises(StudyError) as error:
+        check_benchmark_data([name], None)
+    assert all(word in str(error.value) for word in [str(folder / "mine.npz"), *words]), error.value
 
 
 def test_two_files_of_one_name(folder):

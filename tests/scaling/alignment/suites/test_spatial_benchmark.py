@@ -19,7 +19,7 @@ from scaling.alignment.metrics.spatial import bin_maps, choose_on_others, map_ce
 from scaling.alignment.score import Subject, score_model
 from scaling.alignment.scoring import ScoringOptions
 from scaling.alignment.suites.registry import benchmark_regions, build_benchmarks, check_benchmark_data
-from scaling.data.recordings.spatial_maps import PlainMaps, write_maps
+from scaling.data.recordings import PlainMaps, write_maps
 from scaling.data.recordings.stimuli import Stimuli
 from scaling.errors import StudyError
 from scaling.records import AlignmentRecord

@@ -10,12 +10,12 @@ import xarray as xr
 from PIL import Image
 from scipy.io import savemat
 
+from scaling.data.recordings import PlainMaps, PlainRecording, read_maps, read_recording, write_maps, write_recording
 from scaling.data.recordings import recording as recordings
-from scaling.data.recordings.recording import PlainRecording, read_recording, write_recording
-from scaling.data.recordings.spatial_maps import PlainMaps, maps_of_image_rf, read_image_rf, read_maps, write_maps
+from scaling.data.recordings.spatial_maps import maps_of_image_rf, read_image_rf
 from scaling.errors import StudyError
 
-N_STIMULI = 40
+N_STIMULI = 80
 SUFFIXES = (".nc", ".npz")
 
 
@@ -53,7 +53,7 @@ def test_the_example_runs_as_documented(folder, monkeypatch, capsys):
     assert len([line for line in code.splitlines() if line.strip()]) < 20
     monkeypatch.chdir(folder)
     exec(compile(code, "example", "exec"), {})
-    assert capsys.readouterr().out == "40 [('V4', (3, 40, 2)), ('IT', (3, 40, 4))]\n"
+    assert capsys.readouterr().out == "80 [('V4', (3, 80, 2)), ('IT', (3, 80, 4))]\n"
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -92,9 +92,9 @@ def test_defaults(folder, suffix):
     ("changes", "words"),
     [
         ({"regions": ["IT"] * 5}, "region has 5 along neuroid|responses has 6 along neuroid, region 5"),
-        ({"responses": np.zeros((3, N_STIMULI))}, r"responses of shape \(3, 40\)"),
-        ({"stimulus_ids": ["a"] * N_STIMULI}, "1 distinct ids for 40 images"),
-        ({"filenames": [f"{i + 1}.png" for i in range(N_STIMULI)]}, r"no image '40\.png'"),
+        ({"responses": np.zeros((3, N_STIMULI))}, r"responses of shape \(3, 80\)"),
+        ({"stimulus_ids": ["a"] * N_STIMULI}, "1 distinct ids for 80 images"),
+        ({"filenames": [f"{i + 1}.png" for i in range(N_STIMULI)]}, r"no image '80\.png'"),
         ({"images": "elsewhere"}, "elsewhere does not exist"),
         ({"degrees": 0.0}, "spans 0.0 degrees"),
         ({"responses": np.full((3, N_STIMULI, 6), np.nan)}, "without a response"),
@@ -207,3 +207,47 @@ def test_bad_image_rf(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(StudyError, match="no readable MATLAB file"):
         read_image_rf(path, (0, 5), slice(None))
+
+
+@pytest.mark.parametrize("form", ["NETCDF3_CLASSIC", "NETCDF3_64BIT"])
+def test_netcdf3_is_read_as_netcdf4_is(folder, form):
+    """What xarray writes where netCDF4 is not installed."""
+    write_recording(folder / "mine.nc", plain())
+    with xr.open_dataset(folder / "mine.nc", engine="h5netcdf") as dataset:
+        dataset.load().to_netcdf(folder / "old.nc", engine="scipy", format=form)
+    assert recordings.read_header(folder / "old.nc") == recordings.read_header(folder / "mine.nc")
+    (stimuli, new), (same, old) = (read_recording(folder / name) for name in ("mine.nc", "old.nc"))
+    assert (stimuli.filenames, stimuli.ratio) == (same.filenames, same.ratio)
+    for a, b in zip(new, old, strict=True):
+        np.testing.assert_array_equal(a.responses, b.responses)
+    content = (folder / "old.nc").read_bytes()
+    for size in (3, 100, len(content) // 2, len(content) - 10):
+        (folder / "old.nc").write_bytes(content[:size])
+        with pytest.raises(StudyError, match=r"is no whole NetCDF4 or NetCDF3 file"):
+            read_recording(folder / "old.nc")
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+STAND_INS = {
+    "cdf5.nc": (b"CDF\x05\0\0\0\0", r"64-bit data \(CDF-5\).*nccopy"),
+    "pointer.nc": (POINTER, "Git LFS pointer.*git lfs pull"),
+    "pointer.npz": (POINTER, "Git LFS pointer"),
+    "page.nc": (b"<!DOCTYPE html>\n<html>404</html>", "a web page"),
+    "error.npz": (b'<?xml version="1.0"?><Error/>', "XML"),
+    "empty.nc": (b"", "it is empty"),
+    "packed.nc": (b"\x1f\x8b\x08\0", "packed .gzip.; unpack it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STAND_INS)
+def test_what_stands_in_the_place_of_a_recording_is_named(tmp_path, name):
+    content, words = STAND_INS[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(StudyError, match=rf"{name} .*{words}"):
+        recordings.read_header(tmp_path / name)
+
+
+@pytest.mark.parametrize("changes", [{"responses": [["a"]]}, {"degrees": "8 deg"}, {"responses": [[1, 2], [3]]}])
+def test_what_is_no_number_is_refused(folder, changes):
+    with pytest.raises(StudyError, match=f"{next(iter(changes))}: .*; give numbers"):
+        write_recording(folder / "mine.npz", plain(**changes))

@@ -1,0 +1,53 @@
+"""Which run of a study with a `stop` starts next; what Tune's search asks, without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from scaling.specs.resources import ResourceSpec
+from scaling.specs.run import RunSpec
+
+if TYPE_CHECKING:
+    from analysis.stopping.course import Course
+
+Offer = RunSpec | Literal["wait", "over"]
+
+
+class Offers:
+    """Hands out the open runs of a course, each once, until it is enough or none is left.
+
+    Args:
+        runs: open ones, of any order.
+        settled: whether nothing more is to come of a run, see `StudyListener.is_settled`.
+        slots: how many runs of a resource shape go on at once.
+    """
+
+    def __init__(
+        self, course: Course, runs: Sequence[RunSpec], settled: Callable[[str], bool],
+        slots: Callable[[ResourceSpec], int],
+    ) -> None:  # fmt: skip
+        self._course, self._settled = course, settled
+        self._left = {run.run_id: run for run in runs}
+        self._n_slots = max((slots(shape) for shape in {run.resources for run in runs}), default=1)
+
+    @property
+    def n_left(self) -> int:
+        return len(self._left)
+
+    @property
+    def enough(self) -> str:
+        """What is known, once it is enough."""
+        return self._course.text() if self._course.enough else ""
+
+    def look(self) -> Offer:
+        """The next run; "wait" where that depends on runs that go on or are scored; "over" where there is none."""
+        self._course.advance(self._settled)
+        if self._course.enough or not self._left:
+            return "over"
+        may = self._course.may_start(self._n_slots)
+        return next((self._left[run_id] for run_id in may if run_id in self._left), "wait")
+
+    def take(self, run: RunSpec) -> None:
+        """That run is started."""
+        del self._left[run.run_id]
