@@ -182,17 +182,17 @@ class Design:
         moved[:, :G] = np.maximum(offset, low)
         for k, (alpha, height, _) in enumerate(bent):
             start = self.where(k).start
-            moved[:, [start + G]] = alpha
+            moved[:, start + G : start + G + 1] = alpha
             moved[:, start : start + G] = np.log(height * shrink) + alpha * self.middle[k]
         return moved
 
     def _bend(self, k: int, theta: Array, step: Array, bound: npt.NDArray[np.bool_]) -> tuple[Array, Array, Array]:
         """Term k after a step: exponent (P, 1), height at the middle (P, G), and its part of the level there."""
-        start, G = self.where(k).start, self.n_groups
-        alpha, change_alpha = theta[:, [start + G]], step[:, [start + G]]
-        height = np.exp(theta[:, start : start + G] - alpha * self.middle[k])
-        change = step[:, start : start + G] - change_alpha * self.middle[k]
-        grown = height * np.exp(np.clip(change, -3.0, 3.0))
+        start, end = self.where(k).start, self.where(k).start + self.n_groups
+        alpha, change_alpha = theta[:, end : end + 1], step[:, end : end + 1]
+        height = np.exp(theta[:, start:end] - alpha * self.middle[k])
+        change = step[:, start:end] - change_alpha * self.middle[k]
+        grown = height * np.exp(np.minimum(np.maximum(change, -3.0), 3.0))
         slope, exponent = alpha * grown + change_alpha * height, np.maximum(alpha + change_alpha, 0.1 * alpha + 1e-12)
         straight = bound | (alpha < 1e-9) | (slope <= 0) | (exponent >= EXPONENT_LIMIT)
         plain = straight.any(axis=1, keepdims=True)

@@ -108,8 +108,10 @@ def _resampled(spec: FitSpec, data: Data, task: Task, optima: Minima, weights: A
         return Resampled.none(data.design.n_params)
     drawn = bootstrap_weights(data.clusters, data.strata, spec.bootstrap, spec.seed)
     groups = data.clusters % JACKKNIFE_GROUPS
-    drawn = np.concatenate([drawn, jackknife_weights(np.unique(groups, return_inverse=True)[1])])
-    natural = data.design.natural(solve_resamples(task, drawn * weights, optima).theta)
+    left_out = jackknife_weights(np.unique(groups, return_inverse=True)[1])
+    drawn = np.concatenate([drawn, left_out])
+    found = solve_resamples(task, drawn * weights, optima, close=len(left_out))
+    natural = data.design.natural(found.theta)
     return Resampled(natural[: spec.bootstrap], natural[spec.bootstrap :])
 
 

@@ -27,7 +27,6 @@ SCREEN_POINTS = 2_000  # rows on which starts are screened where a table is larg
 FINALISTS = 4
 SCREEN_STEPS = 60  # of all starts; of distinct ends so far the LEADING that are so near in loss go on until they rest
 LEADING, LEADING_PROMISE = 16, 1.3
-SIDE_STEPS = 80  # of a start beside a known minimum
 ROUNDS = 4
 EDGE_PROMISE, BASIN_PROMISE = 1.02, 1.001  # how near in loss a start must lie to be tried
 EDGE_DELTA = 0.005  # of the first stage where the offset is held, which leaves a valley no room to bend
@@ -116,10 +115,17 @@ def distinct(found: Minima, tolerance: float = 1e-7) -> Minima:
     return Minima(found.theta[keep], found.loss[keep], found.converged[keep])
 
 
-def solve_resamples(task: Task, weights: Array, optima: Minima) -> Minima:
-    """Minimum of each of B weightings (B, n), from the full fit's optima and from each other's solutions."""
+def solve_resamples(task: Task, weights: Array, optima: Minima, close: int = 0) -> Minima:
+    """Minimum of each of B weightings (B, n), from the full fit's optima and from each other's solutions.
+
+    close: how many of the last weightings hardly differ from the full fit's, as those of a jackknife.
+    """
     promise = losses(task.design, task.log_y, optima.theta, weights, task.delta)
-    first = task.solve(optima.theta[np.argmin(promise, axis=0)], weights, widest=RESAMPLE_DELTA)
+    start, far = optima.theta[np.argmin(promise, axis=0)], len(weights) - close
+    first = _joined(
+        task.solve(start[:far], weights[:far], widest=RESAMPLE_DELTA),
+        task.solve(start[far:], weights[far:], widest=task.delta),
+    )
     best = _at_the_edge(task, first, weights, optima.theta[0])
     active: Indices = np.arange(len(weights), dtype=np.int64)
     for _ in range(ROUNDS):
@@ -130,6 +136,10 @@ def solve_resamples(task: Task, weights: Array, optima: Minima) -> Minima:
         if not len(active):
             break
     return best
+
+
+def _joined(first: Minima, second: Minima) -> Minima:
+    return Minima(*(np.concatenate([getattr(m, f) for m in (first, second)]) for f in ("theta", "loss", "converged")))
 
 
 def _at_the_edge(task: Task, best: Minima, weights: Array, start: Array) -> Minima:
@@ -188,7 +198,7 @@ def _try_some(task: Task, best: Minima, weights: Array, start: Array, where: Ind
         if not len(part):
             break
         before = best.loss[where[part]]
-        best = _take_better(best, task.solve(start[part], weights, where[part], task.delta, SIDE_STEPS), where[part])
+        best = _take_better(best, task.solve(start[part], weights, where[part], task.delta), where[part])
         won = best.loss[where[part]] < before * (1 - 1e-9)
         if not won[sampled:].any():
             break

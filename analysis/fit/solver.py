@@ -205,14 +205,15 @@ def _advance(problems: Problems, s: _State, given: _Given, work: Workspace) -> n
     """One step of every problem, in place; returns which problems rest."""
     step = np.where(s.fresh[:, None], 0.0, _step(s, given.lower, given.upper))
     promised = np.abs(np.einsum("pi,pi->p", s.gradient, step))  # twice what the step gains of a parabola
-    candidate = np.clip(problems.design.retract(s.theta, step, given.lower), given.lower, given.upper)
+    candidate = _between(problems.design.retract(s.theta, step, given.lower), given.lower, given.upper)
     mu_next = np.where(s.fresh, MU_START, np.maximum(s.mu * MU_DOWN, MU_LEAST))
     loss, gradient, hessian = _system(problems.design, candidate, given, s.delta, mu_next, work)
     accept = s.fresh | (loss <= s.loss)
-    moved = np.max(np.abs(candidate - s.theta) / (np.abs(s.theta) + 0.01), axis=1)
+    moved = (np.abs(candidate - s.theta) / (np.abs(s.theta) + 0.01)).max(axis=1)
     gain, damped = s.loss - loss, s.mu > MU_REST
-    for old, new in ((s.theta, candidate), (s.loss, loss), (s.gradient, gradient), (s.hessian, hessian)):
-        np.copyto(old, new, where=accept.reshape(-1, *(1,) * (new.ndim - 1)))
+    s.loss, each, of_each = np.where(accept, loss, s.loss), accept[:, None], accept[:, None, None]
+    s.theta, s.gradient = np.where(each, candidate, s.theta), np.where(each, gradient, s.gradient)
+    s.hessian = np.where(of_each, hessian, s.hessian)
     fresh_before = s.fresh
     s.mu = np.where(accept, mu_next, s.mu * MU_UP)
     s.steps += 1
@@ -228,14 +229,19 @@ def _advance(problems: Problems, s: _State, given: _Given, work: Workspace) -> n
     return final & (still | stuck)
 
 
+def _between(values: Array, low: Array, high: Array, out: Array | None = None) -> Array:
+    """np.clip without its own cost, which counts for a few problems."""
+    return np.asarray(np.minimum(np.maximum(values, low, out=out), high, out=out))
+
+
 def _step(s: _State, lower: Array, upper: Array) -> Array:
     """Damped Gauss-Newton step; parameters held at a bound by the gradient do not move."""
     held = ((s.theta <= lower) & (s.gradient > 0)) | ((s.theta >= upper) & (s.gradient < 0)) | (lower == upper)
     free = ~held
     H = s.hessian * (free[:, :, None] & free[:, None, :])
-    diagonal = np.einsum("pii->pi", H)
+    diagonal = np.einsum("pii->pi", H)  # a view
     ridge = 1e-3 * s.mu[:, None] * diagonal + 1e-12 * diagonal.max(axis=1, keepdims=True) + 1e-300
-    np.einsum("pii->pi", H)[...] = np.where(held, 1.0, diagonal + ridge)
+    diagonal[...] = np.where(held, 1.0, diagonal + ridge)
     return -np.linalg.solve(H, (s.gradient * free)[..., None])[..., 0]
 
 
@@ -247,7 +253,7 @@ def _system(
     shape = prediction.shape
     r = np.log(prediction, out=prediction)
     r -= given.log_y
-    psi = np.clip(r, -delta[:, None], delta[:, None], out=work("psi", *shape))
+    psi = _between(r, -delta[:, None], delta[:, None], out=work("psi", *shape))
     weighted = np.multiply(given.weights, psi, out=work("weighted", *shape))
     loss = np.einsum("pn,pn->p", weighted, r) - 0.5 * np.einsum("pn,pn->p", weighted, psi)
     curvature, bend = _curvature(given.weights, r, weighted, delta, mu, work)
