@@ -81,12 +81,20 @@ def _moves(trend: Trend) -> str:
     return f"{trend.direction} by {along}{whole}"
 
 
-def _along(change: Change, trend: Trend, factor: str = " ({:.3g}-fold)") -> str:
-    return f"{size_of(change, trend.axis_level)} along {axis_name(change.name)}{factor.format(change.factor)}"
+def _along(change: Change, trend: Trend) -> str:
+    return f"{size_of(change, trend.axis_level)} along {axis_name(change.name)} ({fold(change.factor)})"
+
+
+def fold(factor: float) -> str:
+    """'16-fold', '2,000-fold', '10^6-fold'."""
+    rounded = float(f"{factor:.2g}")
+    if rounded >= 1e5:
+        return f"10^{np.log10(factor):.2g}-fold"
+    return f"{rounded:,.0f}-fold" if rounded >= 10 else f"{rounded:g}-fold"
 
 
 def _range(trend: Trend) -> str:
-    factors = ", ".join(f"{axis_name(change.name)} {change.factor:.3g}-fold" for change in trend.axes)
+    factors = ", ".join(f"{axis_name(change.name)} {fold(change.factor)}" for change in trend.axes)
     return f"the measured range ({factors})"
 
 
