@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from tests_jobs import results, scaling
 
@@ -26,6 +27,7 @@ def write(folder: Path, **changes: Any) -> Path:
     return path
 
 
+@pytest.mark.campaign
 def test_a_study_stops_early_and_goes_on_without_stop(tmp_path: Path) -> None:
     done = scaling("run", write(tmp_path, stop=STOP), cwd=tmp_path, timeout_s=600)
     assert done.returncode == 0, done.stdout
