@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from tests_jobs import descendants, kill_one, results, scaling, start_scaling, wait_for, write_quickstart
 
-FEW_IMAGES = [5]  # of the quickstart's data sizes: half of its runs, and all its shapes
+MANY_IMAGES = [70]  # of the quickstart's data sizes: half of its runs, those that take long enough to be killed
 N_RUNS = 8
 
 
@@ -20,7 +20,7 @@ def finished(store: Path) -> int:
 
 
 def test_killed_anywhere_a_study_ends_with_the_same_tables(quickstart: tuple[Path, Path, str], tmp_path: Path) -> None:
-    path, undisturbed = write_quickstart(tmp_path, data_sizes=FEW_IMAGES), quickstart[1]
+    path, undisturbed = write_quickstart(tmp_path, data_sizes=MANY_IMAGES), quickstart[1]
     seed = random.SystemRandom().randrange(10**6)
     moments = random.Random(seed)
     print(f"seed of the moments: {seed}")
@@ -30,8 +30,8 @@ def test_killed_anywhere_a_study_ends_with_the_same_tables(quickstart: tuple[Pat
     for title in ("ray::RunTrainable", "ray::ScoringActor"):
         time.sleep(moments.uniform(0, 3))
         kill_one(driver.pid, title)
-    wait_for("more finished runs", lambda: finished(store) >= moments.randint(2, 5))
-    time.sleep(moments.uniform(0, 2))
+    wait_for("more finished runs", lambda: finished(store) >= moments.randint(2, 4))
+    time.sleep(moments.uniform(0, 1))
     below = descendants(driver.pid)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
