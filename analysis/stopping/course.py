@@ -17,7 +17,9 @@ from analysis.stopping.rule import Look, StopRule, look_at
 if TYPE_CHECKING:
     import pandas as pd
 
-STAYS = 2  # looks that must follow and hold too: a single one may be luck
+# Looks that must follow and hold too. Planted laws (5 x 6 x 2 runs, bench_stopping.py): intervals at a first look cover
+# in 90 of 100 studies, at the third in 94, as those of all runs do.
+STAYS = 2
 AHEAD = 2  # rounds that may be started beyond the last look, so that none waits for scores
 
 FrameOf = Callable[[Collection[str]], "pd.DataFrame | None"]
