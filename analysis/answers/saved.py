@@ -25,7 +25,7 @@ from analysis.fit.status import Verdict
 from analysis.recipe.recipe import Recipe
 from analysis.table import ScalingTable
 
-VERSION = 5  # raise it when fits or their table change: saved answers are then made anew
+VERSION = 6  # raise it when fits or their table change: saved answers are then made anew
 UNREAD = ("train_s", "score_s", "started_at", "ended_at", "spec")  # columns that no answer depends on
 INDEX, LAWS, TEXT = "index.json", "laws.json", "laws.txt"
 

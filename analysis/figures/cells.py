@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.fit.law import FittedLaw
-from analysis.fit.status import DIRECTIONS, USABLE, Verdict, open_along
+from analysis.fit.status import DIRECTIONS, USABLE, Verdict
 from analysis.fit.words import change_cell
 
 SHARES = ("score", "accuracy")  # columns that begin so are shown with three decimals
@@ -35,12 +35,8 @@ class Statement:
 
     @property
     def verdict(self) -> Verdict:
-        """Of the form: the group's own where it does not share the law, or where its own parameters are known."""
-        shared = self.law.excluded.get(self.group, self.law.verdict)
-        if not self.group or shared.status != "weakly identified":
-            return shared
-        weak = tuple(n.removesuffix(f"[{self.group}]") for n in shared.weak if self.owns(n))
-        return Verdict("weakly identified", open_along(weak), weak, {}) if weak else Verdict("ok", "", (), {})
+        """Of the form, for this group."""
+        return self.law.verdict_of(self.group)
 
     def owns(self, name: str) -> bool:
         """Whether a parameter is the group's, or shared."""

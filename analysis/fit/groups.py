@@ -69,16 +69,16 @@ def _refused(data: Data, trends: Mapping[str, Trend], quantity: str) -> dict[str
 
 def _refusal(data: Data, group: int, trend: Trend, quantity: str) -> Verdict | None:
     if trend.direction != "falls":
-        return Verdict(trend.direction, trend_sentence(trend, quantity), data.design.names, {})
+        return Verdict(trend.direction, trend_sentence(trend, quantity), data.design.names)
     if not data.design.groups:
         return _too_few(data)
     shortage = enough_points_of_group(data.design, data.clusters, data.design.group == group)
-    return None if shortage is None else Verdict("too few points", shortage, data.design.names, {})
+    return None if shortage is None else Verdict("too few points", shortage, data.design.names)
 
 
 def _too_few(data: Data) -> Verdict | None:
     shortage = enough_points(data.design, data.clusters)
-    return None if shortage is None else Verdict("too few points", shortage, data.design.names, {})
+    return None if shortage is None else Verdict("too few points", shortage, data.design.names)
 
 
 def _of_all(refused: Mapping[str, Verdict]) -> Verdict:
@@ -86,7 +86,7 @@ def _of_all(refused: Mapping[str, Verdict]) -> Verdict:
     statuses = {verdict.status for verdict in refused.values()}
     reason = "; ".join(f"{name}: {verdict.reason}" for name, verdict in refused.items())
     weak = next(iter(refused.values())).weak
-    return Verdict(statuses.pop() if len(statuses) == 1 else "undetermined", reason, weak, {})
+    return Verdict(statuses.pop() if len(statuses) == 1 else "undetermined", reason, weak)
 
 
 def _without(data: Data, refused: Mapping[str, Verdict], spec: FitSpec) -> Data:

@@ -57,12 +57,12 @@ def judge_form(fit: SquaresFit, best: Array, axes: tuple[str, ...]) -> Verdict:
     if bent:
         worst = min(bent, key=lambda bend: bend.p)
         said = f"its residuals bend along {axes[worst.axis]} (p {worst.p:.1g}, {worst.share:.0%} of their squares)"
-        return Verdict("misfits", said, names, {"bend_p": worst.p, "bend_share": worst.share, "bend_size": worst.size})
+        return Verdict("misfits", said, names)
     weak, lost = profiles(fit)
     natural = dict(zip(names, fit.task.design.natural(best[None])[0], strict=True))
     lost += [f"{n} = {v:.0e}" for n, v in natural.items() if not abs(v) < HUGE]
     if lost:
-        return Verdict("not identified", "; ".join(lost), weak, {})
+        return Verdict("not identified", "; ".join(lost), weak)
     if weak:
-        return Verdict("weakly identified", open_along(weak), weak, {})
-    return Verdict("ok", "", (), {})
+        return Verdict("weakly identified", open_along(weak), weak)
+    return Verdict("ok", "", ())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,12 +16,11 @@ USABLE: tuple[Status, ...] = ("ok", "weakly identified")
 
 @dataclass(frozen=True)
 class Verdict:
-    """status, its reason in words, the parameters that are weak, and the numbers behind it."""
+    """status, its reason in words, and the parameters that are weak."""
 
     status: Status
     reason: str
     weak: tuple[str, ...]
-    numbers: Mapping[str, float]
 
 
 def no_numbers(status: Status, reason: str) -> str:
