@@ -18,6 +18,7 @@ NEEDED = [
 MISSING = [str(path) for path in NEEDED if not path.exists()]
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(bool(MISSING), reason=f"real data absent: {MISSING} (set SCALING_DATA_DIR)")
 def test_training_brings_models_nearer_to_monkey_it_and_human_behavior(tmp_path: Path) -> None:
     path = write_study(

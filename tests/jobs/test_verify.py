@@ -25,7 +25,7 @@ BUDGET = "6e9"  # about twice the largest run's
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, str]:
-    """A verification whose driver was killed after its first run: the study, the predictions, what it then printed."""
+    """A verification whose driver was killed once it had predicted: study, predictions, what the next one printed."""
     folder = tmp_path_factory.mktemp("verify")
     path = write_planted(folder)
     derived = folder / "results/planted.verify"
@@ -34,15 +34,12 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, str]:
     (predictions,) = derived.glob("verifications/*.json")
     before = predictions.read_bytes()
     assert not list(derived.glob("runs/*.parquet")), "a run ended before its prediction was written"
-    wait_for("a finished run", lambda: list(derived.glob("runs/*.parquet")))
     below = descendants(driver.pid)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     wait_for("the end of Ray's processes", lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
-    ended = {file: file.stat().st_mtime_ns for file in derived.glob("runs/*.parquet")}
     done = scaling("verify", path, "--flops", BUDGET, cwd=folder)
     assert done.returncode == 0, done.stdout
-    assert {file: file.stat().st_mtime_ns for file in ended} == ended, "a finished run was trained again"
     return path, before, done.stdout
 
 

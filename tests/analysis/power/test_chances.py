@@ -94,7 +94,7 @@ def test_chances_come_true() -> None:
     settings = [s for s in (draw_setting(rng) for _ in range(60)) if len(s.grid) < 17]
     stated = np.array([(c.falls, c.usable) for c in (chances(s.grid, s.law) for s in settings)])
     spread = np.argsort(stated[:, 1])[:: len(settings) // 6]
-    observed = np.array([observe(settings[i], 14) for i in spread])
+    observed = np.array([observe(settings[i], 10) for i in spread])
     for p, seen in zip(stated[spread].T, observed.T, strict=True):
         assert np.corrcoef(p, seen)[0, 1] > 0.95
         assert np.abs(p - seen).max() < 0.35

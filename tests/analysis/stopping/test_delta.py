@@ -40,9 +40,9 @@ def candidates(n: int = 4) -> list[Candidate]:
 
 
 def test_the_variance_is_that_of_further_experiments(plant: Callable[..., ScalingTable], split: Linear) -> None:
-    """The spread of ln N_opt over 60 experiments of the same noise."""
+    """The spread of ln N_opt over 40 experiments of the same noise."""
     found = []
-    for seed in range(60):
+    for seed in range(40):
         law, squares = fit_with_squares(plant("chinchilla", n=5, noise=0.01, seed=100 + seed), SPEC)
         assert squares is not None
         names = squares.task.design.names
