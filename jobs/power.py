@@ -46,7 +46,7 @@ def planned_grids(plan: StudyPlan) -> dict[str, Grid]:
     labels = objective_labels(objective_spec(item.run.objective) for item in plan.runs)
     rows = pd.DataFrame({
         "family": [
-            item.run.model.family + (f" {labels[objective_spec(item.run.objective)]}" if len(labels) > 1 else "")
+            item.run.model.family_name + (f" {labels[objective_spec(item.run.objective)]}" if len(labels) > 1 else "")
             for item in plan.runs
         ],
         **{name: [getattr(item, name) for item in plan.runs]

@@ -70,8 +70,8 @@ def family_names(runs: Sequence[RunSpec]) -> dict[str, str]:
     """run_id -> its family as the analysis names it: objectives of a study are families of their own."""
     labels = objective_labels(objective_spec(run.objective) for run in runs)
     if len(set(labels.values())) < 2:
-        return {run.run_id: run.model.family for run in runs}
-    return {run.run_id: f"{run.model.family} {labels[objective_spec(run.objective)]}" for run in runs}
+        return {run.run_id: run.model.family_name for run in runs}
+    return {run.run_id: f"{run.model.family_name} {labels[objective_spec(run.objective)]}" for run in runs}
 
 
 def build_course(

@@ -101,7 +101,7 @@ def run_record(run: RunSpec, status: RunStatus, reason: str | None, **known: obj
             "study": run.study,
             "status": status,
             "reason": reason,
-            "family": run.model.family,
+            "family": run.model.family_name,
             "size": run.model.size,
             "depth": run.model.depth,
             "variant": run.model.variant,

@@ -54,6 +54,7 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
         StudyError: an override, a size, a checkpoint or a batch is impossible, or two cells of the grid are one run.
     """
     from scaling.models import has_batch_norm
+    from scaling.models.mup import check_heads, check_optimizer
     from scaling.models.sizes import resolve_model
 
     runs = []
@@ -63,8 +64,12 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
         resources = override(study.resources, family.resources, f"{place}.resources")
         for objective in study.all_objectives:
             check_objective(objective, training, resources.workers, place, resources.micro_batch)
-        for size in family.sizes:
-            model = resolve_model(family, size, study.dataset.image_size, place)
+        rule = {"parametrization": family.parametrization or study.parametrization}
+        asked = family.model_copy(update=rule)
+        models = [resolve_model(asked, size, study.dataset.image_size, place) for size in family.sizes]
+        check_optimizer(models[0], training, place)
+        check_heads(models, place)
+        for model in models:
             normed = has_batch_norm(model)
             runs += [
                 _run(study, model, objective, data_size, seed, training, resources, normed)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from scaling.errors import StudyError, known_names
 from scaling.models.convnext import ConvNeXtFamily
 from scaling.models.efficientnet import EfficientNetFamily
+from scaling.models.mup import DRAWN, base_model, mup_problem
 from scaling.models.one_size import AlexNetFamily, CORnetSFamily
 from scaling.models.resnet import ResNetFamily
 from scaling.models.shapes import Shape
@@ -65,7 +66,8 @@ def check_model(spec: ModelSpec, image_size: int | None, where: str = "model") -
         StudyError: the family is unknown, the size, depth or heads are impossible, or it cannot take such images.
     """
     check_family(spec.family, where)
-    problem = FAMILIES[spec.family].check(spec, image_size)
+    family = FAMILIES[spec.family]
+    problem = family.check(spec, image_size) or mup_problem(spec, family, image_size)
     if problem:
         raise StudyError(f"{problem} ({where}, {spec.label()})")
 
@@ -79,10 +81,25 @@ def check_family(name: str, where: str) -> None:
 def build_model(spec: ModelSpec, image_size: int, n_classes: int) -> nn.Module:
     """A freshly initialised module that maps (batch, 3, image_size, image_size) to (batch, n_classes) logits.
 
-    Random numbers come from torch's global generator (on the meta device none are drawn).
+    Random numbers come from torch's global generator (on the meta device none are drawn), as many for one
+    parametrization as for the other.
     """
     check_model(spec, image_size)
-    return FAMILIES[spec.family].build(spec, image_size, n_classes)
+    model = FAMILIES[spec.family].build(spec, image_size, n_classes)
+    if (base := base_model(spec)) is not None:
+        _follow(model, base, image_size, n_classes)
+    return model
+
+
+def _follow(model: nn.Module, base: ModelSpec, image_size: int, n_classes: int) -> None:
+    """Parametrize a model by comparison with its base."""
+    import torch
+
+    from scaling.models.mup.parametrize import parametrize
+
+    with torch.device("meta"):
+        twin = FAMILIES[base.family].build(base, image_size, n_classes)
+    parametrize(model, twin, DRAWN[base.family])
 
 
 def has_batch_norm(spec: ModelSpec) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from scaling.errors import StudyError, known_names
 
@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 
 SMALL_IMAGE = 64  # pixels; up to here convolutional stems lose the strides that the published ones have for 224
 STANDARD = "standard"  # the one published size of a family without named ones; the family's own name says it too
+
+
+class Checked(Protocol):
+    """What can say why a model cannot be built: a family."""
+
+    def check(self, spec: ModelSpec, image_size: int | None) -> str | None: ...
 
 
 class Shape(NamedTuple):

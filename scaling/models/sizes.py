@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from scaling.errors import StudyError
 from scaling.models import FAMILIES, build_model, check_family, check_model
+from scaling.models.mup import MUP
 from scaling.specs.model import AskedSize, FamilySpec, ModelSpec
 
 
@@ -29,8 +30,22 @@ def resolve_model(family: FamilySpec, size: int | str | AskedSize, image_size: i
         spec = _multiple(family, size.width, where)
     else:
         spec = _nearest(family, size, image_size, where)
+    spec = _parametrized(spec, family, where)
     check_model(spec, image_size, where)
     return spec
+
+
+def _parametrized(spec: ModelSpec, family: FamilySpec, where: str) -> ModelSpec:
+    """The model in its family's parametrization; the base is by default the published width."""
+    if family.parametrization != MUP:
+        if family.base_size is not None:
+            raise StudyError(
+                f"base_size={family.base_size} belongs to parametrization: mup, and {family.family}'s is standard "
+                f"({where}); set parametrization: mup, or remove base_size"
+            )
+        return spec
+    base = family.base_size or FAMILIES[family.family].standard
+    return spec.model_copy(update={"parametrization": MUP, "base_size": base})
 
 
 def _named(family: FamilySpec, name: str, where: str) -> ModelSpec:

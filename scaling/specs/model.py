@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, PositiveInt, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from scaling.specs.base import Spec
 from scaling.specs.wording import said
+
+Parametrization = Literal["standard", "mup"]
 
 
 class ModelSpec(Spec):
@@ -21,6 +23,8 @@ class ModelSpec(Spec):
     alexnet, cornet_s: `size` = channels of the first convolution (64 is the published network).
     timm: `size` = the model's stock parameters, `variant` = its name.
 
+    parametrization: 'standard', or 'mup', whose best rate is the same at all widths (`scaling.models.mup`). base_size:
+    of mup, the width at which both are one model, in the unit of `size`.
     variant: what the numbers leave open, for published sizes alone. asked: how the study file wrote a size that is no
     width; it is shown, and has no part in the run's id.
     """
@@ -31,17 +35,32 @@ class ModelSpec(Spec):
     heads: PositiveInt | None = None
     variant: str | None = None
     asked: str | None = None
+    parametrization: Parametrization = "standard"
+    base_size: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelSpec:
+        if (self.parametrization == "standard") != (self.base_size is None):
+            raise ValueError("base_size belongs to parametrization 'mup', which needs it")
+        return self
+
+    @property
+    def family_name(self) -> str:
+        """The family as results name it: another parametrization, or another base, makes one of its own."""
+        return self.family if self.base_size is None else f"{self.family} {self.parametrization} {self.base_size}"
 
     def label(self) -> str:
         if self.family == "timm":
             return f"timm {self.variant}"
         depth = "" if self.depth is None else f"-{self.depth}"
         asked = "" if self.asked is None else f" ({self.asked})"
-        return f"{self.family}{depth} w{self.size}{asked}"
+        rule = self.family_name.removeprefix(self.family)
+        return f"{self.family}{depth} w{self.size}{asked}{rule}"
 
     def identity(self) -> dict[str, Any]:
-        """What determines the architecture; `variant` only where there is one."""
-        return self.model_dump(exclude={"asked"} if self.variant else {"asked", "variant"})
+        """What determines the architecture; `variant` and the parametrization only where there is one."""
+        absent = {"variant": self.variant, "parametrization": self.base_size, "base_size": self.base_size}
+        return self.model_dump(exclude={"asked", *(name for name, value in absent.items() if value is None)})
 
 
 class AskedSize(Spec):
@@ -95,11 +114,15 @@ class FamilySpec(Spec):
 
     sizes: each a width (16), a published size by name ('18' in quotes or resnet18, tiny, b0; a model's name for family
     timm), a multiple of the standard width ({width: 0.5}) or a parameter count ({params: 1e6}), see `AskedSize`.
+    parametrization: by default the study's. base_size: of mup, the width whose rates all others have; by default the
+    published network's (64 for resnet).
     """
 
     family: str
     sizes: Annotated[tuple[Size, ...], Field(min_length=1)]
     depth: PositiveInt | None = None
     heads: PositiveInt | None = None
+    parametrization: Parametrization | None = None
+    base_size: PositiveInt | None = None
     training: dict[str, Any] = Field(default_factory=dict)
     resources: dict[str, Any] = Field(default_factory=dict)

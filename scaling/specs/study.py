@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, Pos
 from scaling.specs.base import Spec
 from scaling.specs.checkpoints import CheckpointSpec
 from scaling.specs.dataset import DatasetSpec, as_dataset
-from scaling.specs.model import FamilySpec
+from scaling.specs.model import FamilySpec, Parametrization
 from scaling.specs.objective import ObjectiveField, ObjectiveSpec
 from scaling.specs.resources import ResourceSpec
 from scaling.specs.scoring import ScoringSpec
@@ -34,6 +34,7 @@ class StudySpec(Spec):
     """A controlled experiment: every family and size x data size x seed x objective, trained alike and scored.
 
     objective: of all runs; or objectives: several, each of which every cell of the grid is trained with.
+    parametrization: of all families that have none of their own, see `ModelSpec`.
     data_sizes: images a class, or 'all'. storage: local path or pyarrow URI; the study lives in `storage/name`.
     stop: ends the study once what is asked of it is known; by default all runs are trained.
     mlflow: tracking URI; by default a SQLite store beside the results.
@@ -42,6 +43,7 @@ class StudySpec(Spec):
     name: Annotated[str, AfterValidator(_safe_name)]
     dataset: Annotated[DatasetSpec, BeforeValidator(as_dataset)]
     models: Annotated[tuple[FamilySpec, ...], Field(min_length=1)]
+    parametrization: Parametrization = "standard"
     data_sizes: Annotated[tuple[DataSize, ...], Field(min_length=1)] = ("all",)
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     objective: ObjectiveField = "supervised"

@@ -19,6 +19,7 @@ class Setting:
     """What an objective is built for.
 
     options: its own spec. layer: the penultimate one. mean, std: (1, 3, 1, 1), by which images were scaled.
+    n_base_features: of that layer at the base width of the parametrization mup, where the model has another.
     """
 
     options: Any
@@ -29,6 +30,7 @@ class Setting:
     steps_per_epoch: int
     mean: torch.Tensor
     std: torch.Tensor
+    n_base_features: int | None = None
 
     @property
     def total_steps(self) -> int:

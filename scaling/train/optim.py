@@ -9,6 +9,7 @@ import torch
 from timm.optim import Lars, param_groups_weight_decay
 from torch import nn
 
+from scaling.models.mup.ratios import width_ratios
 from scaling.specs.training import TrainingSpec
 
 LARS_TRUST = 1e-3  # eta of You et al. 2017, as in SimCLR's code
@@ -17,6 +18,7 @@ LARS_TRUST = 1e-3  # eta of You et al. 2017, as in SimCLR's code
 def build_optimizer(model: nn.Module, spec: TrainingSpec, objective: nn.Module | None = None) -> torch.optim.Optimizer:
     """SGD with momentum, AdamW or LARS; biases, norms and the family's own exceptions are not decayed.
 
+    In the parametrization mup each group has a `rate_factor`, see `scaling.models.mup`.
     What an `objective` trains beside the model (projection heads) follows in groups of its own.
 
     LARS: v <- m v + t (g + wd . w), w <- w - lr . v, t = 1e-3 |w| / (|g| + wd |w|) for a decayed weight, else t = 1.
@@ -27,6 +29,12 @@ def build_optimizer(model: nn.Module, spec: TrainingSpec, objective: nn.Module |
     groups = _groups(model, spec, exempt)
     if objective is not None and any(p.requires_grad for p in objective.parameters()):
         groups += _groups(objective, spec, set())
+    optimizer = _optimizer(groups, spec)
+    set_rates(optimizer, spec.lr, spec.weight_decay)
+    return optimizer
+
+
+def _optimizer(groups: list[dict[str, Any]], spec: TrainingSpec) -> torch.optim.Optimizer:
     if spec.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
     if spec.optimizer == "lars":
@@ -40,22 +48,39 @@ def _groups(module: nn.Module, spec: TrainingSpec, exempt: set[str]) -> list[dic
     LARS adapts the group that decays; without any decay ever the other optimizers have one group.
     """
     if not spec.weight_decay and not spec.weight_decay_end and spec.optimizer != "lars":
-        return param_groups_weight_decay(module, 0.0)
+        return _by_factor(param_groups_weight_decay(module, 0.0), module, spec.optimizer)
     groups = param_groups_weight_decay(module, spec.weight_decay or 1.0, no_weight_decay_list=exempt)
     for group in groups:
         group["decays"] = group["weight_decay"] > 0
         group["weight_decay"] = spec.weight_decay if group["decays"] else 0.0
         if spec.optimizer == "lars":
             group["always_adapt"] = group["decays"]
-    return groups
+    return _by_factor(groups, module, spec.optimizer)
+
+
+def _by_factor(groups: list[dict[str, Any]], module: nn.Module, optimizer: str) -> list[dict[str, Any]]:
+    """Each group in one for every factor of its rates, in the order of the parameters; without mup as it is."""
+    ratios = width_ratios(module)
+    factors = {id(p): ratios[name].rate(optimizer) for name, p in module.named_parameters() if name in ratios}
+    parts = []
+    for group in groups:
+        members: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            members.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
+        parts += [group | {"params": own, "rate_factor": factor} for factor, own in members.items()]
+    return parts
 
 
 def set_rates(optimizer: torch.optim.Optimizer, lr: float, decay: float) -> None:
-    """The step's learning rate for all groups, and its weight decay for those that decay."""
+    """The step's learning rate for all groups, and its weight decay for those that decay, times their factor of mup.
+
+    Rate x decay does not depend on the factor.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        factor = group.get("rate_factor", 1.0)
+        group["lr"] = lr * factor
         if group.get("decays", False):
-            group["weight_decay"] = decay
+            group["weight_decay"] = decay / factor
 
 
 def learning_rate(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:

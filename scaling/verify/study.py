@@ -20,7 +20,7 @@ from scaling.storage import Storage
 
 SUFFIX = ".verify"
 # What a verification has of its study; all else (the grid, checkpoints, when to stop) it has of its own
-SHARED = ("dataset", "benchmarks", "training", "resources", "scoring", "storage", "max_failures")
+SHARED = ("dataset", "parametrization", "benchmarks", "training", "resources", "scoring", "storage", "max_failures")
 
 
 def verifying_study(study: Study, runs: Sequence[RunSpec] = (), track: bool = True) -> Study:

@@ -111,7 +111,7 @@ def fresh_seed(taken: Iterable[int], dataset: str) -> int:
 
 def seconds_of(records: Iterable[RunRecord], runs: Sequence[RunSpec], flops: float) -> float | None:
     """Seconds of training of `flops`, at the median speed of the dearer half of their families' records, or None."""
-    families = {run.model.family for run in runs}
+    families = {run.model.family_name for run in runs}
     timed = [r for r in records if r.family in families and r.status == "finished" and r.flops and r.train_s]
     dearest = sorted(timed, key=lambda r: -(r.flops or 0))[: max(1, len(timed) // 2)]
     if not dearest:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from torch import nn
 
+from scaling.models.mup import Drawn
+from scaling.models.mup.parametrize import parametrize
 from scaling.train.batch import Batch, Setting, penultimate
 from scaling.train.losses import classification_loss
 
@@ -47,6 +50,16 @@ class Objective(nn.Module):
 
     def features(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
         return penultimate(model, self.setting.layer, images)
+
+    def build_head(self, build: Callable[[int], nn.Module], model: nn.Module, drawn: Drawn) -> nn.Module:
+        """`build(n_features)`, parametrized as the model is; drawn: how its initialiser follows the fans."""
+        width, base = self.n_features(model), self.setting.n_base_features
+        made = build(width)
+        if base not in (None, width):
+            with torch.device("meta"):
+                twin = build(base)
+            parametrize(made, twin, drawn)
+        return made
 
     def n_features(self, model: nn.Module) -> int:
         side, mode = self.setting.image_size, model.training

@@ -11,6 +11,7 @@ from timm.layers import DropPath
 from torch import nn
 from torch.nn import functional
 
+from scaling.models.mup import Drawn
 from scaling.specs.objective import DINOSpec
 from scaling.streams import stream
 from scaling.train.batch import Batch
@@ -37,9 +38,8 @@ class DINO(Objective):
     centre: torch.Tensor
 
     def build(self, model: nn.Module) -> None:
-        self.head = ProjectionHead(
-            self.n_features(model), self.options.hidden, self.options.bottleneck, self.options.prototypes
-        )
+        sizes = self.options.hidden, self.options.bottleneck, self.options.prototypes
+        self.head = self.build_head(lambda n: ProjectionHead(n, *sizes), model, Drawn("constant", "constant"))
         self.teacher = without_drops(copy.deepcopy(model)).requires_grad_(False)
         self.teacher_head = copy.deepcopy(self.head).requires_grad_(False)
         self.register_buffer("centre", torch.zeros(self.options.prototypes))

@@ -7,11 +7,13 @@ import torch
 from torch import nn
 
 from scaling.data.images import ImageData
-from scaling.models import candidate_layers
+from scaling.models import build_model, candidate_layers
+from scaling.models.mup import base_model
 from scaling.specs.horizon import steps_per_epoch
+from scaling.specs.model import ModelSpec
 from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec
-from scaling.train.batch import Setting
+from scaling.train.batch import Setting, penultimate
 from scaling.train.objectives.base import Objective
 from scaling.train.objectives.dino import DINO
 from scaling.train.objectives.ffgsm import FFGSM
@@ -42,14 +44,24 @@ def build_objective(run: RunSpec, data: ImageData, subset: np.ndarray, model: nn
     kind = OBJECTIVES[options.name]
     check_maps(run, data, subset)
     device = next(model.parameters()).device
+    layer = candidate_layers(run.model, model)[-1]
+    base = base_model(run.model) if kind.readout else None
     setting = Setting(
         options=options,
         training=run.training,
         seed=run.seed,
-        layer=candidate_layers(run.model, model)[-1],
+        layer=layer,
         image_size=data.image_size,
         steps_per_epoch=steps_per_epoch(len(subset), run.training.batch_size),
         mean=torch.tensor(data.mean, device=device).view(1, 3, 1, 1),
         std=torch.tensor(data.std, device=device).view(1, 3, 1, 1),
+        n_base_features=None if base is None else _n_features(base, layer, data),
     )
     return kind(setting, model).to(device)
+
+
+def _n_features(spec: ModelSpec, layer: str, data: ImageData) -> int:
+    """Features of a model's layer, counted on the meta device."""
+    with torch.device("meta"), torch.no_grad():
+        model = build_model(spec, data.image_size, data.n_classes).eval()
+        return penultimate(model, layer, torch.empty(1, 3, data.image_size, data.image_size)).shape[1]

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from scaling.models.mup import Drawn
 from scaling.streams import stream
 from scaling.train.batch import Batch
 from scaling.train.distributed.gather import gather_rows, share_index
@@ -26,9 +27,12 @@ class SimCLR(Objective):
     readout: ClassVar[bool] = True
 
     def build(self, model: nn.Module) -> None:
+        self.projection = self.build_head(self._projection, model, Drawn("fan_in", "fan_in"))
+
+    def _projection(self, n_features: int) -> nn.Module:
         hidden = self.options.hidden
-        self.projection = nn.Sequential(
-            nn.Linear(self.n_features(model), hidden, bias=False),
+        return nn.Sequential(
+            nn.Linear(n_features, hidden, bias=False),
             nn.BatchNorm1d(hidden),
             nn.ReLU(),
             nn.Linear(hidden, self.options.output),
