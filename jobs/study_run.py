@@ -82,10 +82,12 @@ def _run(
     for run in study.runs:
         tracker.run_changed(run.run_id)
     study.prune_scored(work)
+    study.prune_branches(work)
     if work.train or work.score:
         say = partial(console.print, highlight=False, soft_wrap=True)
         do_work(study, work, options, Hearers(tracker, partial(StudyProgress, console), say, switch))
     left = study.open_work()
+    study.prune_branches(left)
     answered = _answer(study, console) if answer is None else answer(study, console, tracker)
     with study.answer_files() as folder:
         files = sorted(folder.iterdir()) if answered else []

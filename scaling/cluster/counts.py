@@ -12,7 +12,7 @@ from scaling.data.image_source import ImageSource, image_source
 from scaling.ledger import Study
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
-from scaling.verify.images import ImageCounts
+from scaling.data.portions import ImageCounts
 
 
 def image_counts(

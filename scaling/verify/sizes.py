@@ -11,7 +11,7 @@ from scaling.models import FAMILIES, check_model
 from scaling.models.cost import model_cost
 from scaling.models.sizes import count_params, nearest_steps
 from scaling.specs.model import ModelSpec
-from scaling.verify.images import ImageCounts
+from scaling.data.portions import ImageCounts
 
 
 @dataclass(frozen=True)
