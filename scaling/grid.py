@@ -49,7 +49,9 @@ def budget_cells(study: StudySpec, model: ModelSpec, objective: str | ObjectiveS
     from scaling.models.cost import model_cost
 
     counts = stated_counts(study.dataset, f"{where}, budgets")
-    one_image = objective_spec(objective).passes * model_cost(model, counts.image_size, counts.n_classes).flops_per_image
+    one_image = (
+        objective_spec(objective).passes * model_cost(model, counts.image_size, counts.n_classes).flops_per_image
+    )
     cells = []
     for budget in study.budgets:
         shown = images_and_epochs(max(budget / one_image, 1.0), counts, WITHIN)

@@ -93,7 +93,11 @@ class RunSpec(Spec):
         """The steps after which its branches begin, of a trunk of `n_samples` images; a branch may begin with none."""
         found = set()
         for epochs, images in self.branches:
-            n = n_samples if images == self.images_per_class else n_samples // (self.images_per_class or 1) * (images or 1)
+            n = (
+                n_samples
+                if images == self.images_per_class
+                else n_samples // (self.images_per_class or 1) * (images or 1)
+            )
             branch = self.model_copy(update={"training": self.training.model_copy(update={"epochs": epochs})})
             found.add(branch.cooldown_start(n))
         return frozenset(found - {0})
@@ -106,7 +110,9 @@ def check_batches(run: RunSpec, n_samples: int, where: str) -> None:
         StudyError: as `check_batch_sizes` and `check_horizon`.
     """
     if run.training.order == "nested" and run.images_per_class is None:
-        raise StudyError(f"order='nested' of {run.label()} needs as many images of every class ({where}); give a number")
+        raise StudyError(
+            f"order='nested' of {run.label()} needs as many images of every class ({where}); give a number"
+        )
     check_batch_sizes(run, n_samples, where)
     check_horizon(run.training, run.objective, n_samples, f"{run.label()}; {where}")
 

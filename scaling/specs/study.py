@@ -81,7 +81,9 @@ class StudySpec(Spec):
         """training.epochs beside what replaces it."""
         axis = "horizons" if self.horizons else "epochs" if self.epochs else "" if self.has_grid else "budgets"
         places = ["training.epochs"] if "epochs" in self.training.model_fields_set else []
-        places += [f"models[{i}].training.epochs" for i, family in enumerate(self.models) if "epochs" in family.training]
+        places += [
+            f"models[{i}].training.epochs" for i, family in enumerate(self.models) if "epochs" in family.training
+        ]
         if axis and places:
             raise ValueError(f"{places[0]} is written beside {axis}, which replaces it; keep one")
 

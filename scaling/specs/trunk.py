@@ -75,7 +75,9 @@ def check_shared(
         )
     follows = objective_spec(objective).follows_horizon
     if follows:
-        raise StudyError(f"horizons share no trunk with objective '{objective_spec(objective).name}': {follows} ({where})")
+        raise StudyError(
+            f"horizons share no trunk with objective '{objective_spec(objective).name}': {follows} ({where})"
+        )
     for field, remedy in (OF_ALL | (OF_DATA if horizons.data else {})).items():
         value = getattr(spec, field)
         if value != TrainingSpec.model_fields[field].default:
