@@ -231,13 +231,6 @@ class Study:
             layout.delete_weights(self.storage, run_id, gone)
             self._weights.pop(run_id, None)
 
-    def prune_branches(self, work: OpenWork) -> None:
-        """Delete the states of trunks whose branches have all ended; a process that was killed may have left them."""
-        needed = {run.trunk for run in work.train}
-        for trunk in (run.run_id for run in self.runs if run.branches and run.run_id not in needed):
-            for name in layout.branch_names(self.storage, trunk):
-                self.storage.delete(name)
-
     def check_same_data(self, data: ImageData) -> None:
         """Refuse to mix runs on different images under one name: the first run's images are remembered.
 

@@ -29,7 +29,7 @@ CALIBRATION_S = 0.4  # timed steps of each model and batch size
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One run's cost. flops: C; flops_spent: of C what is computed for it alone, in train_s; memory_bytes: one worker's."""
+    """One run's cost. flops: C; flops_spent: of C what it alone computes, in train_s; memory_bytes: one worker's."""
 
     run: RunSpec
     n_params: int

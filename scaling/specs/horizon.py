@@ -72,7 +72,8 @@ def check_horizon(training: TrainingSpec, objective: str | ObjectiveSpec, n_samp
     """Refuse averages that are still largely the random weights that they began with when the training ends.
 
     Raises:
-        StudyError: a warm-up in steps is too long; more than 1 % of the average of the weights, or of an objective's teacher, is the initial weights.
+        StudyError: a warm-up in steps is too long; more than 1 % of the average of the weights, or of an objective's
+            teacher, is the initial weights.
     """
     spec = training.for_samples(n_samples)
     steps = steps_per_epoch(n_samples, spec.batch_size)

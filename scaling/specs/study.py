@@ -37,8 +37,8 @@ class StudySpec(Spec):
     objective: of all runs; or objectives: several, each of which every cell of the grid is trained with.
     data_sizes: images a class, or 'all'. epochs: several, in place of training.epochs: every data size at each.
     budgets: FLOP; every size is trained at each within 1 %, on as many unique images as there are, repeated where they
-    do not last (see `scaling.data.portions`); alone, or beside data_sizes. horizons: epochs or images a class, whose runs
-    share a trunk. storage: local path or pyarrow URI; the study lives in `storage/name`.
+    do not last (see `scaling.data.portions`); alone, or beside data_sizes. horizons: epochs, or images a class, whose
+    runs share a trunk. storage: local path or pyarrow URI; the study lives in `storage/name`.
     stop: ends the study once what is asked of it is known; by default all runs are trained.
     mlflow: tracking URI; by default a SQLite store beside the results.
     """
@@ -96,8 +96,8 @@ class StudySpec(Spec):
         for field in ("keep", "score"):
             if getattr(self.checkpoints, field) != ("last",):
                 raise ValueError(
-                    f"checkpoints.{field} names epochs beside the last, and what comes before a horizon's cooldown is its "
-                    "trunk's; leave it out, or write epochs in place of horizons"
+                    f"checkpoints.{field} names epochs beside the last, and what comes before a horizon's cooldown is "
+                    "its trunk's; leave it out, or write epochs in place of horizons"
                 )
 
     @property

@@ -183,8 +183,8 @@ class TrainingSpec(Spec):
         warmup = self.warmup_epochs or self.warmup_share * self.epochs
         if warmup > self.epochs - length + 1e-9:
             raise ValueError(
-                f"a warm-up of {warmup:g} epochs reaches into the cooldown, the last {length:g} of epochs={self.epochs}; "
-                "shorten either, or train longer"
+                f"a warm-up of {warmup:g} epochs reaches into the cooldown, the last {length:g} of epochs={self.epochs}"
+                "; shorten either, or train longer"
             )
 
     def _check_order(self) -> None:

@@ -71,7 +71,8 @@ def check_shared(
     if spec.schedule != "wsd":
         raise StudyError(
             f"horizons branch from a trunk of constant rate, and schedule={spec.schedule!r} falls from the beginning "
-            f"({where}, training.schedule); write schedule: wsd, or epochs: {list(horizons.lengths)} in place of horizons"
+            f"({where}, training.schedule); write schedule: wsd, or epochs: {list(horizons.lengths)} in place of "
+            "horizons"
         )
     follows = objective_spec(objective).follows_horizon
     if follows:
@@ -89,8 +90,8 @@ def check_shared(
     start = objective_spec(objective).start_from
     if horizons.data and start is not None and not start.endswith(".safetensors"):
         raise StudyError(
-            f"objective.start_from='{shown(start)}' has other weights for each data size, so that horizons.data share no "
-            f"trunk ({where}); give one checkpoint (….safetensors)"
+            f"objective.start_from='{shown(start)}' has other weights for each data size, so that horizons.data share "
+            f"no trunk ({where}); give one checkpoint (….safetensors)"
         )
 
 

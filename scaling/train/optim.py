@@ -63,8 +63,8 @@ def learning_rate(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:
     """The rate of optimizer step `step` (from 0).
 
     Warm-up: lr . (step + 1) / W over W steps (`horizon.warmup_steps`); then, with t from 0 to 1 over the remaining
-    steps, constant, min_lr + (lr - min_lr) . (1 + cos(pi . t)) / 2, or lr + (min_lr - lr) . t; or, for wsd, constant and
-    then, with t from 0 to 1 over the cooldown, min_lr + (lr - min_lr) . (1 - sqrt(t)), or the line.
+    steps, constant, min_lr + (lr - min_lr) . (1 + cos(pi . t)) / 2, or lr + (min_lr - lr) . t; or, for wsd, constant
+    and then, with t from 0 to 1 over the cooldown, min_lr + (lr - min_lr) . (1 - sqrt(t)), or the line.
 
     Source: the cooldown by 1 - sqrt(t): Hägele et al. (2024), eq. 1.
     """

@@ -86,7 +86,8 @@ def _trial(
     check_objective(like.objective, training, like.resources.workers, "verification", like.resources.micro_batch)
     run = like.model_copy(update={
         "study": study, "model": sized.model, "images_per_class": shown.images_per_class, "seed": seed,
-        "trunk": None, "branches": (), "training": training, "keep_epochs": (shown.epochs,), "score_epochs": (shown.epochs,),
+        "training": training, "keep_epochs": (shown.epochs,), "score_epochs": (shown.epochs,),
+        "trunk": None, "branches": (),
         "has_batch_norm": has_batch_norm(sized.model) or objective.batch_norm,
     })  # fmt: skip
     check_batches(run, shown.n_samples, "verification")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from scaling.cluster.branching import LOOK_S, BranchOffers, BranchStates
 from scaling.layout import branch_name, branch_names
 from scaling.ledger import open_study
-from scaling.open_work import OpenWork
+from scaling.open_work import OpenWork, prune_branches
 from scaling.study import expand_study, parse_study
 
 STUDY = {
@@ -93,7 +93,7 @@ def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path):
     trunks = [run.run_id for run in study.runs if run.branches]
     for trunk in trunks:
         study.storage.write_bytes(branch_name(trunk, 4), b"x")
-    study.prune_branches(OpenWork(train=study.runs[:1]))
+    prune_branches(study.storage, study.runs, OpenWork(train=study.runs[:1]))
     assert [len(branch_names(study.storage, trunk)) for trunk in trunks] == [1, 0]
 
 
