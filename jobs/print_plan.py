@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.print_left_out import print_left_out
+from jobs.print_map import print_map
 from scaling.cluster.plan import StudyPlan
 from scaling.specs.horizon import adaptations
 from scaling.specs.resources import ResourceSpec
@@ -49,13 +50,17 @@ def print_plan(plan: StudyPlan, console: Console) -> None:
             _mark(plan, item.run.run_id),
         )  # fmt: skip
     console.print(table)
+    print_map(plan.runs, console)
     console.print(
         "samples: samples seen D; GiB: memory of one worker's step; s: training time\n"
-        f"total: {sum(item.flops for item in plan.runs):.3g} FLOP, "
+        f"total: {sum(item.flops_spent for item in plan.runs):.3g} FLOP, "
         f"{sum(item.train_s for item in plan.runs):.0f} s of training ({plan.how_timed}); "
         f"left: about {plan.wall_s:.0f} s {_at_once(plan)}, without start-up and scoring",
         highlight=False,
     )
+    if any(item.run.trunk for item in plan.runs):
+        shared = f"each run alone would cost {sum(item.flops for item in plan.runs):.3g} FLOP"
+        console.print(f"horizons share trunks: {shared}", highlight=False)
     for line in dict.fromkeys(fit for item in plan.runs for fit in adaptations(item.run.training, item.n_samples)):
         console.print(f"fitted to the runs' length: {line}", highlight=False)
     if plan.enough is not None:

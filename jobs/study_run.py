@@ -16,6 +16,7 @@ from scaling.cluster.stopping import INCOMPLETE, Stopped, StopSwitch, files_refu
 from scaling.errors import StorageError, StudyError
 from scaling.ledger import OpenWork, Study
 from scaling.mlflow_store import connect
+from scaling.open_work import prune_branches
 from scaling.place import shown
 from scaling.tracking import Tracker
 
@@ -82,10 +83,12 @@ def _run(
     for run in study.runs:
         tracker.run_changed(run.run_id)
     study.prune_scored(work)
+    prune_branches(study.storage, study.runs, work)
     if work.train or work.score:
         say = partial(console.print, highlight=False, soft_wrap=True)
         do_work(study, work, options, Hearers(tracker, partial(StudyProgress, console), say, switch))
     left = study.open_work()
+    prune_branches(study.storage, study.runs, left)
     answered = _answer(study, console) if answer is None else answer(study, console, tracker)
     with study.answer_files() as folder:
         files = sorted(folder.iterdir()) if answered else []

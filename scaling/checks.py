@@ -8,6 +8,7 @@ from pathlib import Path
 from scaling.alignment.commitment import read_commitment
 from scaling.alignment.suites.registry import check_benchmark_data
 from scaling.data.images import ImageData, check_dataset
+from scaling.data.portions import check_stated
 from scaling.data.subsets import nested_subset
 from scaling.models import check_model
 from scaling.specs.run import RunSpec, check_batches
@@ -33,6 +34,8 @@ def check_runs(runs: Sequence[RunSpec], data: ImageData) -> dict[str, int]:
         StudyError: the decoded data cannot give a run: too few images a class, an image size no model takes, no
             maps where an objective needs them.
     """
+    if runs:
+        check_stated(runs[0].dataset, data)
     for model in dict.fromkeys(run.model for run in runs):
         check_model(model, data.image_size, f"dataset '{data.name}' of {data.image_size} pixels")
     subsets = dict.fromkeys((run.images_per_class, run.seed) for run in runs)

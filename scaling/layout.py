@@ -11,6 +11,7 @@
         epoch-EPOCH.safetensors                 the run's worker     scoring actors, load_model, objective.start_from
         resume.safetensors                      the run's worker     the same run, started again; gone when it ends
         resume-damaged.txt                      the run's worker     people: why a run began anew
+        branch-STEP.safetensors                 the run's worker     runs whose trunk it is; gone when they have ended
       answer/                                   the driver           people and `scaling recipe`: laws, recipes, figures
       verifications/                            the driver           `scaling verify`; of a study NAME.verify alone
       mlflow.db, mlflow-artifacts/              MLflow               `scaling ui`; only where results are local
@@ -75,6 +76,17 @@ def weights_names(storage: Storage, run_id: str) -> list[str]:
 
 def resume_name(run_id: str) -> str:
     return f"{CHECKPOINTS}/{run_id}/resume{WEIGHTS}"
+
+
+def branch_name(trunk: str, step: int) -> str:
+    """A trunk's state after `step` optimizer steps, for a run that cools down from there."""
+    return f"{CHECKPOINTS}/{trunk}/branch-{step:08d}{WEIGHTS}"
+
+
+def branch_names(storage: Storage, trunk: str) -> list[str]:
+    """Names of a trunk's states that are there, by step: one listing."""
+    folder = f"{CHECKPOINTS}/{trunk}"
+    return [f"{folder}/{name}" for name in storage.names(folder, WEIGHTS) if name.startswith("branch-")]
 
 
 def resume_note(run_id: str) -> str:

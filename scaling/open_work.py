@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from scaling.layout import branch_names
 from scaling.specs.run import RunSpec
+from scaling.storage import Storage
 
 CheckpointKey = tuple[str, int]  # run_id, epoch
 
@@ -51,3 +54,15 @@ class OpenWork:
     def whole(self) -> OpenWork:
         """With what is left out: it is trained after all, should a run that is tried again change what is known."""
         return self if self.enough is None else self.enough.whole
+
+
+def prune_branches(storage: Storage, runs: Sequence[RunSpec], work: OpenWork) -> None:
+    """Delete the states of trunks whose branches have all ended; a process that was killed may have left them.
+
+    Args:
+        runs: of the study whose folder `storage` is.
+    """
+    needed = {run.trunk for run in work.train}
+    for trunk in (run.run_id for run in runs if run.branches and run.run_id not in needed):
+        for name in branch_names(storage, trunk):
+            storage.delete(name)

@@ -42,7 +42,8 @@ class RunRecord(Record):
     attempt that ended the run. A failed run keeps what is known.
     images_per_s, flops_per_s: of training steps, over all workers; compute_share: of train_s, what was spent in steps
     and not in waiting for images, evaluation or checkpoints; variant: a model's name where width and depth leave it
-    open; n_skipped: images left out because they could not be decoded.
+    open; n_skipped: images left out because they could not be decoded; flops_spent: of C what was computed for this run
+    alone: what it shares with its trunk is the trunk's (None in records of earlier versions: all of C).
     """
 
     run_id: str
@@ -76,6 +77,7 @@ class RunRecord(Record):
     compute_share: float | None = None
     variant: str | None = None
     n_skipped: int | None = None
+    flops_spent: float | None = None
 
 
 def run_record(run: RunSpec, status: RunStatus, reason: str | None, **known: object) -> RunRecord:

@@ -33,6 +33,7 @@ STREAMS: dict[str, int] = {
         "policy": 12,
         "erasing": 13,
         "mixing": 14,
+        "rounds": 15,  # of nested images: round
     }.items()
 }
 FIXED: dict[str, int] = {"simulated-clickme": 2022}  # data set: first word

@@ -1,20 +1,23 @@
-"""The study file: YAML -> StudySpec -> one RunSpec for every model x data size x seed x objective."""
+"""The study file: YAML -> StudySpec -> one RunSpec for every model x data size and length x seed x objective."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from scaling.errors import StudyError
+from scaling.grid import Cell, budget_cells, grid_cells, training_of, with_trunks
 from scaling.specs.base import override, read_spec
 from scaling.specs.checkpoints import schedule_epochs
-from scaling.specs.model import ModelSpec
+from scaling.specs.model import FamilySpec, ModelSpec
 from scaling.specs.objective import ObjectiveSpec, check_objective, objective_spec
 from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec, check_batch_sizes
 from scaling.specs.study import StudySpec
-from scaling.specs.training import TrainingSpec, resolve_training
+from scaling.specs.training import TrainingSpec
+from scaling.specs.trunk import check_shared
 from scaling.yaml_file import read_fields
 
 
@@ -53,30 +56,19 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
     Raises:
         StudyError: an override, a size, a checkpoint or a batch is impossible, or two cells of the grid are one run.
     """
-    from scaling.models import has_batch_norm
-    from scaling.models.mup import check_heads, check_optimizer
+    from scaling.models.mup import check_heads
     from scaling.models.sizes import resolve_model
 
     runs = []
     for index, family in enumerate(study.models):
         place = f"{where}, models[{index}]"
-        training = resolve_training(study.training, family.training, f"{place}.training")
         resources = override(study.resources, family.resources, f"{place}.resources")
-        for objective in study.all_objectives:
-            check_objective(objective, training, resources.workers, place, resources.micro_batch)
-        rule = {"parametrization": family.parametrization or study.parametrization}
-        asked = family.model_copy(update=rule)
+        asked = family.model_copy(update={"parametrization": family.parametrization or study.parametrization})
         models = [resolve_model(asked, size, study.dataset.image_size, place) for size in family.sizes]
-        check_optimizer(models[0], training, place)
         check_heads(models, place)
         for model in models:
-            normed = has_batch_norm(model)
-            runs += [
-                _run(study, model, objective, data_size, seed, training, resources, normed)
-                for objective in study.all_objectives
-                for data_size in study.data_sizes
-                for seed in study.seeds
-            ]
+            for objective in study.all_objectives:
+                runs += _model_runs(study, family, model, objective, resources, place)
     _check_epochs(study, runs, where)
     for run in runs:
         check_batch_sizes(run, run.training.batch_size, where)  # a full batch; short ones once the data are known
@@ -85,16 +77,46 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
         twin = next(run for run in runs if run.run_id == twice[0])
         raise StudyError(
             f"two runs of the grid are the same ({twin.label()}; id {twice[0]}; {where}); "
-            "remove the repeated family, size, data size or seed"
+            "remove the repeated family, size, data size, epochs, budget or seed"
         )
     return runs
+
+
+def _model_runs(
+    study: StudySpec, family: FamilySpec, model: ModelSpec, objective: str | ObjectiveSpec, resources: ResourceSpec,
+    where: str,
+) -> list[RunSpec]:  # fmt: skip
+    """The runs of one model and objective: of the grid, joined to their trunks, then those that budgets add."""
+    from scaling.models import has_batch_norm
+    from scaling.models.mup import check_optimizer
+
+    normed = has_batch_norm(model) or objective_spec(objective).batch_norm
+
+    def of_cells(cells: Sequence[Cell]) -> list[RunSpec]:
+        trainings = {cell: training_of(study, family, cell, f"{where}.training") for cell in cells}
+        for training in trainings.values():
+            check_objective(objective, training, resources.workers, where, resources.micro_batch)
+            check_optimizer(model, training, where)
+        return [
+            _run(study, model, objective, cell, seed, trainings[cell], resources, normed)
+            for cell in cells
+            for seed in study.seeds
+        ]
+
+    cells = grid_cells(study)
+    runs = of_cells(cells)
+    if study.horizons is not None:
+        check_shared(study.horizons, [run.training for run in runs[:: len(study.seeds)]], objective, where)
+        runs = with_trunks(study.horizons, runs)
+    there = {run.run_id for run in runs}
+    return runs + [run for run in of_cells(budget_cells(study, model, objective, where)) if run.run_id not in there]
 
 
 def _run(
     study: StudySpec,
     model: ModelSpec,
     objective: str | ObjectiveSpec,
-    data_size: int | str,
+    cell: Cell,
     seed: int,
     training: TrainingSpec,
     resources: ResourceSpec,
@@ -106,14 +128,14 @@ def _run(
         study=study.name,
         model=model,
         dataset=study.dataset,
-        images_per_class=None if data_size == "all" else int(data_size),
+        images_per_class=cell.images_per_class,
         seed=seed,
         objective=objective,
         training=training,
         resources=resources,
         keep_epochs=tuple(sorted({*keep, *score, training.epochs})),
         score_epochs=score,
-        has_batch_norm=normed or objective_spec(objective).batch_norm,
+        has_batch_norm=normed,
     )
 
 

@@ -60,7 +60,7 @@ class StudyLog:
         _refuse_damaged(self.store)
         self._log_metrics(child, _epoch_metrics(epochs))
         facts = {"n_params": record.n_params, "n_samples": record.n_samples, "flops": record.flops}
-        facts |= {"train_s": record.train_s, "n_skipped": record.n_skipped}
+        facts |= {"flops_spent": record.flops_spent, "train_s": record.train_s, "n_skipped": record.n_skipped}
         facts |= {f"run_{name}": getattr(record, name) for name in ("images_per_s", "flops_per_s", "compute_share")}
         self._log_metrics(child, _metrics(facts, step=record.epochs_done))
         if record.reason:
@@ -158,9 +158,9 @@ class StudyLog:
     def _create_parent(self) -> str:
         """The study's own run, with what its runs have in common."""
         parent = self._create(self.study.name, "study", self.study.name)
-        shown = self.study.model_dump(
-            mode="json", include={"dataset", "data_sizes", "seeds", "objective", "benchmarks"}
-        )
+        fields = {"dataset", "data_sizes", "epochs", "budgets", "horizons", "seeds", "objective", "benchmarks"}
+        written = self.study.model_dump(mode="json", include=fields)
+        shown = {name: value for name, value in written.items() if value}
         families = {f"models.{family.family}": list(family.sizes) for family in self.study.models}
         params = [_param(key, value) for key, value in (shown | families).items()]
         self.client.log_batch(parent, params=params)

@@ -13,7 +13,7 @@ from analysis.answers.by_region import by_region
 from analysis.answers.laws import StudyLaws, fit_study, lacking, left_out, study_recipes, trend_law
 from analysis.answers.objectives import name_objectives
 from analysis.answers.saved import file_names, fingerprint, new_folder, read_answer, saved_fact, write_answer
-from analysis.answers.text import laws_text, left_out_text, twins_text
+from analysis.answers.text import laws_text, left_out_text, repeated_text, twins_text
 from analysis.columns import ACCURACY
 from analysis.fit.law import FittedLaw
 from analysis.fit.trend import MARGIN
@@ -111,7 +111,8 @@ class Answer:
 
     def predict(self, family: str, **axes: float) -> dict[str, Prediction]:
         """What the laws say of one run of a family that was not trained yet, by region; see `predict_run`."""
-        return predict_run(self.recipes[family], self.laws.size, family, axes)
+        laws = {region: self.laws.best(region) for region in self.regions}
+        return predict_run(self.recipes[family], laws, family, axes)
 
     def sentence(self, region: str, family: str) -> str:
         """Whether a region's error or misalignment changes with scale in a family, in words and numbers."""
@@ -121,7 +122,7 @@ class Answer:
     def text(self) -> str:
         """The table of laws, the table of twins, and what was left out of either."""
         table = self.rows.table
-        said = (laws_text(self.laws, table.names_simulated()), twins_text(self.twins), self._left_out_text(),
+        said = (laws_text(self.laws, table.names_simulated()), repeated_text(self.laws), twins_text(self.twins), self._left_out_text(),
                 verifications_text(self.verifications))  # fmt: skip
         return "\n".join(part for part in said if part)
 
@@ -140,9 +141,11 @@ class Answer:
             for (region, family), law in self.laws.compute.items()
         ]
         size = [{"region": region, **_law_dict(law)} for region, law in self.laws.size.items()]
+        repeated = [{"region": region, **_law_dict(law)} for region, law in self.laws.repeated.items()]
         said = {region: {family: self.sentence(region, family) for family in self.families} for region in self.regions}
         return {
             **self._facts(), "trends": said, "laws_in_compute": compute, "laws_in_size": size,
+            "laws_of_repeats": repeated,
             "left_out": {"table": dict(self.rows.table.left_out), "regions": self.left_out()},
         }  # fmt: skip
 

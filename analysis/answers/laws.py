@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from analysis.fit.fit import fit_law
 from analysis.fit.law import FittedLaw
 from analysis.recipe.recipe import Recipe
 from analysis.table import ScalingTable
+
+REPEATED_AXES = ("n_params", "n_samples", "samples_seen")
+LEAST_LEVELS = 3  # of unique images, and of epochs: fewer bend no curve
 
 Fitted = FittedLaw | str  # a law, or why the rows cannot be asked for one
 
@@ -19,10 +25,22 @@ class StudyLaws:
     """compute: (region, family) -> L = E + A·C^-alpha, each family alone.
 
     size: region -> L = E + A·N^-alpha + B·D^-beta with E, A, B of each family and exponents shared by the families.
+    repeated: likewise of N, unique images U and D, where repeats lose worth at a rate 1 / R*; of studies that vary both
+    U and epochs alone, see `varies_repeats`.
     """
 
     compute: Mapping[tuple[str, str], Fitted]
     size: Mapping[str, Fitted]
+    repeated: Mapping[str, Fitted] = field(default_factory=dict)
+
+    def best(self, region: str) -> Fitted:
+        """The law that recipes and predictions rest on: of repeats where it is usable and has the lower AICc."""
+        size, repeated = self.size[region], self.repeated.get(region)
+        if not isinstance(repeated, FittedLaw) or not repeated.usable:
+            return size
+        if isinstance(size, FittedLaw) and size.usable and size.diagnostics.aicc <= repeated.diagnostics.aicc:
+            return size
+        return repeated
 
     def of_region(self, region: str) -> list[FittedLaw]:
         """A region's laws in compute, families apart."""
@@ -41,7 +59,26 @@ def fit_study(regions: Mapping[str, ScalingTable], families: tuple[str, ...], **
         for region, rows in regions.items()
         for family, part in family_rows(rows, families).items()
     }
-    return StudyLaws(compute, size)
+    repeated = {
+        region: _fit(rows, form="data_constrained", axes=REPEATED_AXES, shared_by=shared, **options)
+        for region, rows in regions.items()
+        if varies_repeats(rows)
+    }
+    return StudyLaws(compute, size, repeated)
+
+
+def varies_repeats(rows: ScalingTable) -> bool:
+    """Whether some model was trained on LEAST_LEVELS numbers of unique images, and for as many numbers of epochs."""
+    if not {*REPEATED_AXES, "family"} <= set(rows.columns):
+        return False
+    N, U, D = (rows.values(name) for name in REPEATED_AXES)
+    levels: defaultdict[tuple[str, float], tuple[set[float], set[float]]] = defaultdict(lambda: (set(), set()))
+    for family, n_params, images, seen in zip(rows.column("family").astype(str), N, U, D, strict=True):
+        if np.isfinite(images) and np.isfinite(seen) and images > 0:
+            unique, epochs = levels[family, n_params]
+            unique.add(float(images))
+            epochs.add(round(float(seen / images), 3))
+    return any(min(len(unique), len(epochs)) >= LEAST_LEVELS for unique, epochs in levels.values())
 
 
 def family_rows(rows: ScalingTable, families: tuple[str, ...]) -> dict[str, ScalingTable | None]:
@@ -79,7 +116,7 @@ def study_recipes(laws: StudyLaws, families: tuple[str, ...]) -> dict[str, Recip
         group = family if len(families) > 1 else ""
         held = {
             region: law
-            for region, law in laws.size.items()
+            for region, law in ((region, laws.best(region)) for region in laws.size)
             if isinstance(law, FittedLaw) and (not group or group in law.trends)
         }
         if held:

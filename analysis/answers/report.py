@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from analysis.answers.answering import Answer
 from analysis.answers.drawing import family_figure, optimum_figure
-from analysis.answers.laws import trend_law
+from analysis.answers.laws import Fitted, trend_law
 from analysis.answers.proof import power_section, verification_section
 from analysis.answers.saved import file_names
 from analysis.columns import ACCURACY
@@ -47,8 +47,12 @@ def _statements(answer: Answer) -> Iterator[Statement]:
 
 def _laws(answer: Answer) -> dict[str, FittedLaw]:
     compute = {f"{region}, {family}, in compute": law for (region, family), law in answer.laws.compute.items()}
-    named = {**answer.laws.size, **compute}
+    named = {**answer.laws.size, **_repeated(answer), **compute}
     return {name: law for name, law in named.items() if isinstance(law, FittedLaw)}
+
+
+def _repeated(answer: Answer) -> dict[str, Fitted]:
+    return {f"{region}, repeated images": law for region, law in answer.laws.repeated.items()}
 
 
 def _skipped(answer: Answer) -> dict[str, str]:

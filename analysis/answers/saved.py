@@ -25,8 +25,8 @@ from analysis.fit.status import Verdict
 from analysis.recipe.recipe import Recipe
 from analysis.table import ScalingTable
 
-VERSION = 6  # raise it when fits or their table change: saved answers are then made anew
-UNREAD = ("train_s", "score_s", "started_at", "ended_at", "spec")  # columns that no answer depends on
+VERSION = 7  # raise it when fits or their table change: saved answers are then made anew
+UNREAD = ("train_s", "score_s", "started_at", "ended_at", "spec", "flops_spent")  # columns that no answer depends on
 INDEX, LAWS, TEXT = "index.json", "laws.json", "laws.txt"
 
 
@@ -37,6 +37,7 @@ class SavedLaw(BaseModel):
 
     region: str
     family: str | None = None
+    repeated: bool = False
     reason: str = ""
     spec: FitSpec | None = None
     estimate: list[float] = []
@@ -47,11 +48,11 @@ class SavedLaw(BaseModel):
     inside: Inside | None = None
 
     @classmethod
-    def of(cls, law: Fitted, region: str, family: str | None = None) -> SavedLaw:
+    def of(cls, law: Fitted, region: str, family: str | None = None, repeated: bool = False) -> SavedLaw:
         if isinstance(law, str):
-            return cls(region=region, family=family, reason=law)
+            return cls(region=region, family=family, repeated=repeated, reason=law)
         return cls(
-            region=region, family=family, spec=law.spec, estimate=law.estimate.tolist(), draws=law.draws.tolist(),
+            region=region, family=family, repeated=repeated, spec=law.spec, estimate=law.estimate.tolist(), draws=law.draws.tolist(),
             left_out=law.left_out.tolist(), verdict=law.verdict, diagnostics=law.diagnostics,
             inside=law.inside,
         )  # fmt: skip
@@ -76,17 +77,22 @@ class SavedLaws(BaseModel):
     @classmethod
     def of(cls, laws: StudyLaws) -> SavedLaws:
         size = [SavedLaw.of(law, region) for region, law in laws.size.items()]
+        size += [SavedLaw.of(law, region, repeated=True) for region, law in laws.repeated.items()]
         return cls(laws=[*size, *(SavedLaw.of(law, *key) for key, law in laws.compute.items())])
 
     def study_laws(self, regions: Mapping[str, ScalingTable]) -> StudyLaws:
         """The laws over the rows of each region."""
-        size = {saved.region: saved.law(regions[saved.region]) for saved in self.laws if saved.family is None}
+        whole = [saved for saved in self.laws if saved.family is None]
+        size, repeated = (
+            {saved.region: saved.law(regions[saved.region]) for saved in whole if saved.repeated == kind}
+            for kind in (False, True)
+        )
         compute = {
             (saved.region, saved.family): saved.law(_of_family(regions[saved.region], saved))
             for saved in self.laws
             if saved.family is not None
         }
-        return StudyLaws(compute, size)
+        return StudyLaws(compute, size, repeated)
 
 
 def _of_family(rows: ScalingTable, saved: SavedLaw) -> ScalingTable:

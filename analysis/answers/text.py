@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from analysis.answers.laws import Fitted, StudyLaws, trend_law
 from analysis.fit.estimate import Estimate
+from analysis.fit.forms import find_form
 from analysis.fit.status import DIRECTIONS, USABLE, no_numbers
 from analysis.fit.words import change_cell
 from analysis.tradeoff.twins import TwinDifference
@@ -58,6 +59,29 @@ def _sentences(laws: StudyLaws, region: str, family: str) -> list[str]:
     where = f"{region}, {family}: "
     form = "" if status in (*DIRECTIONS, "ok") else f"; {no_numbers(status, reason)}"
     return [where + law.trend_text(group) + form, *lines]
+
+
+def repeated_text(laws: StudyLaws) -> str:
+    """How fast repeated images lose worth, region by region; empty where a study does not vary it."""
+    if not laws.repeated:
+        return ""
+    lines = [f"{region}: {_repeats(laws, region)}" for region in laws.repeated]
+    return "\n".join(["Repeated images, L = " + find_form("data_constrained").formula, *lines]) + "\n"
+
+
+def _repeats(laws: StudyLaws, region: str) -> str:
+    """R* with its interval and status, and which law is used."""
+    law, size = laws.repeated[region], laws.size[region]
+    if isinstance(law, str):
+        return f"no law: {law}"
+    if not law.usable:
+        return no_numbers(law.status, law.reason)
+    said = f"R* = {exponent(law, 'R_star')} ({law.status})"
+    if isinstance(size, str) or not size.usable:
+        return f"{said}; recipes use it, as no law of N and D is usable"
+    gap = law.diagnostics.aicc - size.diagnostics.aicc
+    used = "recipes use it" if laws.best(region) is law else "recipes use the law of N and D"
+    return f"{said}; AICc {abs(gap):.3g} {'below' if gap < 0 else 'above'} that of N and D: {used}"
 
 
 def exponent(law: Fitted, name: str) -> str:

@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -28,7 +28,7 @@ class RunProgress:
     """How far a run is: `epoch` whole epochs and `step` steps of the next.
 
     loss_sum: over the images of those steps, all workers; seconds, busy_s: that they took, and the part spent in steps;
-    train_s: of the whole epochs.
+    train_s: of the whole epochs. shared_steps: the first, which a trunk has made.
     """
 
     epoch: int = 0
@@ -37,10 +37,11 @@ class RunProgress:
     seconds: float = 0.0
     busy_s: float = 0.0
     train_s: float = 0.0
+    shared_steps: int = 0
     history: list[EpochRecord] = field(default_factory=list)
 
     def header(self) -> dict[str, str]:
-        numbers = {name: getattr(self, name) for name in ("epoch", "step", "loss_sum", "seconds", "busy_s", "train_s")}
+        numbers = {name: value for name, value in vars(self).items() if name != "history"}
         history = [record.model_dump() for record in self.history]
         return {"progress": json.dumps(numbers), "history": json.dumps(history)}
 
@@ -54,12 +55,18 @@ class RunProgress:
         try:
             history = [EpochRecord.model_validate(row) for row in json.loads(header["history"])]
             progress = cls(**json.loads(header["progress"]), history=history)
-            whole = all(type(number) is int and number >= 0 for number in (progress.epoch, progress.step))
+            counts = (progress.epoch, progress.step, progress.shared_steps)
+            whole = all(type(number) is int and number >= 0 for number in counts)
             if not (whole and all(math.isfinite(s) for s in (progress.seconds, progress.busy_s, progress.train_s))):
                 raise ValueError(f"progress {header['progress']}")
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedFile(f"its header is not what was written ({type(error).__name__}: {error})") from error
         return progress
+
+    def of_branch(self, run_id: str, steps: int) -> RunProgress:
+        """A trunk's progress as that of a run which begins with its first `steps`."""
+        history = [record.model_copy(update={"run_id": run_id}) for record in self.history]
+        return replace(self, shared_steps=steps, history=history)
 
 
 class SaveClock:
@@ -83,27 +90,40 @@ def save_resume(
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
     progress: RunProgress,
+    name: str | None = None,
 ) -> None:
-    """Write the modules' and the optimizer's state and the progress, whole or not at all."""
+    """Write the modules' and the optimizer's state and the progress, whole or not at all.
+
+    Args:
+        name: of the file; by default the run's resume file.
+    """
     tensors = {
         f"{prefix}.{name}": tensor for prefix, module in modules.items() for name, tensor in module.state_dict().items()
     }
     tensors |= flat_optimizer_state(optimizer)
-    save_tensors(storage, resume_name(run_id), tensors, progress.header())
+    save_tensors(storage, name or resume_name(run_id), tensors, progress.header())
 
 
 def load_resume(
-    storage: Storage, run_id: str, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+    storage: Storage,
+    run_id: str,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    name: str | None = None,
 ) -> RunProgress | None:
     """Put back what `save_resume` wrote; None where there is no such file, or one of no use, which is set aside.
 
     Nothing is put back before all of it is known to fit, so that a run that begins anew begins as a new one does.
 
+    Args:
+        name: of the file; by default the run's resume file.
+
     Raises:
         StorageError: the place does not answer.
     """
+    name = name or resume_name(run_id)
     try:
-        tensors, header = load_tensors(storage, resume_name(run_id))
+        tensors, header = load_tensors(storage, name)
         progress = RunProgress.from_header(header)
         for prefix, module in modules.items():
             _check_fits(prefix, module.state_dict(), tensors_under(f"{prefix}.", tensors))
@@ -111,7 +131,7 @@ def load_resume(
     except MissingFile:
         return None
     except DamagedFile as error:
-        _set_aside(storage, run_id, str(error))
+        _set_aside(storage, run_id, name, str(error))
         return None
     for prefix, module in modules.items():
         module.load_state_dict(tensors_under(f"{prefix}.", tensors))
@@ -119,12 +139,12 @@ def load_resume(
     return progress
 
 
-def _set_aside(storage: Storage, run_id: str, reason: str) -> None:
+def _set_aside(storage: Storage, run_id: str, name: str, reason: str) -> None:
     """Delete a resume file of no use, and keep the reason beside the run's weights."""
     reason = f"run {run_id} begins anew, its resume file is of no use: {reason}"
     warnings.warn(reason, stacklevel=3)
     storage.write_bytes(resume_note(run_id), f"{reason}\n".encode())
-    storage.delete(resume_name(run_id))
+    storage.delete(name)
 
 
 def _check_fits(prefix: str, wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:

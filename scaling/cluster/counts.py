@@ -9,10 +9,10 @@ from pathlib import Path
 from scaling.cluster.facts import on_a_node
 from scaling.cluster.session import ray_session, wanted_address
 from scaling.data.image_source import ImageSource, image_source
+from scaling.data.portions import ImageCounts
 from scaling.ledger import Study
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
-from scaling.verify.images import ImageCounts
 
 
 def image_counts(

@@ -129,6 +129,7 @@ def _train_and_score(
     study: Study, work: OpenWork, options: RunOptions, hearers: Hearers, plan: Prepared, nodes: Sequence[Node]
 ) -> None:
     from scaling.cluster.actors import ScoringPool
+    from scaling.cluster.branching import BranchOffers, BranchStates
     from scaling.cluster.listener import StudyListener
     from scaling.cluster.offers import Offers
     from scaling.cluster.schedule import train_offers, train_runs
@@ -148,13 +149,17 @@ def _train_and_score(
     with hearers.progress(facts.cost, len(study.runs) - len(work.train), len(work.score)) as shown:
         _say_left_out(facts, spec, shown)
         pool = ScoringPool(study.storage.uri, benchmarks, scoring, spec.scoring, study.protocols, homes)
-        listener = StudyListener(study, work, pool, hearers.tracker, shown, hearers.switch.check)
+        states = BranchStates(study.storage, work.train, facts.n_samples)
+        listener = StudyListener(study, work, pool, hearers.tracker, shown, hearers.switch.check, states.release)
         if study.spec.stop is not None and work.train:
             course = study.course(facts.sizes)
             offers = Offers(course, work.train, listener.is_settled, at_once)
             train_offers(offers, facts.source, study.storage, listener, at_once, spec.max_failures)
             if offers.enough:
                 shown.say(f"enough is known: {offers.enough}")
+        elif spec.horizons is not None and work.train:
+            branches = BranchOffers(work.train, facts.cost, states.is_there, listener.goes_on)
+            train_offers(branches, facts.source, study.storage, listener, at_once, spec.max_failures)
         elif work.train:
             train_runs(work.train, facts.source, study.storage, listener, at_once, facts.cost, spec.max_failures)
         listener.drain()

@@ -33,7 +33,7 @@ PATIENCE_S = 20.0  # until the driver says what it waits for
 
 @dataclass(frozen=True)
 class DataFacts:
-    """source: pinned to the images that were seen; cost: expected, by run_id, see `expected_cost`.
+    """source: pinned to the images that were seen; cost: expected, by run_id, see `expected_cost`; n_samples: likewise.
 
     heldout, mapped: stimuli that benchmarks show, a few hundred at most; others: training images for principal
     components, where they are asked for; skipped: images that cannot be decoded; sizes: of every run of the grid, by
@@ -42,6 +42,7 @@ class DataFacts:
 
     source: ImageSource
     cost: dict[str, float]
+    n_samples: dict[str, int]
     heldout: Stimuli
     mapped: MappedStimuli | None
     others: Stimuli | None
@@ -72,6 +73,7 @@ def look(spec: StudySpec, runs: Sequence[RunSpec], source: ImageSource) -> DataF
     return DataFacts(
         replace(source, digest=data.digest()),
         {run.run_id: expected_cost(run, n_samples[run.run_id], data.image_size, data.n_classes) for run in runs},
+        n_samples,
         heldout_stimuli(data),
         select_mapped(data.heldout, data.name),
         None if others is None else training_stimuli(data, others),

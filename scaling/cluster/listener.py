@@ -40,6 +40,7 @@ class StudyListener:
 
     Args:
         check: called a few times a second; raises where the study is to stop.
+        release: called of a run that is not to be trained again, see `branching.BranchStates`.
     """
 
     def __init__(
@@ -50,9 +51,10 @@ class StudyListener:
         tracker: Tracker,
         progress: Progress,
         check: Callable[[], None] = lambda: None,
+        release: Callable[[str], None] = lambda run_id: None,
     ) -> None:
         self._study, self._pool, self._tracker, self._progress = study, pool, tracker, progress
-        self._check = check
+        self._check, self._release = check, release
         self._to_score, self._prune = dict(work.score), work.prune
         self._lost: dict[str, str] = {}  # run_id -> why weights of a run that still trains could not be scored
         self._spent: defaultdict[str, set[int]] = defaultdict(set)  # run_id -> epochs whose weights are to be gone
@@ -79,6 +81,8 @@ class StudyListener:
         record = self._ended(run, error)
         if record.status != "finished":
             self._progress.say(f"{record.status.replace('_', ' ')}: {run.label()} ({run.run_id}): {record.reason}")
+        if not needs_training(run, record):
+            self._release(run.run_id)
         self._submit_kept(record)
         if run.run_id in self._lost:
             self._reopen(run.run_id, self._lost.pop(run.run_id))
@@ -100,6 +104,10 @@ class StudyListener:
             for score in self._pool.finished(DRAIN_WAIT_S):
                 self._took(score)
             self._progress.refresh()
+
+    def goes_on(self, run_id: str) -> bool:
+        """Whether a run is open and has not ended yet."""
+        return run_id in self._training
 
     def is_settled(self, run_id: str) -> bool:
         """Whether nothing more is to come of a run: it has ended, and what can be scored of it was."""

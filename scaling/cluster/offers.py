@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec
@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from analysis.stopping.course import Course
 
 Offer = RunSpec | Literal["wait", "over"]
+
+
+class Offering(Protocol):
+    """What Tune's search asks for the next run."""
+
+    @property
+    def n_left(self) -> int: ...
+
+    def look(self) -> Offer: ...
+
+    def take(self, run: RunSpec) -> None: ...
 
 
 class Offers:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scaling.checks import check_runs, check_study
+from scaling.cluster.branching import BranchStates
 from scaling.cluster.placement import Node, beside_scoring, capacity_problems, needs_gpu, shapes_in_turn, slots
 from scaling.cluster.session import local_nodes, ray_session, wanted_address
 from scaling.data.image_source import image_source
@@ -28,15 +29,20 @@ CALIBRATION_S = 0.4  # timed steps of each model and batch size
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One run's cost. memory_bytes: one worker's; train_s: None where no throughput is known."""
+    """One run's cost. flops: C; flops_spent: of C what it alone computes, in train_s; memory_bytes: one worker's."""
 
     run: RunSpec
     n_params: int
     n_samples: int
     samples_seen: int
     flops: float
+    flops_spent: float
     memory_bytes: int
     train_s: float
+
+    def spending(self, flops: float) -> RunPlan:
+        """The same run where something else is spent on it."""
+        return replace(self, flops_spent=flops, train_s=self.train_s * flops / self.flops_spent)
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ def plan_study(
     plans = tuple(plan_run(run, data, throughput) for run in runs)
     work = study.open_work({p.run.run_id: RunSize(p.n_params, p.samples_seen, p.flops) for p in plans})
     open_ids = {run.run_id for run in work.train}
+    plans = _as_spent(study, plans, open_ids)
     left_out = {run.run_id for run, _ in work.enough.left_out} if work.enough else set()
     how = f"{throughput:.3g} FLOP/s a worker, as stated" if throughput else "a few steps of each model timed here"
     return StudyPlan(
@@ -104,6 +111,21 @@ def plan_study(
         len(data.train),
         work.enough,
     )
+
+
+def _as_spent(study: Study, plans: tuple[RunPlan, ...], open_ids: Collection[str]) -> tuple[RunPlan, ...]:
+    """What runs that are done have cost, and branches whose trunk is done and left no state: all of C."""
+    left = [plan.run for plan in plans if plan.run.run_id in open_ids]
+    states = BranchStates(study.storage, left, {plan.run.run_id: plan.n_samples for plan in plans})
+    found = []
+    for plan in plans:
+        run, record = plan.run, study.records.get(plan.run.run_id)
+        if run.run_id in open_ids:
+            alone = run.trunk is not None and run.trunk not in open_ids and not states.is_there(run)
+            found.append(plan.spending(plan.flops) if alone else plan)
+        else:
+            found.append(plan.spending(record.flops_spent) if record and record.flops_spent else plan)
+    return tuple(found)
 
 
 def plan_shapes(study: StudySpec, train_s: Mapping[RunSpec, float], nodes: Sequence[Node]) -> tuple[ShapePlan, ...]:
@@ -125,12 +147,14 @@ def plan_run(run: RunSpec, data: ImageData, throughput: float | None) -> RunPlan
     samples = n_samples * run.training.epochs
     flops = training_flops(cost.flops_per_image, samples, objective_spec(run.objective).passes)
     workers = run.resources.workers
+    own = samples - run.shared_samples(n_samples)
+    spent = flops * own / samples
     memory = step_memory(run, data.image_size, data.n_classes, n_samples)
     if throughput is not None:
-        train_s = flops / (throughput * workers)
+        train_s = spent / (throughput * workers)
     else:
-        train_s = samples * _seconds_an_image(run, data, largest_batch(run, n_samples)) / workers
-    return RunPlan(run, cost.n_params, n_samples, samples, flops, memory, train_s)
+        train_s = own * _seconds_an_image(run, data, largest_batch(run, n_samples)) / workers
+    return RunPlan(run, cost.n_params, n_samples, samples, flops, spent, memory, train_s)
 
 
 _TIMED: dict[tuple[str, int], float] = {}
@@ -138,7 +162,8 @@ _TIMED: dict[tuple[str, int], float] = {}
 
 def _seconds_an_image(run: RunSpec, data: ImageData, batch: int) -> float:
     """Median time of a training step on one worker of this machine, divided by its images."""
-    key = (run.model.model_dump_json() + run.training.model_dump_json() + repr(run.objective), batch)
+    training = run.training.model_dump_json(exclude={"epochs"})
+    key = (run.model.model_dump_json() + training + repr(run.objective), batch)
     if key not in _TIMED:
         _TIMED[key] = _time_steps(run, data, batch)
     return _TIMED[key]
@@ -154,7 +179,9 @@ def _time_steps(run: RunSpec, data: ImageData, batch: int) -> float:
     device = "cuda" if run.resources.gpus_per_worker and torch.cuda.is_available() else "cpu"
     worker = Worker(device=device, threads=run.resources.cpus_per_worker)
     with tempfile.TemporaryDirectory() as scratch:
-        stand_in = run.model_copy(update={"images_per_class": None, "objective": from_scratch(run.objective)})
+        shuffled = run.training.model_copy(update={"order": "shuffled"})
+        alone = {"images_per_class": None, "objective": from_scratch(run.objective), "trunk": None, "branches": ()}
+        stand_in = run.model_copy(update=alone | {"training": shuffled})
         training = Training(stand_in, data, Storage(scratch), worker)
     index = np.arange(batch) % len(data.train)
     times: list[float] = []

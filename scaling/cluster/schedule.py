@@ -1,6 +1,7 @@
 """Ray Tune schedules a study's runs: longest first, one Tuner a resource shape, results to a listener.
 
-A study with a `stop` has Tune's search interface ask for each run when a slot is free (`train_offers`).
+A study with a `stop`, or with `horizons`, has Tune's search interface ask for each run when a slot is free
+(`train_offers`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ray import cloudpickle, tune
 
 from scaling.cluster.distributed import launch_distributed
 from scaling.cluster.failures import reason_of
-from scaling.cluster.offers import Offers
+from scaling.cluster.offers import Offering
 from scaling.cluster.placement import shapes_in_turn
 from scaling.cluster.trainable import RunTrainable, ray_place
 from scaling.layout import RAY_FOLDER
@@ -78,7 +79,7 @@ def train_runs(
 
 
 def train_offers(
-    offers: Offers,
+    offers: Offering,
     source: ImageSource,
     storage: Storage,
     listener: Listener,
@@ -91,7 +92,7 @@ def train_offers(
     """
     storage.delete_folder(RAY_FOLDER)
     while (run := offers.look()) != "over":
-        if run == "wait":  # for scores of runs that were trained before
+        if run == "wait":  # for scores of runs that were trained before, or for a trunk
             listener.on_tick()
             time.sleep(WAIT_S)
             continue
@@ -104,7 +105,7 @@ def train_offers(
 class _Search(tune.search.Searcher):
     """Asks `offers` for the next run whenever Tune has a slot free; over where that run has another shape."""
 
-    def __init__(self, offers: Offers, shape: ResourceSpec, listener: Listener) -> None:
+    def __init__(self, offers: Offering, shape: ResourceSpec, listener: Listener) -> None:
         super().__init__()
         self._offers, self._shape, self._listener = offers, shape, listener
 

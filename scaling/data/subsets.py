@@ -25,6 +25,15 @@ def nested_subset(labels: np.ndarray, images_per_class: int | None, seed: int) -
     """
     if images_per_class is None:
         return np.arange(len(labels))
+    return np.sort(nested_rounds(labels, images_per_class, seed), axis=None)
+
+
+def nested_rounds(labels: np.ndarray, images_per_class: int, seed: int) -> np.ndarray:
+    """The images of `nested_subset` by rank: (images_per_class, classes) indices, a row one image of each class.
+
+    Raises:
+        StudyError: a class has fewer images.
+    """
     by_class = np.argsort(labels, kind="stable")  # one pass, whatever the number of classes
     classes, counts = np.unique(labels, return_counts=True)
     chosen = []
@@ -36,4 +45,4 @@ def nested_subset(labels: np.ndarray, images_per_class: int | None, seed: int) -
             )
         order = subset_stream(seed, int(label)).permutation(len(members))
         chosen.append(members[order[:images_per_class]])
-    return np.sort(np.concatenate(chosen))
+    return np.stack(chosen, axis=1)

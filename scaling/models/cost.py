@@ -54,12 +54,15 @@ def training_flops(flops_per_image: float, samples_seen: int, passes: float = BA
 def expected_cost(run: RunSpec, n_samples: int, image_size: int, n_classes: int) -> float:
     """A run's training time in a unit that runs of one resource shape share: C, of models of LEAST_FLOPS at least.
 
+    What a branch shares with its trunk takes it no time.
+
     Args:
         n_samples: unique training images. image_size, n_classes: of the data set.
     """
     flops = model_cost(run.model, image_size, n_classes).flops_per_image
     passes = objective_spec(run.objective).passes
-    return training_flops(max(flops, LEAST_FLOPS), run.training.epochs * n_samples, passes)
+    samples = run.training.epochs * n_samples - run.shared_samples(n_samples)
+    return training_flops(max(flops, LEAST_FLOPS), samples, passes)
 
 
 def training_memory(spec: ModelSpec, image_size: int, n_classes: int, batch: int, optimizer: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from scaling.specs.base import Spec
 
@@ -35,6 +35,8 @@ class DatasetSpec(Spec):
     `NAME-00000-of-00004.parquet` and so on, or the Parquet files in the folder NAME; the folder NAME of classes;
     `NAME.npz`; the TFRecord shards of that name, or in that folder.
     image_column, label_column: of Parquet with several that could be it, such as CIFAR-100's `fine_label`.
+    classes, images_per_class: how many there are, the training images of the rarest class: what a budget of FLOP needs
+    to become images and epochs. They are checked when the images are opened; built-in sets know theirs.
     blur_maps: importance maps are smoothed as Fel et al. (2022) do, see `scaling.data.prepared.pixels.decode_map`, and
     kept as float32.
 
@@ -57,6 +59,8 @@ class DatasetSpec(Spec):
     image_column: Name | None = None
     label_column: Name | None = None
     blur_maps: bool = False
+    classes: PositiveInt | None = None
+    images_per_class: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _check(self) -> DatasetSpec:

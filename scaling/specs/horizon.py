@@ -16,6 +16,39 @@ def steps_per_epoch(n_samples: int, batch_size: int) -> int:
     return math.ceil(n_samples / batch_size)
 
 
+def warmup_steps(spec: TrainingSpec, steps: int) -> int:
+    """Optimizer steps of the warm-up, of `steps` an epoch, rounded."""
+    return spec.warmup_steps or round((spec.warmup_epochs or spec.warmup_share * spec.epochs) * steps)
+
+
+def cooldown_start(spec: TrainingSpec, steps: int) -> int:
+    """The steps before the cooldown of schedule wsd, of `steps` an epoch: where a branch of this horizon begins.
+
+    total - round(cooldown_share . total), or total - round(cooldown_epochs . steps); the cooldown has a step at least.
+    """
+    total = spec.epochs * steps
+    length = spec.cooldown_share * total if spec.cooldown_epochs is None else spec.cooldown_epochs * steps
+    return total - min(total, max(1, round(length)))
+
+
+def smallest_batch(spec: TrainingSpec, n_samples: int) -> int:
+    """Images of the smallest global batch of an epoch; `spec` is that of its number of images."""
+    steps = steps_per_epoch(n_samples, spec.batch_size)
+    if spec.order == "shuffled":
+        return n_samples // steps
+    whole = cooldown_start(spec, steps)
+    return min(spec.batch_size if whole else n_samples, (n_samples - whole * spec.batch_size) // (steps - whole))
+
+
+def images_before(spec: TrainingSpec, n_samples: int, step: int) -> int:
+    """Samples seen in the first `step` steps of a training that are before its cooldown."""
+    if spec.order == "nested":
+        return step * spec.batch_size
+    steps = steps_per_epoch(n_samples, spec.batch_size)
+    epochs, rest = divmod(step, steps)
+    return epochs * n_samples + rest * (n_samples // steps) + min(rest, n_samples % steps)
+
+
 def average_decay(spec: TrainingSpec, step: int, steps: int) -> float:
     """The decay of the weights' average after optimizer step `step` (from 0), of `steps` an epoch.
 
@@ -39,10 +72,12 @@ def check_horizon(training: TrainingSpec, objective: str | ObjectiveSpec, n_samp
     """Refuse averages that are still largely the random weights that they began with when the training ends.
 
     Raises:
-        StudyError: more than 1 % of the average of the weights, or of an objective's teacher, is the initial weights.
+        StudyError: a warm-up in steps is too long; more than 1 % of the average of the weights, or of an objective's
+            teacher, is the initial weights.
     """
     spec = training.for_samples(n_samples)
     steps = steps_per_epoch(n_samples, spec.batch_size)
+    _check_warmup(spec, steps, where)
     length = f"{spec.epochs * steps:,} steps: {spec.epochs} epochs of {n_samples:,} images by {spec.batch_size}"
     total = spec.epochs * steps
     if spec.ema and spec.ema**total > MOST_INITIAL:
@@ -55,6 +90,18 @@ def check_horizon(training: TrainingSpec, objective: str | ObjectiveSpec, n_samp
     problem = objective_spec(objective).too_short(total, MOST_INITIAL)
     if problem is not None:
         raise StudyError(f"{problem[0]} ({length}; {where}); {problem[1]}")
+
+
+def _check_warmup(spec: TrainingSpec, steps: int, where: str) -> None:
+    """What a warm-up in steps leaves can be told only of a number of images."""
+    wsd = spec.schedule == "wsd"
+    limit = cooldown_start(spec, steps) if wsd else spec.epochs * steps - 1
+    if spec.warmup_steps > limit:
+        before = "begins to cool down" if wsd else "takes its last step"
+        raise StudyError(
+            f"warmup_steps={spec.warmup_steps} exceeds the {limit} steps after which the training {before} ({where}); "
+            "lower training.warmup_steps or train longer"
+        )
 
 
 def adaptations(spec: TrainingSpec, n_samples: int | None = None) -> list[str]:
@@ -87,6 +134,9 @@ def _preset_lines(spec: TrainingSpec) -> list[str]:
     epochs, warmup = published["epochs"], published.get("warmup_epochs", 0)
     if spec.epochs == epochs or not warmup:
         return []
-    kept = spec.warmup_epochs == warmup * spec.epochs / epochs
-    found = f"preset {spec.preset}: warmup_epochs {warmup} of {epochs} -> {spec.warmup_epochs:.3g} of {spec.epochs}"
+    if spec.warmup_steps:
+        return [f"preset {spec.preset}: warmup_epochs {warmup} of {epochs} -> warmup_steps {spec.warmup_steps}"]
+    fitted = spec.warmup_epochs or spec.warmup_share * spec.epochs
+    kept = fitted == warmup * spec.epochs / epochs
+    found = f"preset {spec.preset}: warmup_epochs {warmup} of {epochs} -> {fitted:.3g} of {spec.epochs}"
     return [f"{found} (the same share)"] if kept else [f"{found} (as the study writes it, no longer the same share)"]

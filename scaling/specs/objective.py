@@ -60,6 +60,7 @@ class ObjectiveSpec(Spec):
     batch_norm: ClassVar[bool] = False  # True: what it trains beside the model has batch norm
     per_image: ClassVar[bool] = True  # False: an image's loss depends on the rest of the batch
     unused: ClassVar[Mapping[str, str]] = {}  # training's fields that mean nothing to it, and why
+    follows_horizon: ClassVar[str] = ""  # what of it depends on the length of the whole training
     durations: ClassVar[tuple[str, ...]] = ()  # its options in epochs, of which a run must have more
     later: ClassVar[frozenset[str]] = frozenset()  # options in a run's id only where they differ from their default
 
@@ -146,6 +147,7 @@ class DINOSpec(ObjectiveSpec):
     own_views: ClassVar[bool] = True
     per_image: ClassVar[bool] = False
     unused: ClassVar[Mapping[str, str]] = OWN_VIEWS | OWN_AVERAGE
+    follows_horizon: ClassVar[str] = "its teacher's momentum rises to 1 over the whole training"
     durations: ClassVar[tuple[str, ...]] = ("temperature_warmup_epochs", "frozen_epochs")
     later: ClassVar[frozenset[str]] = frozenset({"warmup_temperature", "temperature_warmup_epochs", "frozen_epochs"})
 

@@ -11,7 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt, field_validator
 from scaling.errors import StudyError
 from scaling.specs.base import Spec
 from scaling.specs.dataset import DatasetSpec
-from scaling.specs.horizon import check_horizon, steps_per_epoch
+from scaling.specs.horizon import check_horizon, cooldown_start, images_before, smallest_batch, steps_per_epoch
 from scaling.specs.model import ModelSpec
 from scaling.specs.objective import ObjectiveField, canonical_objective, objective_spec
 from scaling.specs.resources import ResourceSpec
@@ -23,6 +23,8 @@ class RunSpec(Spec):
 
     has_batch_norm: of its model or its objective, as `expand_study` asks the family; the weights then depend on which
     images a step computes together. Runs of earlier versions do not say it, and have the ids that they had.
+    trunk: the id of the run whose state at this one's cooldown it may begin with, see `scaling.branches`; branches: of
+    a trunk, the (epochs, images_per_class) of the runs that begin with its states. Weights do not depend on either.
     """
 
     study: str
@@ -36,6 +38,8 @@ class RunSpec(Spec):
     keep_epochs: tuple[int, ...]
     score_epochs: tuple[int, ...]
     has_batch_norm: bool = False
+    trunk: str | None = None
+    branches: tuple[tuple[int, int | None], ...] = ()
 
     @field_validator("training", mode="before")
     @classmethod
@@ -71,7 +75,32 @@ class RunSpec(Spec):
     def label(self) -> str:
         images = "all" if self.images_per_class is None else self.images_per_class
         objective = "" if self.objective == "supervised" else f", {objective_spec(self.objective).label()}"
-        return f"{self.model.label()}, {images} images/class, seed {self.seed}{objective}"
+        images_seen = f"{images} images/class, seed {self.seed}, {self.training.epochs} epochs"
+        return f"{self.model.label()}, {images_seen}{objective}"
+
+    def cooldown_start(self, n_samples: int) -> int:
+        """The steps before its cooldown (schedule wsd) on `n_samples` unique images."""
+        spec = self.training.for_samples(n_samples)
+        return cooldown_start(spec, steps_per_epoch(n_samples, spec.batch_size))
+
+    def shared_samples(self, n_samples: int) -> int:
+        """Samples that its trunk sees for it; of a run on `n_samples` unique images, none without a trunk."""
+        if self.trunk is None:
+            return 0
+        return images_before(self.training.for_samples(n_samples), n_samples, self.cooldown_start(n_samples))
+
+    def branch_steps(self, n_samples: int) -> frozenset[int]:
+        """The steps after which its branches begin, of a trunk of `n_samples` images; a branch may begin with none."""
+        found = set()
+        for epochs, images in self.branches:
+            n = (
+                n_samples
+                if images == self.images_per_class
+                else n_samples // (self.images_per_class or 1) * (images or 1)
+            )
+            branch = self.model_copy(update={"training": self.training.model_copy(update={"epochs": epochs})})
+            found.add(branch.cooldown_start(n))
+        return frozenset(found - {0})
 
 
 def check_batches(run: RunSpec, n_samples: int, where: str) -> None:
@@ -80,23 +109,30 @@ def check_batches(run: RunSpec, n_samples: int, where: str) -> None:
     Raises:
         StudyError: as `check_batch_sizes` and `check_horizon`.
     """
+    if run.training.order == "nested" and run.images_per_class is None:
+        raise StudyError(
+            f"order='nested' of {run.label()} needs as many images of every class ({where}); give a number"
+        )
     check_batch_sizes(run, n_samples, where)
     check_horizon(run.training, run.objective, n_samples, f"{run.label()}; {where}")
 
 
 def check_batch_sizes(run: RunSpec, n_samples: int, where: str) -> None:
-    """Every batch holds as many images as the study says, and batch norm two a worker; batches differ by one at most.
+    """Every batch holds as many images as the study says, and batch norm two a worker.
+
+    Shuffled batches differ by one at most; nested ones are whole up to the cooldown, which has what is left.
 
     Raises:
         StudyError: `n_samples` images are fewer than a batch, or the smallest batch is too small for the run's workers.
     """
-    workers, batch = run.resources.workers, run.training.for_samples(n_samples).batch_size
+    spec = run.training.for_samples(n_samples)
+    workers, batch = run.resources.workers, spec.batch_size
     if batch > n_samples:
         raise StudyError(
             f"batch_size={batch} exceeds the {n_samples:,} images of {run.label()} ({where}); lower "
             "training.batch_size, raise the data size, or set training.cap_batch to train on one smaller batch a step"
         )
-    if n_samples // steps_per_epoch(n_samples, batch) < 2 * workers:
+    if smallest_batch(spec, n_samples) < 2 * workers:
         raise StudyError(
             f"batch_size={batch} on {n_samples:,} images leaves {workers} workers fewer than 2 images each "
             f"({run.label()}; {where}); raise training.batch_size or the data size, or lower resources.workers"

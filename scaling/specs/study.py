@@ -15,6 +15,7 @@ from scaling.specs.resources import ResourceSpec
 from scaling.specs.scoring import ScoringSpec
 from scaling.specs.stop import StopSpec
 from scaling.specs.training import TrainingSpec
+from scaling.specs.trunk import HorizonsSpec
 from scaling.streams import FIXED, SEED_LIMIT
 
 LONGEST_NAME = 200  # bytes; file systems take 255
@@ -35,7 +36,10 @@ class StudySpec(Spec):
 
     objective: of all runs; or objectives: several, each of which every cell of the grid is trained with.
     parametrization: of all families that have none of their own, see `ModelSpec`.
-    data_sizes: images a class, or 'all'. storage: local path or pyarrow URI; the study lives in `storage/name`.
+    data_sizes: images a class, or 'all'. epochs: several, in place of training.epochs: every data size at each.
+    budgets: FLOP; every size is trained at each within 1 %, on as many unique images as there are, repeated where they
+    do not last (see `scaling.data.portions`); alone, or beside data_sizes. horizons: epochs, or images a class, whose
+    runs share a trunk. storage: local path or pyarrow URI; the study lives in `storage/name`.
     stop: ends the study once what is asked of it is known; by default all runs are trained.
     mlflow: tracking URI; by default a SQLite store beside the results.
     """
@@ -45,6 +49,9 @@ class StudySpec(Spec):
     models: Annotated[tuple[FamilySpec, ...], Field(min_length=1)]
     parametrization: Parametrization = "standard"
     data_sizes: Annotated[tuple[DataSize, ...], Field(min_length=1)] = ("all",)
+    epochs: tuple[PositiveInt, ...] = ()
+    budgets: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    horizons: HorizonsSpec | None = None
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     objective: ObjectiveField = "supervised"
     objectives: tuple[ObjectiveField, ...] = ()
@@ -62,12 +69,44 @@ class StudySpec(Spec):
     def _check(self) -> StudySpec:
         if self.objectives and "objective" in self.model_fields_set:
             raise ValueError("objective and objectives are both given; keep one")
+        self._check_axes()
+        if self.horizons is not None:
+            self._check_horizons(self.horizons)
         if FIXED.get(self.dataset.name) in self.seeds:
             raise ValueError(
                 f"seeds={FIXED[self.dataset.name]} drew the images of '{self.dataset.name}', so that their choice and "
                 "their content would be drawn alike; take another seed"
             )
         return self
+
+    def _check_axes(self) -> None:
+        """training.epochs beside what replaces it."""
+        axis = "horizons" if self.horizons else "epochs" if self.epochs else "" if self.has_grid else "budgets"
+        places = ["training.epochs"] if "epochs" in self.training.model_fields_set else []
+        places += [
+            f"models[{i}].training.epochs" for i, family in enumerate(self.models) if "epochs" in family.training
+        ]
+        if axis and places:
+            raise ValueError(f"{places[0]} is written beside {axis}, which replaces it; keep one")
+
+    def _check_horizons(self, horizons: HorizonsSpec) -> None:
+        for field, other in (("epochs", self.epochs), ("stop", self.stop)):
+            if other:
+                raise ValueError(f"horizons and {field} are both given; keep one")
+        if horizons.data and "data_sizes" in self.model_fields_set:
+            raise ValueError("horizons.data are images a class, and data_sizes are given too; keep one")
+        for field in ("keep", "score"):
+            if getattr(self.checkpoints, field) != ("last",):
+                raise ValueError(
+                    f"checkpoints.{field} names epochs beside the last, and what comes before a horizon's cooldown is "
+                    "its trunk's; leave it out, or write epochs in place of horizons"
+                )
+
+    @property
+    def has_grid(self) -> bool:
+        """Are there data sizes, beside budgets?"""
+        written = self.model_fields_set & {"data_sizes", "epochs", "horizons"}
+        return not self.budgets or bool(written)
 
     @property
     def all_objectives(self) -> tuple[str | ObjectiveSpec, ...]:

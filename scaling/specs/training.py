@@ -10,6 +10,7 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
@@ -38,7 +39,13 @@ FIRST_FIELDS = frozenset({
 LONGEST_HALF_LIFE = 0.077  # of the training: -ln 2 / ln((1 + t) / (10 + t)) is about t ln 2 / 9
 NO_IDENTITY = frozenset({"preset"})
 # Spellings of one thing, in units of their own: a study writes one, and it takes the place of another's below it.
-SPELLINGS = (("ema", "ema_half_life_share", "ema_half_life_epochs"),)
+SPELLINGS = (
+    ("ema", "ema_half_life_share", "ema_half_life_epochs"),
+    ("warmup_epochs", "warmup_share", "warmup_steps"),
+    ("cooldown_share", "cooldown_epochs"),
+)
+SPELT = ("the average of the weights", "the warm-up", "the cooldown")  # what each of SPELLINGS is
+COOLDOWN = ("cooldown", *SPELLINGS[2])  # fields of schedule wsd alone
 
 
 class TrainingSpec(Spec):
@@ -51,7 +58,13 @@ class TrainingSpec(Spec):
     batch_size: the global one. cap_batch: a subset smaller than it is one batch a step, instead of being refused.
     lr: the peak rate at a global batch of lr_batch images (by default batch_size); at another batch it is
     lr . (batch / lr_batch)^p, with p = 1 for lr_scaling 'linear', 1/2 for 'sqrt', 0 for 'none'; min_lr likewise.
-    weight_decay_end: where a cosine takes the weight decay by the last step. warmup_epochs: linear from 0.
+    weight_decay_end: where a cosine takes the weight decay by the last step. warmup_epochs: linear from 0; or
+    warmup_share, a share of the training, or warmup_steps.
+    schedule: after the warm-up 'cosine' or 'linear' down to min_lr, 'constant', or 'wsd': constant until the cooldown,
+    the last cooldown_share of all steps (or cooldown_epochs), which falls to min_lr by 1 - sqrt(t) (cooldown 'sqrt',
+    Hägele et al. 2024) or 1 - t ('linear').
+    order: of an epoch's images: 'shuffled', or 'nested', for one epoch: a smaller subset's images come first in the
+    order of every larger one, up to where its cooldown begins, see `scaling.train.batches.nested_batches`.
     loss: 'cross_entropy' of hard labels (with label smoothing), 'soft_cross_entropy' of mixed labels, or
     'binary_cross_entropy' of every class against the rest, averaged over classes.
 
@@ -84,8 +97,14 @@ class TrainingSpec(Spec):
     momentum: Fraction = 0.9
     weight_decay: NonNegativeFloat = 1e-4
     weight_decay_end: NonNegativeFloat | None = None
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
     warmup_epochs: Epochs = 0
+    warmup_share: Fraction = 0.0
+    warmup_steps: NonNegativeInt = 0
+    cooldown: Literal["sqrt", "linear"] = "sqrt"
+    cooldown_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    cooldown_epochs: PositiveFloat | None = None
+    order: Literal["shuffled", "nested"] = "shuffled"
     min_lr: NonNegativeFloat = 0.0
     loss: Literal["cross_entropy", "soft_cross_entropy", "binary_cross_entropy"] = "cross_entropy"
     label_smoothing: Fraction = 0.0
@@ -122,9 +141,12 @@ class TrainingSpec(Spec):
             raise ValueError(
                 f"warmup_epochs={self.warmup_epochs} leaves none of epochs={self.epochs}; lower it or train longer"
             )
-        written = [f"{name}={value:g}" for name in SPELLINGS[0] if (value := getattr(self, name))]
-        if len(written) > 1:
-            raise ValueError(f"{' and '.join(written)} are one thing, the average of the weights; keep one")
+        for names, thing in zip(SPELLINGS, SPELT, strict=True):
+            written = [f"{name}={getattr(self, name):g}" for name in names if self._differs(name)]
+            if len(written) > 1:
+                raise ValueError(f"{' and '.join(written)} are one thing, {thing}; keep one")
+        self._check_cooldown()
+        self._check_order()
         epochs, share = self.ema_half_life_epochs, self.ema_half_life_share
         half_life = share if epochs is None else epochs / self.epochs
         if half_life is not None and not half_life <= LONGEST_HALF_LIFE:
@@ -141,6 +163,37 @@ class TrainingSpec(Spec):
                 "ones; set loss to 'soft_cross_entropy' or 'binary_cross_entropy', or both to 0"
             )
         return self
+
+    def _differs(self, field: str) -> bool:
+        return bool(getattr(self, field) != type(self).model_fields[field].default)
+
+    def _check_cooldown(self) -> None:
+        """A cooldown belongs to schedule wsd, fits the training, and begins after the warm-up."""
+        strange = [name for name in COOLDOWN if self._differs(name)]
+        if self.schedule != "wsd":
+            if strange:
+                raise ValueError(
+                    f"{strange[0]}={getattr(self, strange[0])!r} belongs to schedule='wsd', and schedule is "
+                    f"{self.schedule!r}; write schedule: wsd, or leave it out"
+                )
+            return
+        length = self.cooldown_share * self.epochs if self.cooldown_epochs is None else self.cooldown_epochs
+        if length > self.epochs:
+            raise ValueError(f"cooldown_epochs={length:g} exceeds epochs={self.epochs}; lower it or train longer")
+        warmup = self.warmup_epochs or self.warmup_share * self.epochs
+        if warmup > self.epochs - length + 1e-9:
+            raise ValueError(
+                f"a warm-up of {warmup:g} epochs reaches into the cooldown, the last {length:g} of epochs={self.epochs}"
+                "; shorten either, or train longer"
+            )
+
+    def _check_order(self) -> None:
+        if self.order == "nested" and (self.epochs > 1 or self.repeated_augmentation > 1 or self.schedule != "wsd"):
+            raise ValueError(
+                f"order='nested' shows each image once and then cools down, and epochs={self.epochs}, "
+                f"repeated_augmentation={self.repeated_augmentation}, schedule={self.schedule!r}; set epochs: 1, "
+                "repeated_augmentation: 1 and schedule: wsd"
+            )
 
     @property
     def averages(self) -> bool:

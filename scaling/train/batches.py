@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from scaling.specs.horizon import steps_per_epoch
+from scaling.specs.horizon import cooldown_start, steps_per_epoch
+from scaling.specs.training import TrainingSpec
 from scaling.streams import stream
 
 
@@ -44,6 +45,23 @@ def epoch_batches(n_samples: int, batch_size: int, seed: int, epoch: int, repeat
     if repeats > 1:
         order = np.repeat(order[: math.ceil(n_samples / repeats)], repeats)[:n_samples]
     return np.array_split(order, steps_per_epoch(n_samples, batch_size))
+
+
+def nested_batches(rounds: np.ndarray, spec: TrainingSpec, seed: int) -> list[np.ndarray]:
+    """The one epoch of order 'nested': whole batches up to the cooldown, which shares out what is left evenly.
+
+    The images come in rounds of one of each class, each permuted by a stream of its own, so that the first k rounds are
+    those of the subset of k images a class, and steps before its cooldown are those of every larger subset.
+
+    Args:
+        rounds: (images a class, classes) positions of the images, as `subsets.nested_rounds` gives them.
+        spec: with the batch of this number of images.
+    """
+    order = np.concatenate([stream("rounds", seed, number).permutation(row) for number, row in enumerate(rounds)])
+    steps = steps_per_epoch(len(order), spec.batch_size)
+    whole = cooldown_start(spec, steps)
+    cut = whole * spec.batch_size
+    return [*order[:cut].reshape(whole, spec.batch_size), *np.array_split(order[cut:], steps - whole)]
 
 
 def to_input(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> torch.Tensor:

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from scaling.data.images import ImageData
+from scaling.data.subsets import nested_rounds
 from scaling.specs.run import RunSpec
 from scaling.train.augment.apply import Look, prepare
 from scaling.train.augment.mixing import Mixing, apply_mixing, draw_mixing
 from scaling.train.batch import Batch
-from scaling.train.batches import Draw, epoch_batches
+from scaling.train.batches import Draw, epoch_batches, nested_batches
 from scaling.train.losses import soft_targets
 
 if TYPE_CHECKING:
@@ -70,11 +71,8 @@ class Feed:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on."""
-        spec = self.run.training
-        order = epoch_batches(
-            len(self.subset), spec.batch_size, self.run.seed, epoch, repeats=spec.repeated_augmentation
-        )
-        places = [(self.subset[order[step]], (epoch, step)) for step in range(start, len(order))]
+        order = self._order(epoch)
+        places = [(order[step], (epoch, step)) for step in range(start, len(order))]
         if self.stream is not None:
             yield from (self._arrive(*queued) for queued in run_ahead(self._queue, places))
         elif self.in_memory:
@@ -82,6 +80,15 @@ class Feed:
         else:
             for raw, (index, place) in zip(run_ahead(self._read, places), places, strict=True):
                 yield self._finish(raw, len(index), place)
+
+    def _order(self, epoch: int) -> list[np.ndarray]:
+        """The training images of each global batch of an epoch."""
+        spec, seed = self.run.training, self.run.seed
+        if spec.order == "nested":
+            assert self.run.images_per_class is not None  # `check_batches` refuses it
+            return nested_batches(nested_rounds(self.data.train.labels, self.run.images_per_class, seed), spec, seed)
+        order = epoch_batches(len(self.subset), spec.batch_size, seed, epoch, repeats=spec.repeated_augmentation)
+        return [self.subset[batch] for batch in order]
 
     def _queue(self, index: np.ndarray, place: Place) -> tuple[Batch, torch.cuda.Event]:
         """A batch that the GPU makes beside the steps, and the event after which it is there."""

@@ -24,7 +24,7 @@ from scaling.checkpoints.resume import (
 from scaling.checkpoints.weights import save_weights
 from scaling.data.images import ImageData
 from scaling.data.subsets import nested_subset
-from scaling.layout import resume_name
+from scaling.layout import branch_name, resume_name
 from scaling.models import build_model
 from scaling.models.cost import model_cost
 from scaling.models.drop_path import set_drop_path
@@ -92,6 +92,7 @@ class Training:
         self.spec = run.training.for_samples(len(self.subset))
         self.options = objective_spec(run.objective)
         self.steps = steps_per_epoch(len(self.subset), self.spec.batch_size)
+        self.branch_steps = run.branch_steps(len(self.subset))
         self.notes = Notes(run, data, len(self.subset), model_cost(run.model, data.image_size, data.n_classes))
         self._build(run.model_copy(update={"training": self.spec}))
         self.progress = RunProgress()
@@ -129,7 +130,7 @@ class Training:
         if self._is_done():
             return
         check_norms(self.run, self.worker.world, self.model, self.objective)
-        resumed = load_resume(self.storage, self.run.run_id, self._kept_modules, self.optimizer)
+        resumed = load_resume(self.storage, self.run.run_id, self._kept_modules, self.optimizer) or self._from_trunk()
         if resumed is not None:
             self.progress = resumed
         elif 0 in self.run.keep_epochs:
@@ -140,6 +141,15 @@ class Training:
             if record.loss is None:
                 return
         self._finish("finished", None)
+
+    def _from_trunk(self) -> RunProgress | None:
+        """The state of the run's trunk where this one cools down, if it is there; it is then this run's."""
+        if self.run.trunk is None:
+            return None
+        steps, run_id = self.run.cooldown_start(len(self.subset)), self.run.run_id
+        name = branch_name(self.run.trunk, steps)
+        found = load_resume(self.storage, run_id, self._kept_modules, self.optimizer, name)
+        return None if found is None else found.of_branch(run_id, steps)
 
     def _is_done(self) -> bool:
         record = self.store.read_run(self.run.run_id)
@@ -181,6 +191,9 @@ class Training:
             with self.timer:
                 total += self.step(batch, learning_rate(self.spec, epoch * self.steps + step, self.steps))
             self.progress.step = step + 1
+            if epoch * self.steps + step + 1 in self.branch_steps:
+                state = branch_name(self.run.run_id, epoch * self.steps + step + 1)
+                self._save(total, time.monotonic() - began, state)
             if self.progress.step < self.steps and self._save_is_due(STEP_INTERVAL_S, step + 1):
                 self._save(total, time.monotonic() - began)
         self.progress.busy_s += self.timer.take()
@@ -294,12 +307,17 @@ class Training:
         distributed.broadcast(vote, 0)
         return bool(vote)
 
-    def _save(self, total: torch.Tensor, seconds: float) -> None:
-        """Write the resume file; all workers call it together. seconds: of this epoch, since it began here."""
+    def _save(self, total: torch.Tensor, seconds: float, name: str | None = None) -> None:
+        """Write the resume file, or the state called `name`; all workers call it together.
+
+        Args:
+            seconds: of this epoch, since it began here.
+        """
         began = time.monotonic()
         self.progress.busy_s += self.timer.take()
         self.progress.loss_sum = self._over_workers(total)
         if self.worker.rank == 0:
             header = RunProgress(**{**vars(self.progress), "seconds": self.progress.seconds + seconds})
-            save_resume(self.storage, self.run.run_id, self._kept_modules, self.optimizer, header)
-        self._clock.saved(began)
+            save_resume(self.storage, self.run.run_id, self._kept_modules, self.optimizer, header, name)
+        if name is None:
+            self._clock.saved(began)

@@ -57,8 +57,11 @@ REFUSED_CALLS = re.compile(
 
 
 def largest_batch(run: RunSpec, n_samples: int) -> int:
-    """Images of the largest global batch; those of an epoch differ by one at most."""
-    return math.ceil(n_samples / steps_per_epoch(n_samples, run.training.for_samples(n_samples).batch_size))
+    """Images of the largest global batch."""
+    spec = run.training.for_samples(n_samples)
+    if spec.order == "nested":
+        return min(n_samples, spec.batch_size)
+    return math.ceil(n_samples / steps_per_epoch(n_samples, spec.batch_size))
 
 
 def images_at_once(run: RunSpec, n_samples: int) -> int:

@@ -10,6 +10,7 @@ from scaling.checkpoints.weights import CheckpointInfo
 from scaling.data.images import ImageData
 from scaling.models.cost import ModelCost, training_flops
 from scaling.records import EpochRecord, RunRecord, RunStatus, run_record
+from scaling.specs.horizon import images_before
 from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec
 
@@ -80,6 +81,7 @@ class Notes:
             flops_per_image=self.cost.flops_per_image,
             samples_seen=samples,
             flops=self.flops(samples),
+            flops_spent=self.flops(max(0, samples - self._shared(progress))),
             loss=last.loss,
             accuracy=last.accuracy,
             started_at=self.started_at,
@@ -87,6 +89,10 @@ class Notes:
             n_skipped=len(self.data.skipped),
             **self._throughput(progress),
         )
+
+    def _shared(self, progress: RunProgress) -> int:
+        """Samples that the run's trunk has seen for it."""
+        return images_before(self.run.training.for_samples(self.n_samples), self.n_samples, progress.shared_steps)
 
     def _throughput(self, progress: RunProgress) -> dict[str, float]:
         """Images and training FLOP a second of all epochs, and the share of the time that was spent in steps."""

@@ -10,6 +10,7 @@ from timm.optim import Lars, param_groups_weight_decay
 from torch import nn
 
 from scaling.models.mup.ratios import width_ratios
+from scaling.specs.horizon import cooldown_start, warmup_steps
 from scaling.specs.training import TrainingSpec
 
 LARS_TRUST = 1e-3  # eta of You et al. 2017, as in SimCLR's code
@@ -86,14 +87,21 @@ def set_rates(optimizer: torch.optim.Optimizer, lr: float, decay: float) -> None
 def learning_rate(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:
     """The rate of optimizer step `step` (from 0).
 
-    Warm-up: lr . (step + 1) / W over W = warmup_epochs . steps_per_epoch steps, rounded; then, with t from 0 to 1 over
-    the remaining steps, constant, min_lr + (lr - min_lr) . (1 + cos(pi . t)) / 2, or lr + (min_lr - lr) . t.
+    Warm-up: lr . (step + 1) / W over W steps (`horizon.warmup_steps`); then, with t from 0 to 1 over the remaining
+    steps, constant, min_lr + (lr - min_lr) . (1 + cos(pi . t)) / 2, or lr + (min_lr - lr) . t; or, for wsd, constant
+    and then, with t from 0 to 1 over the cooldown, min_lr + (lr - min_lr) . (1 - sqrt(t)), or the line.
+
+    Source: the cooldown by 1 - sqrt(t): Hägele et al. (2024), eq. 1.
     """
-    warmup = round(spec.warmup_epochs * steps_per_epoch)
+    warmup = warmup_steps(spec, steps_per_epoch)
     if step < warmup:
         return spec.lr * (step + 1) / warmup
     if spec.schedule == "constant":
         return spec.lr
+    if spec.schedule == "wsd":
+        begin = cooldown_start(spec, steps_per_epoch)
+        done = max(0, step - begin) / (spec.epochs * steps_per_epoch - begin)
+        return spec.min_lr + (spec.lr - spec.min_lr) * (1 - (math.sqrt(done) if spec.cooldown == "sqrt" else done))
     done = (step - warmup) / max(1, spec.epochs * steps_per_epoch - warmup)
     if spec.schedule == "linear":
         return spec.lr + (spec.min_lr - spec.lr) * done

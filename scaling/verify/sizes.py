@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scaling.data.portions import ImageCounts
 from scaling.errors import StudyError
 from scaling.models import FAMILIES, check_model
 from scaling.models.cost import model_cost
 from scaling.models.sizes import count_params, nearest_steps
 from scaling.specs.model import ModelSpec
-from scaling.verify.images import ImageCounts
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from scaling.data.portions import ImageCounts, images_and_epochs
 from scaling.errors import StudyError
 from scaling.models import has_batch_norm
 from scaling.models.cost import training_flops
@@ -13,7 +14,7 @@ from scaling.records import RunRecord
 from scaling.specs.objective import check_objective, objective_spec
 from scaling.specs.run import RunSpec, check_batches
 from scaling.streams import FIXED
-from scaling.verify.images import ImageCounts, at_epochs, check_samples, images_and_epochs
+from scaling.verify.images import NEAR, at_epochs, check_samples
 from scaling.verify.sizes import Sized, model_near
 
 BESIDE = {"recommended": 1.0, "a third of its N": 1 / 3, "three times its N": 3.0}
@@ -80,12 +81,13 @@ def _trial(
     _check_start(like, sized)
     wanted = flops / (objective.passes * sized.flops_per_image)
     check_samples(wanted, counts, sized.model.label())
-    shown = images_and_epochs(wanted, counts)
+    shown = images_and_epochs(wanted, counts, NEAR)
     training = at_epochs(like.training, shown.epochs)
     check_objective(like.objective, training, like.resources.workers, "verification", like.resources.micro_batch)
     run = like.model_copy(update={
         "study": study, "model": sized.model, "images_per_class": shown.images_per_class, "seed": seed,
         "training": training, "keep_epochs": (shown.epochs,), "score_epochs": (shown.epochs,),
+        "trunk": None, "branches": (),
         "has_batch_norm": has_batch_norm(sized.model) or objective.batch_norm,
     })  # fmt: skip
     check_batches(run, shown.n_samples, "verification")

@@ -11,6 +11,7 @@ def test_names_are_those_of_the_tree():
     assert layout.epochs_name("ab") == "epochs/ab.parquet"
     assert layout.scores_name("ab", 7) == "scores/ab-00007.parquet"
     assert layout.weights_name("ab", 7) == "checkpoints/ab/epoch-00007.safetensors"
+    assert layout.branch_name("ab", 7) == "checkpoints/ab/branch-00000007.safetensors"
     assert layout.resume_name("ab") == "checkpoints/ab/resume.safetensors"
     assert (layout.LOCK, layout.MLFLOW_FILE, layout.RAY_FOLDER) == (".lock", "mlflow.db", "ray")
     for name in (layout.RUNS, layout.EPOCHS, layout.SCORES, layout.CHECKPOINTS, layout.ANSWER, layout.DATASET_FILE):

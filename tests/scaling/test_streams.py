@@ -19,7 +19,7 @@ from scaling.train.batches import Draw, epoch_batches
 SEEDS = (0, 1, 2, 3, 11, 2022, SEED_LIMIT - 1)
 SMALL = range(16)  # the old streams' words, which classes, epochs and steps meet
 MORE = {"order": 1, "windows": 2, "views": 3, "attack": 2, "model": 3, "jitter": 2, "policy": 2, "erasing": 2}
-WORDS = MORE | {"mixing": 2}  # numbers of a place
+WORDS = MORE | {"mixing": 2, "rounds": 1}  # numbers of a place
 
 
 def generators() -> Iterator[tuple[tuple[object, ...], np.random.Generator]]:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from scaling.models import build_model
+from scaling.specs.horizon import cooldown_start
 from scaling.specs.model import ModelSpec
 from scaling.specs.training import TrainingSpec
 from scaling.train.optim import build_optimizer, learning_rate, set_rates, weight_decay
@@ -54,6 +55,48 @@ def test_the_peak_follows_the_warmup_and_the_end_nears_the_minimum():
     assert [learning_rate(spec, step, 2) for step in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
     assert learning_rate(spec, 4 + 8, 2) == pytest.approx(0.55), "half way between peak and minimum"
     assert learning_rate(spec, 20, 2) == pytest.approx(0.1), "where a next step would begin"
+
+
+@pytest.mark.parametrize("cooldown", ["sqrt", "linear"])
+@pytest.mark.parametrize(
+    ("fields", "warmup", "length"),
+    [
+        ({}, 0, 7),
+        ({"warmup_epochs": 1, "cooldown_share": 0.5}, 7, 18),
+        ({"warmup_share": 0.1, "cooldown_epochs": 2}, 4, 14),
+        ({"warmup_steps": 3, "cooldown_share": 0.001}, 3, 1),
+        ({"cooldown_share": 1}, 0, 35),
+    ],
+)
+def test_wsd_is_constant_and_then_cools_down(cooldown, fields, warmup, length):
+    """Hägele et al. 2024: 1 - sqrt((n - (N - N_decay)) / N_decay) from step N - N_decay on."""
+    spec = TrainingSpec(epochs=5, lr=0.3, schedule="wsd", min_lr=0.02, cooldown=cooldown, **fields)
+    steps = 5 * STEPS
+    up = [0.3 * (step + 1) / warmup for step in range(warmup)]
+    t = np.arange(length) / length
+    down = 0.02 + 0.28 * (1 - (np.sqrt(t) if cooldown == "sqrt" else t))
+    flat = [0.3] * (steps - warmup - length)
+    rates = [learning_rate(spec, step, STEPS) for step in range(steps + 1)]
+    assert rates == pytest.approx([*up, *flat, *down, 0.02])
+
+
+def test_before_the_cooldown_no_rate_depends_on_the_horizon():
+    short, long = (TrainingSpec(epochs=e, schedule="wsd", warmup_epochs=0.5, min_lr=0.01) for e in (2, 9))
+    before = cooldown_start(short, STEPS)
+    assert before == 11
+    assert [learning_rate(short, s, STEPS) for s in range(before)] == [
+        learning_rate(long, s, STEPS) for s in range(before)
+    ]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant", "wsd"])
+def test_a_warmup_in_shares_or_steps_is_that_in_epochs(schedule):
+    specs = [
+        TrainingSpec(epochs=10, schedule=schedule, **fields)
+        for fields in ({"warmup_epochs": 2}, {"warmup_share": 0.2}, {"warmup_steps": 2 * STEPS})
+    ]
+    first, *others = [[learning_rate(spec, step, STEPS) for step in range(10 * STEPS)] for spec in specs]
+    assert others == [first, first]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaling.data.portions import ImageCounts, Shown, images_and_epochs
 from scaling.errors import StudyError
 from scaling.specs.training import TrainingSpec
-from scaling.verify.images import NEAR, ImageCounts, Shown, at_epochs, check_samples, images_and_epochs
+from scaling.verify.images import NEAR, at_epochs, check_samples
 
 EVEN = ImageCounts(image_size=32, n_classes=10, n_train=50_000, least=5_000)
 UNEVEN = ImageCounts(image_size=8, n_classes=10, n_train=1_437, least=130)
@@ -30,19 +31,19 @@ UNEVEN = ImageCounts(image_size=8, n_classes=10, n_train=1_437, least=130)
     ],
 )
 def test_as_many_unique_images_as_there_are(samples: float, shown: Shown) -> None:
-    assert images_and_epochs(samples, EVEN) == shown
+    assert images_and_epochs(samples, EVEN, NEAR) == shown
 
 
 def test_classes_of_unlike_size_give_alike_many_images_or_all() -> None:
-    assert images_and_epochs(1_437 * 7, UNEVEN) == Shown(None, 1_437, 7)
-    assert images_and_epochs(1_380, UNEVEN) == Shown(None, 1_437, 1)
-    assert images_and_epochs(3_000, UNEVEN) == Shown(None, 1_437, 2)
-    assert images_and_epochs(2_155, UNEVEN) == Shown(108, 1_080, 2)
+    assert images_and_epochs(1_437 * 7, UNEVEN, NEAR) == Shown(None, 1_437, 7)
+    assert images_and_epochs(1_380, UNEVEN, NEAR) == Shown(None, 1_437, 1)
+    assert images_and_epochs(3_000, UNEVEN, NEAR) == Shown(None, 1_437, 2)
+    assert images_and_epochs(2_155, UNEVEN, NEAR) == Shown(108, 1_080, 2)
 
 
 @given(st.floats(1e3, 1e9))
 def test_samples_are_met(samples: float) -> None:
-    shown = images_and_epochs(samples, EVEN)
+    shown = images_and_epochs(samples, EVEN, NEAR)
     assert abs(math.log(shown.samples_seen / samples)) <= math.log1p(NEAR)
     assert shown.n_samples <= EVEN.n_train
     assert shown.images_per_class is None or shown.images_per_class <= EVEN.least

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from scaling.data.portions import ImageCounts
 from scaling.models.sizes import count_params
 from scaling.specs.model import ModelSpec
-from scaling.verify.images import ImageCounts
 from scaling.verify.sizes import model_near
 
 SMALL = ImageCounts(image_size=32, n_classes=10, n_train=1000, least=100)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from scaling.data.portions import ImageCounts
 from scaling.errors import StudyError
 from scaling.ledger import open_study
 from scaling.specs.study import StudySpec
 from scaling.study import expand_study
-from scaling.verify.images import ImageCounts
 from scaling.verify.study import file_name, forget, read_all, read_beside, verifying_study, write
 from scaling.verify.trials import BESIDE, fresh_seed, plan_trials, seconds_of
 

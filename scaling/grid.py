@@ -1,0 +1,95 @@
+"""The cells of a study's grid: how many images and epochs, by data size, epochs, horizons and budgets."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scaling.data.portions import images_and_epochs, stated_counts
+from scaling.errors import StudyError
+from scaling.specs.model import FamilySpec, ModelSpec
+from scaling.specs.objective import ObjectiveSpec, objective_spec
+from scaling.specs.run import RunSpec
+from scaling.specs.study import StudySpec
+from scaling.specs.training import TrainingSpec, resolve_training
+from scaling.specs.trunk import HorizonsSpec
+
+WITHIN = 0.01  # share by which a run's C may miss its budget
+
+
+class Cell(NamedTuple):
+    """images_per_class: None: all. epochs: None: as the training has them."""
+
+    images_per_class: int | None
+    epochs: int | None = None
+
+
+def grid_cells(study: StudySpec) -> list[Cell]:
+    """Data sizes x epochs (or horizons), in the file's order; budgets come on top, see `budget_cells`."""
+    if not study.has_grid:
+        return []
+    if study.horizons is not None and study.horizons.data:
+        return [Cell(images, 1) for images in study.horizons.data]
+    axis: Sequence[int | None] = (study.horizons.epochs if study.horizons else study.epochs) or (None,)
+    images = [None if size == "all" else int(size) for size in study.data_sizes]
+    return [Cell(size, epochs) for size in images for epochs in axis]
+
+
+def budget_cells(study: StudySpec, model: ModelSpec, objective: str | ObjectiveSpec, where: str) -> list[Cell]:
+    """For each budget the images and epochs with which a model spends it.
+
+    D = budget / (passes . flops_per_image) becomes as many unique images as there are, in whole epochs.
+
+    Raises:
+        StudyError: whole images of every class spend no budget within WITHIN.
+    """
+    if not study.budgets:
+        return []
+    from scaling.models.cost import model_cost
+
+    counts = stated_counts(study.dataset, f"{where}, budgets")
+    one_image = (
+        objective_spec(objective).passes * model_cost(model, counts.image_size, counts.n_classes).flops_per_image
+    )
+    cells = []
+    for budget in study.budgets:
+        shown = images_and_epochs(max(budget / one_image, 1.0), counts, WITHIN)
+        spent = one_image * shown.samples_seen
+        if abs(spent / budget - 1) > WITHIN:
+            raise StudyError(
+                f"budgets={budget:.4g} FLOP cannot be spent within {WITHIN:.0%} by {model.label()}, which sees "
+                f"{budget / one_image:.4g} images for it: {shown.n_samples:,} of {counts.n_classes} classes in "
+                f"{shown.epochs} epochs spend {spent:.4g} ({where}); raise the budget, or leave this size out"
+            )
+        cells.append(Cell(shown.images_per_class or counts.least, shown.epochs))
+    return cells
+
+
+def training_of(study: StudySpec, family: FamilySpec, cell: Cell, where: str) -> TrainingSpec:
+    """A family's training in a cell: durations are written once, and hold at each cell's epochs.
+
+    Raises:
+        StudyError: as `resolve_training`.
+    """
+    above = dict(family.training) | ({} if cell.epochs is None else {"epochs": cell.epochs})
+    if study.horizons is not None and study.horizons.data and cell in grid_cells(study):
+        above |= {"order": "nested"}
+    return resolve_training(study.training, above, where)
+
+
+def with_trunks(horizons: HorizonsSpec, runs: Sequence[RunSpec]) -> list[RunSpec]:
+    """The runs of one model and objective, each told its trunk, and each trunk its branches.
+
+    Runs of one seed (and, where epochs grow, of one data size) share the trunk of the longest of them.
+    """
+    groups: defaultdict[tuple[int, int | None], list[RunSpec]] = defaultdict(list)
+    for run in runs:
+        groups[run.seed, None if horizons.data else run.images_per_class].append(run)
+    joined: dict[str, RunSpec] = {}
+    for group in groups.values():
+        *short, trunk = group
+        branches = tuple((run.training.epochs, run.images_per_class) for run in short)
+        joined |= {run.run_id: run.model_copy(update={"trunk": trunk.run_id}) for run in short}
+        joined[trunk.run_id] = trunk.model_copy(update={"branches": branches})
+    return [joined[run.run_id] for run in runs]
