@@ -15,6 +15,7 @@ from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec, check_batch_sizes
 from scaling.specs.study import StudySpec
 from scaling.specs.training import TrainingSpec, resolve_training
+from scaling.specs.tune import provisional_training
 from scaling.yaml_file import read_fields
 
 
@@ -48,7 +49,7 @@ def _fields(path: str | Path) -> dict[str, Any]:
 
 
 def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
-    """All runs of the grid, in the file's order.
+    """All runs of the grid, in the file's order; tuned fields are in the middle of their ranges, see `rates.at_rates`.
 
     Raises:
         StudyError: an override, a size, a checkpoint or a batch is impossible, or two cells of the grid are one run.
@@ -60,6 +61,7 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
     for index, family in enumerate(study.models):
         place = f"{where}, models[{index}]"
         training = resolve_training(study.training, family.training, f"{place}.training")
+        training = provisional_training(study.tune, study.training, family.training, training, place)
         resources = override(study.resources, family.resources, f"{place}.resources")
         for objective in study.all_objectives:
             check_objective(objective, training, resources.workers, place, resources.micro_batch)

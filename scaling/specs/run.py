@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from scaling.errors import StudyError
 from scaling.specs.base import Spec
@@ -23,6 +23,8 @@ class RunSpec(Spec):
 
     has_batch_norm: of its model or its objective, as `expand_study` asks the family; the weights then depend on which
     images a step computes together. Runs of earlier versions do not say it, and have the ids that they had.
+    validation: of a probe, which only finds a rate: the share of each class's images that is held out of its training
+    and measured after every epoch.
     """
 
     study: str
@@ -36,6 +38,7 @@ class RunSpec(Spec):
     keep_epochs: tuple[int, ...]
     score_epochs: tuple[int, ...]
     has_batch_norm: bool = False
+    validation: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
     @field_validator("training", mode="before")
     @classmethod
@@ -59,6 +62,8 @@ class RunSpec(Spec):
         }
         if (groups := self.norm_groups()) is not None:
             canonical["batch_norm"] = groups
+        if self.validation:
+            canonical["validation"] = self.validation
         text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -71,7 +76,8 @@ class RunSpec(Spec):
     def label(self) -> str:
         images = "all" if self.images_per_class is None else self.images_per_class
         objective = "" if self.objective == "supervised" else f", {objective_spec(self.objective).label()}"
-        return f"{self.model.label()}, {images} images/class, seed {self.seed}{objective}"
+        rate = f", lr {self.training.lr:g}" if self.validation else ""
+        return f"{self.model.label()}, {images} images/class, seed {self.seed}{objective}{rate}"
 
 
 def check_batches(run: RunSpec, n_samples: int, where: str) -> None:

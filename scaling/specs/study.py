@@ -15,6 +15,7 @@ from scaling.specs.resources import ResourceSpec
 from scaling.specs.scoring import ScoringSpec
 from scaling.specs.stop import StopSpec
 from scaling.specs.training import TrainingSpec
+from scaling.specs.tune import TuneSpec
 from scaling.streams import FIXED, SEED_LIMIT
 
 LONGEST_NAME = 200  # bytes; file systems take 255
@@ -35,6 +36,7 @@ class StudySpec(Spec):
 
     objective: of all runs; or objectives: several, each of which every cell of the grid is trained with.
     data_sizes: images a class, or 'all'. storage: local path or pyarrow URI; the study lives in `storage/name`.
+    tune: searches training fields, such as lr, in place of values that are written by hand.
     stop: ends the study once what is asked of it is known; by default all runs are trained.
     mlflow: tracking URI; by default a SQLite store beside the results.
     """
@@ -52,6 +54,7 @@ class StudySpec(Spec):
     resources: ResourceSpec = ResourceSpec()
     scoring: ScoringSpec = ScoringSpec()
     stop: StopSpec | None = None
+    tune: TuneSpec | None = None
     storage: str = "results"
     mlflow: str | None = None
     max_failures: NonNegativeInt = 2
