@@ -300,8 +300,8 @@ class Study:
         """
         if self.untuned:
             raise StudyError(
-                f"study '{self.name}' is not tuned yet ({self.storage.shown}); `scaling run STUDY` finds its rates, and "
-                "then trains it"
+                f"study '{self.name}' is not tuned yet ({self.storage.shown}); `scaling run STUDY` finds its rates "
+                "and then trains it"
             )
 
     def _frame(

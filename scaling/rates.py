@@ -90,8 +90,8 @@ def read_rates(spec: StudySpec, storage: Storage) -> StudyRates | None:
     if changed:
         raise StudyError(
             f"tune.{changed[0]} is {json.dumps(search_of(spec.tune)[changed[0]])}, and was "
-            f"{json.dumps(rates.tune.get(changed[0]))} when the study's rates were found ({place}); restore it, or give "
-            "the study a new name"
+            f"{json.dumps(rates.tune.get(changed[0]))} when the study's rates were found ({place}); restore it, or "
+            "give the study a new name"
         )
     return rates
 

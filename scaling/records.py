@@ -42,8 +42,8 @@ class RunRecord(Record):
     attempt that ended the run. A failed run keeps what is known.
     images_per_s, flops_per_s: of training steps, over all workers; compute_share: of train_s, what was spent in steps
     and not in waiting for images, evaluation or checkpoints; variant: a model's name where width and depth leave it
-    open; n_skipped: images left out because they could not be decoded. validation_loss: of a probe, after its last epoch;
-    a probe that is 'cut' was ended by its scheduler, and is not trained again.
+    open; n_skipped: images left out because they could not be decoded. validation_loss: of a probe, after its last
+    epoch; a probe that is 'cut' was ended by its scheduler, and is not trained again.
     """
 
     run_id: str

@@ -2,10 +2,9 @@
 
 A cell weighs w = 1 / (e^2 + m^2), e the standard error of its best log rate, m the cells' median: one cell's error is
 known by few trials, so that none counts more than twice one at the median. The scale of the residuals is theirs, s^2 =
-sum w r^2 / (n - p), though no less than mean w e^2, which the cells' own errors give: few cells may lie on a line by
-chance, or because rates were tried on a grid. Intervals are t intervals on n - p degrees of freedom (one where there is
-none and errors are known): of coefficients, and of one cell's best rate, s^2 (1 / median w + x' C x), which is what a
-prediction has to meet.
+sum w r^2 / (n - p), on n - p degrees of freedom; where that is less than mean w e^2, which the cells' own errors give
+(few cells may lie on a line by chance, or because rates were tried on a grid), it is that, on n more. Intervals are t
+intervals: of coefficients, and of what a search of one cell would find, s^2 (1 / median w + x' C x).
 """
 
 from __future__ import annotations
@@ -107,15 +106,21 @@ def fit_rate_law(points: Sequence[RatePoint]) -> RateLaw:
     y, weight = np.array([p.log_rate for p in points]), _weights(points)
     inverse = np.linalg.inv(X.T @ (weight[:, None] * X))
     beta = inverse @ (X.T @ (weight * y))
-    dof = len(points) - X.shape[1]
-    known = float(np.mean([w * p.error**2 for w, p in zip(weight, points, strict=True) if p.error is not None] or [0.0]))
-    s2 = max(float(weight @ (y - X @ beta) ** 2) / dof if dof else 0.0, known)
-    dof = max(dof, int(known > 0))
+    free = len(points) - X.shape[1]
+    s2, dof = _scale(weight, y - X @ beta, free, points)
     return RateLaw(
         axes=axes, centre=centre, coefficients=tuple(map(float, beta)),
         covariance=tuple(tuple(map(float, row)) for row in s2 * inverse),
         scatter=math.sqrt(s2 / float(np.median(weight))), dof=dof, n_cells=len(points),
     )  # fmt: skip
+
+
+def _scale(weight: Array, residual: Array, free: int, points: Sequence[RatePoint]) -> tuple[float, int]:
+    """s^2 and its degrees of freedom: the residuals' own, or what the cells' errors give, whichever is more."""
+    errors = [(w, p.error) for w, p in zip(weight, points, strict=True) if p.error is not None]
+    known = float(np.mean([w * e * e for w, e in errors])) if errors else 0.0
+    own = float(weight @ residual**2) / free if free else 0.0
+    return (own, free) if own >= known else (known, free + len(errors))
 
 
 def _identified(logs: dict[str, Array]) -> tuple[str, ...]:

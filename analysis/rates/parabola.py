@@ -124,7 +124,7 @@ def _squares(u: Array, y: Array) -> Squares | None:
     X = np.vander(u, NUMBERS, increasing=True)
     inverse = np.linalg.inv(X.T @ X)
     beta = inverse @ (X.T @ y)
-    return Squares(beta, inverse, float(np.sum((y - X @ beta) ** 2)), len(u) - NUMBERS)
+    return Squares(beta, np.asarray(inverse, dtype=np.float64), float(np.sum((y - X @ beta) ** 2)), len(u) - NUMBERS)
 
 
 def _parabola(log_rate: Array, log_loss: Array, fit: Squares | None, noise: Noise | None) -> Parabola:

@@ -87,6 +87,46 @@ class GridCell(Plain):
     note: str = ""
 
 
+class Exponent(Plain):
+    value: float
+    interval: tuple[float, float]
+
+    def text(self) -> str:
+        return "{:.2f} [{:.2f}, {:.2f}]".format(self.value, *self.interval)
+
+
+class Exponents(Plain):
+    """Exponents of the validation loss with each cell at its best rate (tuned) and all at one rate (one), by name.
+
+    change: one - tuned of averages over the measured range, by the cells' ratios; averages: tuned and one are such too,
+    as a law's form is not known; left_out: cells whose loss at the one rate is not known, in neither; reason: why there
+    are none.
+    """
+
+    n_cells: int
+    left_out: tuple[str, ...] = ()
+    averages: bool = False
+    tuned: dict[str, Exponent] = {}
+    one: dict[str, Exponent] = {}
+    change: dict[str, Exponent] = {}
+    reason: str = ""
+
+
+class Sensitivity(Plain):
+    """What rates matter in a group. rate: one for all, that of the smallest size; cost: the median share of the loss
+    that mistuning by a factor of 2 costs, over n_cells; exponents: of cells that were all searched; worst, worst_cost:
+    else the cell of the grid that would lose most at the one rate, by the median curvature, and what share.
+    """
+
+    group: str
+    rate: float | None = None
+    cost: float | None = None
+    n_cells: int = 0
+    exponents: Exponents | None = None
+    worst: str = ""
+    worst_cost: float | None = None
+
+
 class RateReport(Plain):
     """How a study's rates were found. how: probe or each; limits: of lr; share: of the grid's FLOP that probes took.
 
@@ -102,6 +142,7 @@ class RateReport(Plain):
     found: tuple[FoundCell, ...]
     laws: dict[str, RateLaw]
     grid: tuple[GridCell, ...]
+    sensitivity: tuple[Sensitivity, ...] = ()
 
     @property
     def at_end(self) -> tuple[tuple[SearchedCell, FoundCell], ...]:
@@ -145,9 +186,9 @@ def fit_laws(searched: Sequence[SearchedCell], found: Sequence[FoundCell]) -> di
 
 def _found(key: str, parabola: Parabola) -> FoundCell:
     return FoundCell(
-        key=key, rate=math.exp(parabola.log_rate), error=parabola.error, interval=parabola.rate_interval(), usable=parabola.usable,
-        place=parabola.place, loss=math.exp(parabola.log_loss), curvature=parabola.c, cost=parabola.cost(),
-        cost_interval=parabola.cost_interval(),
+        key=key, rate=math.exp(parabola.log_rate), error=parabola.error, interval=parabola.rate_interval(),
+        usable=parabola.usable, place=parabola.place, loss=math.exp(parabola.log_loss), curvature=parabola.c,
+        cost=parabola.cost(), cost_interval=parabola.cost_interval(),
     )  # fmt: skip
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from analysis.rates.report import FoundCell, GridCell, RateReport, SearchedCell
+from analysis.rates.report import (
+    Exponent,
+    Exponents,
+    FoundCell,
+    GridCell,
+    RateReport,
+    SearchedCell,
+    Sensitivity,
+)
 
 
 def rates_text(report: RateReport) -> str:
@@ -24,7 +32,53 @@ def rates_text(report: RateReport) -> str:
     lines += [f"warning: {cell.label}: {cell.note}" for cell in report.grid if cell.note and not report.laws]
     if report.at_end and report.laws:
         lines.append(f"warning: left out of the law: {', '.join(cell.label for cell, _ in report.at_end)}")
+    for one in report.sensitivity:
+        lines += _sensitivity(one)
     return "\n".join(lines)
+
+
+def _sensitivity(found: Sensitivity) -> list[str]:
+    """What a factor of 2 costs, and what one rate for all sizes would do."""
+    lines = []
+    if found.cost is not None:
+        lines.append(
+            f"{found.group}: mistuning by a factor of 2 costs {100 * found.cost:.1f} % of the validation loss (median "
+            f"of {found.n_cells} cells)"
+        )
+    if found.worst_cost is not None and found.rate is not None:
+        lines.append(
+            f"{found.group}: at one rate for all, {found.rate:.3g} (the smallest size's), {found.worst} would lose "
+            f"most: {100 * found.worst_cost:.1f} % of its loss; what that does to exponents, how: each tells"
+        )
+    return lines + ([] if found.exponents is None else _exponents(found, found.exponents))
+
+
+def _exponents(found: Sensitivity, told: Exponents) -> list[str]:
+    where = f"{found.group}: exponents of the validation loss over {told.n_cells} cells"
+    lost = (
+        f"; left out, as their loss at the one rate is not known: {', '.join(told.left_out)}" if told.left_out else ""
+    )
+    if told.reason:
+        return [f"{where}: none ({told.reason}){lost}"]
+    lines = [f"{where}, tuned | at one rate for all, {found.rate:.3g} (the smallest size's):"]
+    lines += [
+        f"  {name}: {told.tuned[name].text()} | {told.one[name].text()}"
+        + (f", changed by {told.change[name].text()}, cell by cell" if name in told.change else "")
+        for name in told.tuned
+        if name in told.one
+    ]
+    apart = [name for name in told.tuned if name in told.one and not _overlap(told.tuned[name], told.one[name])]
+    verdict = (
+        f"the intervals of {' and '.join(apart)} do not overlap: the exponents do not survive one rate for all"
+        if apart
+        else "their intervals overlap: these cells do not show that one rate for all changes the exponents"
+    )
+    kind = " (averages over the measured range: the form is not known)" if told.averages else ""
+    return [*lines, f"  {verdict}{kind}{lost}"]
+
+
+def _overlap(a: Exponent, b: Exponent) -> bool:
+    return a.interval[0] <= b.interval[1] and b.interval[0] <= a.interval[1]
 
 
 def _found(cell: SearchedCell, found: FoundCell) -> str:

@@ -94,9 +94,7 @@ def run_sizes(runs: Sequence[RunSpec], data: ImageData) -> dict[str, RunSize]:
     return found
 
 
-def look_on_a_node(
-    study: Study, runs: Sequence[RunSpec], source: ImageSource, say: Callable[[str], None]
-) -> DataFacts:
+def look_on_a_node(study: Study, runs: Sequence[RunSpec], source: ImageSource, say: Callable[[str], None]) -> DataFacts:
     """`look`, on a node that could train one of the runs: neither the driver's nor a head without CPUs decodes."""
     return on_a_node(partial(look, study.spec, study.runs, tuple(runs), source), study.spec, runs, say)
 

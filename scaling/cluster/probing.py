@@ -2,10 +2,12 @@
 
 Rungs lie at grace, grace . r, grace . r^2, … epochs (r: `tune.reduction`; grace: half of the cell's epochs by default);
 a trial goes on past a rung if its validation loss is among the best 1 / r of those that came by before it. Beyond ASHA,
-a trial whose lr is within a factor WINDOW of the best one's at that rung is spared: the parabola of the cell's losses is
-of such trials, and needs them whole. What ended
-before this driver began, and the epochs that a resumed trial tells again, fill the rungs first: with one slot a study
-that was killed decides as one that was not. With several, decisions depend on who comes by first, as ASHA's always do.
+a trial whose lr is within a factor WINDOW of the best one's at that rung is spared: the parabola of the cell's losses
+is of such trials, and needs them whole.
+
+What ended before this driver began, and the epochs that a resumed trial tells again, fill the rungs first: with one
+slot a study that was killed decides as one that was not. With several, decisions depend on who comes by first, as
+ASHA's always do.
 """
 
 from __future__ import annotations

@@ -166,7 +166,9 @@ def _tune(
     tune.Tuner(
         trainable,
         param_space=space,
-        tune_config=tune.TuneConfig(reuse_actors=in_process, max_concurrent_trials=n_slots, scheduler=judge, **searched),
+        tune_config=tune.TuneConfig(
+            reuse_actors=in_process, max_concurrent_trials=n_slots, scheduler=judge, **searched
+        ),
         run_config=tune.RunConfig(
             **ray_place(storage.child(RAY_FOLDER)),
             verbose=0,

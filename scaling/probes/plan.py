@@ -95,7 +95,7 @@ def coarse_to_fine(n: int) -> list[int]:
 
 def _probed(cells: Sequence[Cell], tune: TuneSpec) -> list[Cell]:
     """Cells of each family, for its own grid's share."""
-    found = []
+    found = list[Cell]()
     for group in dict.fromkeys(cell.group for cell in cells):
         own = [cell for cell in cells if cell.group == group]
         found += choose_cells(own, tune.share * grid_flops(own), tune.trials)
@@ -118,13 +118,15 @@ def _check_share(plan: ProbePlan, tune: TuneSpec) -> None:
         f"of the grid's {grid_flops(plan.grid):.3g}, above tune.share={tune.share:g}"
     )
     if tune.asks_for_share:
-        raise StudyError(f"{numbers}, which how: each exceeds by its nature; write share: {plan.share:.2g} if you mean it")
+        raise StudyError(
+            f"{numbers}, which how: each exceeds by its nature; write share: {plan.share:.2g} if you mean it"
+        )
     if tune.how == "each":
         raise StudyError(f"{numbers}; raise it, lower tune.trials, or search cheap cells alone (how: probe)")
     dear = [c.group for c in plan.searched if c in cheapest([d for d in plan.grid if d.group == c.group])]
     raise StudyError(
-        f"{numbers}, though {dear[0]}'s are its cheapest cells; raise it, lower tune.trials={tune.trials}, or add larger "
-        "models, more data or seeds"
+        f"{numbers}, though {dear[0]}'s are its cheapest cells; raise it, lower tune.trials={tune.trials}, or add "
+        "larger models, more data or seeds"
     )
 
 
@@ -135,7 +137,9 @@ def _check_images(run: RunSpec, cell: Cell, counts: ImageCounts, share: float) -
     n = cell.samples_seen // run.training.epochs
     where = f"a probe, which holds out {held} images a class; tune.validation={share:g}"
     if a_class <= held:
-        raise StudyError(f"{a_class} images a class leave none to train on ({run.label()}; {where}); raise the data size")
+        raise StudyError(
+            f"{a_class} images a class leave none to train on ({run.label()}; {where}); raise the data size"
+        )
     check_batches(run, n - held * counts.n_classes if run.images_per_class else round(n * (1 - share)), where)
 
 

@@ -1,4 +1,4 @@
-"""From the records of probes to the rates of a grid: what is fitted is the analysis's, what is trained is decided here."""
+"""From the records of probes to the rates of a grid."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from statistics import median
 
 from analysis.rates.law import RateLaw
 from analysis.rates.report import FoundCell, GridCell, ProbeTrial, RateReport, SearchedCell, find_cells, fit_laws
+from analysis.rates.sensitivity import measure_sensitivity
 from scaling.errors import StudyError
 from scaling.probes.cells import Cell, grid_flops
 from scaling.probes.plan import ProbePlan
@@ -41,6 +42,7 @@ def find_rates(plan: ProbePlan, tune: TuneSpec, records: Mapping[str, RunRecord]
         share=spent / grid_flops(plan.grid), planned_share=plan.share, searched=tuple(searched), found=tuple(found),
         laws=laws, grid=tuple(grid),
     )  # fmt: skip
+    report = report.model_copy(update={"sensitivity": measure_sensitivity(report)})
     cells = {cell.key: cell.fields for cell in grid}
     return StudyRates(tune=search_of(tune), cells=cells, report=report.model_dump(mode="json"))
 

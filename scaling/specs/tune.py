@@ -85,8 +85,8 @@ class TuneSpec(Spec):
             raise ValueError("fields.lr is uniform, and its law is one of log lr; write lr: {log: [low, high]}")
         if self.how == "probe" and self.share > MOST_PROBED:
             raise ValueError(
-                f"share={self.share:g} exceeds {MOST_PROBED:g}, what probes on cheap cells may take; lower it, or search "
-                "every cell (how: each)"
+                f"share={self.share:g} exceeds {MOST_PROBED:g}, what probes on cheap cells may take; lower it, or "
+                "search every cell (how: each)"
             )
         for name, found in self.fields.items():
             for value in found.limits:
@@ -134,9 +134,7 @@ def provisional_training(
                 "one of the two"
             )
     if tune.grace(training.epochs) > training.epochs:
-        raise StudyError(
-            f"tune.grace_epochs={tune.grace_epochs} exceeds epochs={training.epochs} ({where}); lower it"
-        )
+        raise StudyError(f"tune.grace_epochs={tune.grace_epochs} exceeds epochs={training.epochs} ({where}); lower it")
     low = tune.fields[LR].limits[0]
     if training.min_lr > low:
         raise StudyError(
