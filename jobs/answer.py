@@ -6,9 +6,11 @@ import tempfile
 from pathlib import Path
 
 from analysis import Answer, answer
+from analysis.rates.report import RateReport
 from analysis.verify.verification import Verification, read_verifications
 from scaling.errors import StudyError
 from scaling.ledger import Study
+from scaling.rates import StudyRates
 from scaling.verify.study import read_all
 
 
@@ -18,12 +20,12 @@ def answer_study(study: Study) -> Answer:
     Raises:
         StudyError: nothing is scored yet, or the scores are none that a measurement gives.
     """
-    frame, verifications = study.table(), verifications_of(study)
+    frame, verifications, rates = study.table(), verifications_of(study), rates_of(study.rates)
     try:
         with study.answer_files() as folder:
-            saved = Answer.load(folder, frame, verifications)
+            saved = Answer.load(folder, frame, verifications, rates)
             whole = saved is not None and saved.is_saved(folder)
-        made = answer(frame, verifications=verifications) if saved is None else saved
+        made = answer(frame, verifications=verifications, rates=rates) if saved is None else saved
     except ValueError as error:
         raise StudyError(f"study '{study.name}' has no answer: {error}") from error
     if not whole:
@@ -31,6 +33,11 @@ def answer_study(study: Study) -> Answer:
             made.save(scratch)
             study.save_answer(Path(scratch))
     return made
+
+
+def rates_of(rates: StudyRates | None) -> RateReport | None:
+    """How a study's rates were found; None of one that is not tuned."""
+    return None if rates is None else RateReport.model_validate(rates.report)
 
 
 def verifications_of(study: Study) -> tuple[Verification, ...]:

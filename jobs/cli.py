@@ -82,11 +82,11 @@ def run(
     ] = None,
 ) -> None:
     """Train and score what the study lacks, then fit its laws and print the recipe. Run again, it resumes."""
-    from jobs.study_run import run_study
+    from jobs.tuned_run import run_tuned
     from scaling.cluster.driver import RunOptions
 
     options = RunOptions(data_folder(data_dir), address, concurrency, cache_dir)
-    ended(run_study(opened(study, storage), options, terminal(), mlflow))
+    ended(run_tuned(opened(study, storage), options, terminal(), mlflow))
 
 
 @app.command(epilog="Example: scaling plan jobs/studies/quickstart.yaml --throughput 2e9")
@@ -110,12 +110,14 @@ def plan(
     from jobs.power import read_pilot, study_power
     from jobs.print_plan import print_plan
     from jobs.print_power import print_power
+    from jobs.print_rates import print_tuning
     from scaling.cluster.plan import plan_study
 
     measured = None if pilot is None else read_pilot(pilot)
     own = opened(study, storage)
     planned = plan_study(own, data_folder(data_dir), address, throughput, cache_dir)
     print_plan(planned, terminal())
+    print_tuning(own, planned, terminal())
     print_power(study_power(own, planned, measured), terminal())
     if planned.refused:
         raise typer.Exit(BAD_INPUT)

@@ -9,6 +9,7 @@ from rich.table import Table
 from jobs.print_damaged import say_damaged
 from jobs.print_left_out import print_left_out
 from scaling.ledger import OpenWork, Study
+from scaling.probes.study import listed_probes
 from scaling.records import RunRecord
 
 
@@ -31,6 +32,20 @@ def print_status(study: Study, console: Console) -> None:
     console.print(f"{study.name}: {len(runs)} runs: {summary}; {len(work.score)} checkpoints to score", highlight=False)
     if work.enough is not None:
         print_left_out(work.enough, console)
+    if study.untuned:
+        console.print(_probes_text(study), highlight=False, soft_wrap=True)
+
+
+def _probes_text(study: Study) -> str:
+    """Where the probes of a study that is not tuned yet stand."""
+    probes = listed_probes(study)
+    if probes is None:
+        return f"{study.name} is not tuned yet: `scaling run` starts its probes, and its runs get other ids then"
+    ended = sum(record.status != "failed" for record in probes.records.values())
+    return (
+        f"{study.name} is not tuned yet: {ended} of {len(probes.runs)} probes have ended ({probes.storage.shown}); its "
+        "runs get other ids then"
+    )
 
 
 def _state(run_id: str, record: RunRecord | None, work: OpenWork) -> str:

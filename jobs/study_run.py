@@ -101,6 +101,7 @@ def _run(
 
 
 def _open_work(study: Study, train: bool) -> OpenWork:
+    study.check_tuned()
     work = study.open_work()
     if work.train and not train:
         raise StudyError(

@@ -9,7 +9,7 @@ from scaling.alignment.commitment import read_commitment
 from scaling.alignment.suites.registry import check_benchmark_data
 from scaling.data.images import ImageData, check_dataset
 from scaling.data.portions import check_stated
-from scaling.data.subsets import nested_subset
+from scaling.data.subsets import run_images
 from scaling.models import check_model
 from scaling.specs.run import RunSpec, check_batches
 from scaling.specs.study import StudySpec
@@ -38,10 +38,15 @@ def check_runs(runs: Sequence[RunSpec], data: ImageData) -> dict[str, int]:
         check_stated(runs[0].dataset, data)
     for model in dict.fromkeys(run.model for run in runs):
         check_model(model, data.image_size, f"dataset '{data.name}' of {data.image_size} pixels")
-    subsets = dict.fromkeys((run.images_per_class, run.seed) for run in runs)
-    found = {subset: nested_subset(data.train.labels, *subset) for subset in subsets}
+    alike = {_images(run): run for run in runs}
+    found = {key: run_images(data.train.labels, run)[0] for key, run in alike.items()}
     for run in runs:
-        subset = found[run.images_per_class, run.seed]
+        subset = found[_images(run)]
         check_batches(run, len(subset), f"dataset '{data.name}'")
         check_maps(run, data, subset)
-    return {run.run_id: len(found[run.images_per_class, run.seed]) for run in runs}
+    return {run.run_id: len(found[_images(run)]) for run in runs}
+
+
+def _images(run: RunSpec) -> tuple[int | None, int, float]:
+    """What determines which images a run trains on."""
+    return run.images_per_class, run.seed, run.validation

@@ -14,6 +14,7 @@ from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
 from scaling.specs.training import TrainingSpec, resolve_training
 from scaling.specs.trunk import HorizonsSpec
+from scaling.specs.tune import provisional_training
 
 WITHIN = 0.01  # share by which a run's C may miss its budget
 
@@ -70,12 +71,13 @@ def training_of(study: StudySpec, family: FamilySpec, cell: Cell, where: str) ->
     """A family's training in a cell: durations are written once, and hold at each cell's epochs.
 
     Raises:
-        StudyError: as `resolve_training`.
+        StudyError: as `resolve_training` and `provisional_training`.
     """
     above = dict(family.training) | ({} if cell.epochs is None else {"epochs": cell.epochs})
     if study.horizons is not None and study.horizons.data and cell in grid_cells(study):
         above |= {"order": "nested"}
-    return resolve_training(study.training, above, where)
+    training = resolve_training(study.training, above, where)
+    return provisional_training(study.tune, study.training, above, training, where)
 
 
 def with_trunks(horizons: HorizonsSpec, runs: Sequence[RunSpec]) -> list[RunSpec]:

@@ -4,6 +4,8 @@
       .lock                                     the driver           a second driver, which it keeps out
       dataset.json                              the driver           the driver: the images are those of the first run
       stop.json                                 the driver           everyone: sizes of a study with `stop`
+      rates.json                                the driver           everyone: what a study with `tune` is trained at
+      probes.json                               the driver           `scaling status`; of a study NAME.probes alone
       runs/RUN_ID.parquet                       the run's worker     everyone: one RunRecord
       epochs/RUN_ID.parquet                     the run's worker     the driver, for MLflow: its EpochRecords
       scores/RUN_ID-EPOCH.parquet               a scoring actor      everyone: AlignmentRecords of a checkpoint
@@ -29,6 +31,8 @@ from scaling.storage import Storage
 
 DATASET_FILE = "dataset.json"
 STOP_FILE = "stop.json"
+RATES_FILE = "rates.json"
+PROBES_FILE = "probes.json"
 RUNS, EPOCHS, SCORES, CHECKPOINTS = "runs", "epochs", "scores", "checkpoints"
 ANSWER = "answer"
 VERIFICATIONS = "verifications"

@@ -23,6 +23,7 @@ from scaling.frames import results_frame
 from scaling.mlflow_store import tracking_uri
 from scaling.open_work import CheckpointKey as CheckpointKey
 from scaling.open_work import OpenWork as OpenWork
+from scaling.rates import StudyRates, at_rates, read_rates
 from scaling.records import AlignmentRecord, ResultsStore, RunRecord, kept_epochs, needs_training
 from scaling.specs.run import RunSpec
 from scaling.specs.scoring import ScoringSpec
@@ -55,7 +56,10 @@ def open_study(source: str | Path | StudySpec, storage: str | Path | None = None
     where = f"study '{spec.name}'" if isinstance(source, StudySpec) else str(source)
     runs = tuple(expand_study(spec, where))
     check_stop(spec, runs, where)
-    return Study(spec, runs)
+    rates = read_rates(spec, Storage(spec.storage).child(spec.name))
+    if spec.tune is None or rates is None:
+        return Study(spec, runs, untuned=spec.tune is not None and spec.tune.is_on)
+    return Study(spec, at_rates(runs, spec.tune, rates, where), rates)
 
 
 class Study:
@@ -63,11 +67,14 @@ class Study:
 
     Attributes:
         spec: as the study file has it. runs: of the grid, in its order. storage: the study's own folder. store: its
-            records.
+            records. rates: that its runs have, where it is tuned; untuned: it is to be, and its runs have values in
+            the middle of their ranges, until `scaling run` has found better ones.
     """
 
-    def __init__(self, spec: StudySpec, runs: Sequence[RunSpec]) -> None:
-        self.spec, self.runs = spec, tuple(runs)
+    def __init__(
+        self, spec: StudySpec, runs: Sequence[RunSpec], rates: StudyRates | None = None, untuned: bool = False
+    ) -> None:
+        self.spec, self.runs, self.rates, self.untuned = spec, tuple(runs), rates, untuned
         self.storage = Storage(spec.storage).child(spec.name)
         self.store = ResultsStore(self.storage)
         self._weights: dict[str, list[str]] = {}
@@ -91,7 +98,7 @@ class Study:
         names = tuple(dict.fromkeys([*self.spec.benchmarks, *benchmarks]))
         benchmark_regions(names)
         changes = {"benchmarks": names, "scoring": scoring or self.spec.scoring}
-        return Study(self.spec.model_copy(update=changes), self.runs)
+        return Study(self.spec.model_copy(update=changes), self.runs, self.rates, self.untuned)
 
     @cached_property
     def protocols(self) -> dict[str, Protocol]:
@@ -275,6 +282,7 @@ class Study:
         Raises:
             StudyError: nothing is scored yet.
         """
+        self.check_tuned()
         others = Counter(self._other(score) for found in self.scores.values() for score in found)
         left_out = {reason: n for reason, n in others.items() if reason is not None}
         frame = self._frame([run.run_id for run in self.runs], left_out, all_epochs)
@@ -283,6 +291,18 @@ class Study:
             there = f" ({counts})" if counts else "; run it first: scaling run STUDY"
             raise StudyError(f"study '{self.name}' has no finished, scored run{there}")
         return frame
+
+    def check_tuned(self) -> None:
+        """Refuse to look for what needs the runs of a study whose rates are not found yet.
+
+        Raises:
+            StudyError: it is to be tuned first.
+        """
+        if self.untuned:
+            raise StudyError(
+                f"study '{self.name}' is not tuned yet ({self.storage.shown}); `scaling run STUDY` finds its rates "
+                "and then trains it"
+            )
 
     def _frame(
         self, run_ids: Collection[str], left_out: Mapping[str, int] | None = None, all_epochs: bool = False

@@ -18,7 +18,7 @@ from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec
 from scaling.storage import Storage
 
-RunStatus = Literal["finished", "diverged", "failed", "out_of_memory"]
+RunStatus = Literal["finished", "diverged", "failed", "out_of_memory", "cut"]
 RecordT = typing.TypeVar("RecordT", bound="Record")
 
 
@@ -44,6 +44,8 @@ class RunRecord(Record):
     and not in waiting for images, evaluation or checkpoints; variant: a model's name where width and depth leave it
     open; n_skipped: images left out because they could not be decoded; flops_spent: of C what was computed for this run
     alone: what it shares with its trunk is the trunk's (None in records of earlier versions: all of C).
+    validation_loss: of a probe, after its last epoch; a probe that is 'cut' was ended by its scheduler, and is not
+    trained again.
     """
 
     run_id: str
@@ -78,6 +80,7 @@ class RunRecord(Record):
     variant: str | None = None
     n_skipped: int | None = None
     flops_spent: float | None = None
+    validation_loss: float | None = None
 
 
 def run_record(run: RunSpec, status: RunStatus, reason: str | None, **known: object) -> RunRecord:
@@ -162,7 +165,7 @@ class AlignmentRecord(Record):
 class EpochRecord(Record):
     """One epoch of a run's training: mean loss, the rate at its end, accuracy where it was measured.
 
-    images_per_s, compute_share: as in RunRecord, of this epoch.
+    images_per_s, compute_share, validation_loss: as in RunRecord, of this epoch.
     """
 
     run_id: str
@@ -175,6 +178,7 @@ class EpochRecord(Record):
     epoch_s: float
     images_per_s: float | None = None
     compute_share: float | None = None
+    validation_loss: float | None = None
 
 
 class ResultsStore:

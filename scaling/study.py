@@ -51,7 +51,7 @@ def _fields(path: str | Path) -> dict[str, Any]:
 
 
 def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
-    """All runs of the grid, in the file's order.
+    """All runs of the grid, in the file's order; tuned fields are in the middle of their ranges, see `rates.at_rates`.
 
     Raises:
         StudyError: an override, a size, a checkpoint or a batch is impossible, or two cells of the grid are one run.

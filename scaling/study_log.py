@@ -15,12 +15,15 @@ from scaling.mlflow_store import SQLITE, key_of, tracking_uri
 from scaling.place import scrub, shown
 from scaling.protocol_text import protocol_digest, protocol_suffix
 from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord
+from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
+from scaling.specs.tune import TuneSpec
 from scaling.storage import Storage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+ENDINGS = {"finished": "FINISHED", "cut": "KILLED"}  # MLflow's words; a cut probe was stopped, and did not fail
 METRICS_A_BATCH = 1000  # MLflow's own limit for log_batch
 RUNS_A_PAGE = 1000
 RUN_TAG, KIND_TAG, DONE_TAG = "scaling.run_id", "scaling.kind", "scaling.logged"
@@ -67,7 +70,7 @@ class StudyLog:
             self._tag(child, tags, "reason", record.reason)
         elif tags.pop("reason", None):  # of an earlier try
             self.client.delete_tag(child, "reason")
-        self.client.set_terminated(child, "FINISHED" if record.status == "finished" else "FAILED")
+        self.client.set_terminated(child, ENDINGS.get(record.status, "FAILED"))
         self._tag(child, tags, DONE_TAG, record.status)
 
     def log_scores(self, record: RunRecord, scores: Sequence[AlignmentRecord]) -> None:
@@ -196,8 +199,10 @@ class StudyLog:
         columns = ("family", "size", "depth", "variant", "dataset", "image_size", "seed", "objective", "epochs")
         values = {column: getattr(record, column) for column in columns}
         values |= {"run_id": record.run_id, "images_per_class": record.images_per_class or "all"}
-        if record.status in ("finished", "diverged"):
+        if record.status in ("finished", "diverged", "cut"):
             values["spec"] = record.spec
+        if self.study.tune is not None:
+            values |= _tuned(record, self.study.tune)
         there = self.client.get_run(child).data.params
         new = [_param(key, value) for key, value in values.items() if value is not None and key not in there]
         if new:
@@ -206,6 +211,12 @@ class StudyLog:
     def _log_metrics(self, child: str, metrics: list[Any]) -> None:
         for start in range(0, len(metrics), METRICS_A_BATCH):
             self.client.log_batch(child, metrics=metrics[start : start + METRICS_A_BATCH])
+
+
+def _tuned(record: RunRecord, tune: TuneSpec) -> dict[str, float]:
+    """The tuned fields of a run, as parameters of their own."""
+    training = RunSpec.model_validate_json(record.spec).training
+    return {name: getattr(training, name) for name in tune.fields}
 
 
 def _refuse_damaged(store: ResultsStore) -> None:
@@ -254,6 +265,7 @@ def _epoch_metrics(records: Sequence[EpochRecord]) -> list[Any]:
                 "loss": record.loss,
                 "lr": record.lr,
                 "accuracy": record.accuracy,
+                "validation_loss": record.validation_loss,
                 "samples_seen": record.samples_seen,
                 "train_flops": record.flops,
                 "images_per_s": record.images_per_s,

@@ -17,6 +17,8 @@ from analysis.answers.text import laws_text, left_out_text, repeated_text, twins
 from analysis.columns import ACCURACY
 from analysis.fit.law import FittedLaw
 from analysis.fit.trend import MARGIN
+from analysis.rates.report import RateReport
+from analysis.rates.text import rates_text
 from analysis.recipe.allocation import Allocation
 from analysis.recipe.recipe import Recipe, check_budget
 from analysis.table import ScalingTable
@@ -51,6 +53,7 @@ class Answer:
     """What a study answers: `laws`, `recipes` by family (an objective's runs are a family of their own), `twins`.
 
     verifications: what was predicted before it was trained, and came out; no law was fitted to any of it.
+    rates: how the rates were found that the runs were trained at, where they were not written by hand.
 
     target: the region that budgets are split for unless one is named (IT where it was scored); 'accuracy' is asked for
     like a region. budget: compute of the allocation shown at the end of a run. Several benchmarks of one region enter
@@ -62,6 +65,7 @@ class Answer:
     recipes: dict[str, Recipe]
     twins: tuple[TwinDifference, ...]
     verifications: tuple[Verification, ...] = ()
+    rates: RateReport | None = None
 
     @property
     def regions(self) -> tuple[str, ...]:
@@ -122,8 +126,10 @@ class Answer:
     def text(self) -> str:
         """The table of laws, the table of twins, and what was left out of either."""
         table = self.rows.table
-        said = (laws_text(self.laws, table.names_simulated()), repeated_text(self.laws), twins_text(self.twins), self._left_out_text(),
-                verifications_text(self.verifications))  # fmt: skip
+        said = (
+            laws_text(self.laws, table.names_simulated()), repeated_text(self.laws), twins_text(self.twins),
+            self._left_out_text(), verifications_text(self.verifications), rates_text(self.rates) if self.rates else "",
+        )  # fmt: skip
         return "\n".join(part for part in said if part)
 
     def left_out(self) -> dict[str, dict[str, int]]:
@@ -154,6 +160,7 @@ class Answer:
             "fingerprint": self.rows.mark, "target": self.target, "budget": self.budget, "regions": self.regions,
             "families": self.families, "twins": [twin.to_dict() for twin in self.twins],
             "verifications": [one.to_dict() for one in self.verifications],
+            "rates": None if self.rates is None else self.rates.model_dump(mode="json"),
         }  # fmt: skip
 
     def figures(self) -> dict[str, Figure]:
@@ -161,6 +168,7 @@ class Answer:
         from analysis.answers.drawing import family_figure, optimum_figure
         from analysis.figures.accuracy_alignment import plot_twins
         from analysis.figures.calibration import plot_calibration
+        from analysis.figures.rates import plot_rates
 
         table, regions, names = self.rows.table, self.rows.regions, file_names(self.families)
         found: dict[str, Figure | None] = {}
@@ -171,6 +179,7 @@ class Answer:
         twins = find_twins(table)
         found["accuracy-alignment.png"] = plot_twins(_scored(self.rows), twins) if twins else None
         found["calibration.png"] = plot_calibration(self.verifications)
+        found["rates.png"] = None if self.rates is None else plot_rates(self.rates)
         return {name: figure for name, figure in found.items() if figure is not None}
 
     def save(self, folder: str | Path) -> None:
@@ -185,22 +194,24 @@ class Answer:
 
     @classmethod
     def load(
-        cls, folder: str | Path, frame: pd.DataFrame | ScalingTable, verifications: Sequence[Verification] = ()
-    ) -> Answer | None:
+        cls, folder: str | Path, frame: pd.DataFrame | ScalingTable, verifications: Sequence[Verification] = (),
+        rates: RateReport | None = None,
+    ) -> Answer | None:  # fmt: skip
         """The answer saved in a folder, if it was made of this very frame, else None. Fits nothing.
 
-        verifications: as they stand now; `is_saved` tells whether the folder holds them.
+        verifications, rates: as they stand now; `is_saved` tells whether the folder holds them.
         """
         rows = study_rows(frame)
         found = read_answer(Path(folder), rows.mark)
         if found is None:
             return None
         laws, recipes = found
-        return cls(rows, laws.study_laws(rows.regions), recipes, _twins(rows), tuple(verifications))
+        return cls(rows, laws.study_laws(rows.regions), recipes, _twins(rows), tuple(verifications), rates)
 
     def is_saved(self, folder: str | Path) -> bool:
-        """Whether a folder, from which it was loaded, holds these verifications too."""
-        return saved_fact(Path(folder), "verifications") == self._facts()["verifications"]
+        """Whether a folder, from which it was loaded, holds these verifications and rates too."""
+        facts = self._facts()
+        return all(saved_fact(Path(folder), name) == facts[name] for name in ("verifications", "rates"))
 
     def runs_of(self, family: str) -> frozenset[str]:
         """run_ids of the runs that are a family here."""
@@ -210,7 +221,7 @@ class Answer:
 
 def answer(
     frame: pd.DataFrame | ScalingTable, bootstrap: int = BOOTSTRAP, seed: int = 0,
-    verifications: Sequence[Verification] = (), flat: float = MARGIN,
+    verifications: Sequence[Verification] = (), flat: float = MARGIN, rates: RateReport | None = None,
 ) -> Answer:  # fmt: skip
     """Fit what a study's frame can answer: one row a run and benchmark, at the run's last epoch.
 
@@ -222,7 +233,7 @@ def answer(
     """
     rows = study_rows(frame)
     laws = fit_study(rows.regions, rows.families, bootstrap=bootstrap, seed=seed, flat=flat)
-    return Answer(rows, laws, study_recipes(laws, rows.families), _twins(rows), tuple(verifications))
+    return Answer(rows, laws, study_recipes(laws, rows.families), _twins(rows), tuple(verifications), rates)
 
 
 def region_scores(frame: pd.DataFrame | ScalingTable) -> dict[str, dict[str, float]]:

@@ -9,9 +9,11 @@ import pandas as pd
 
 from analysis.figures.calibration import plot_calibration
 from analysis.figures.page import Section
+from analysis.figures.rates import plot_rates
 from analysis.power.grid import Grid
 from analysis.power.power import NOTE, StudyPower, plan_power
 from analysis.power.prior import assume_published
+from analysis.rates.text import rates_text
 from analysis.table import SIMULATED
 from analysis.verify.calibration import verifications_text
 
@@ -31,6 +33,18 @@ def verification_section(answer: Answer) -> Section | None:
         "Each mark is a model that no law was fitted to; on the line is what was predicted. Thick: the law's 95 % "
         "interval, of the mean of such runs; thin: that of a single run.",
         figure, verifications_text(answer.verifications),
+    )  # fmt: skip
+
+
+def rates_section(answer: Answer) -> Section | None:
+    """None of a study whose rates were written by hand."""
+    if answer.rates is None:
+        return None
+    return Section(
+        "rates", "Rates",
+        "How the learning rates were found that the runs were trained at. Marks are probes that were trained to their "
+        "end, on a validation split of the training images; lines are parabolas of ln loss in ln rate.",
+        plot_rates(answer.rates), rates_text(answer.rates),
     )  # fmt: skip
 
 

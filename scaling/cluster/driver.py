@@ -90,13 +90,13 @@ def do_work(study: Study, work: OpenWork, options: RunOptions, hearers: Hearers)
     plan = None
     if address is None:  # all is refused here that can be, before Ray starts
         check_capacity(study.spec, work.train, local_nodes(needs_gpu(study.spec, work.train)), "this machine")
-        plan = prepare(study.spec, options, look(study.spec, work.train, source))
+        plan = prepare(study.spec, options, look(study.spec, study.runs, work.train, source))
     dashboard = any(run.resources.workers > 1 for run in work.train)
     with one_line_ends(), ray_session(address, dashboard, hearers.switch) as nodes:
         admit(study.spec, work.train, nodes, options.concurrency, hearers.say)
         if plan is None:
             check_shared(study.storage, nodes)
-            plan = prepare(study.spec, options, look_on_a_node(study.spec, work.train, source, hearers.say))
+            plan = prepare(study.spec, options, look_on_a_node(study, work.train, source, hearers.say))
         _train_and_score(study, work, options, hearers, plan, nodes)
 
 
@@ -132,6 +132,7 @@ def _train_and_score(
     from scaling.cluster.branching import BranchOffers, BranchStates
     from scaling.cluster.listener import StudyListener
     from scaling.cluster.offers import Offers
+    from scaling.cluster.probing import cell_asha
     from scaling.cluster.schedule import train_offers, train_runs
 
     spec = study.spec
@@ -161,7 +162,8 @@ def _train_and_score(
             branches = BranchOffers(work.train, facts.cost, states.is_there, listener.goes_on)
             train_offers(branches, facts.source, study.storage, listener, at_once, spec.max_failures)
         elif work.train:
-            train_runs(work.train, facts.source, study.storage, listener, at_once, facts.cost, spec.max_failures)
+            judge = cell_asha(study, facts.sizes)
+            train_runs(work.train, facts.source, study.storage, listener, at_once, facts.cost, spec.max_failures, judge)
         listener.drain()
 
 

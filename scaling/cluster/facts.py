@@ -25,7 +25,6 @@ from scaling.models.cost import expected_cost, model_cost, training_flops
 from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
-from scaling.study import expand_study
 
 T = TypeVar("T")
 PATIENCE_S = 20.0  # until the driver says what it waits for
@@ -37,7 +36,7 @@ class DataFacts:
 
     heldout, mapped: stimuli that benchmarks show, a few hundred at most; others: training images for principal
     components, where they are asked for; skipped: images that cannot be decoded; sizes: of every run of the grid, by
-    run_id, where the study has a `stop`.
+    run_id, where the study has a `stop` or is one of probes.
     """
 
     source: ImageSource
@@ -60,8 +59,11 @@ def check_without_images(spec: StudySpec, data_dir: Path) -> None:
     check_benchmark_data(spec.benchmarks, data_dir)
 
 
-def look(spec: StudySpec, runs: Sequence[RunSpec], source: ImageSource) -> DataFacts:
+def look(spec: StudySpec, grid: Sequence[RunSpec], runs: Sequence[RunSpec], source: ImageSource) -> DataFacts:
     """Open the images, decoding them if that was not done here, and refuse what they cannot give.
+
+    Args:
+        grid: all runs of the study. runs: those that are to be trained.
 
     Raises:
         StudyError: as `load_images`, `check_runs` and `Study.check_same_data`.
@@ -78,7 +80,7 @@ def look(spec: StudySpec, runs: Sequence[RunSpec], source: ImageSource) -> DataF
         select_mapped(data.heldout, data.name),
         None if others is None else training_stimuli(data, others),
         len(data.skipped),
-        run_sizes(expand_study(spec), data) if spec.stop is not None else {},
+        run_sizes(grid, data) if spec.stop is not None or any(run.validation for run in grid) else {},
     )
 
 
@@ -94,11 +96,9 @@ def run_sizes(runs: Sequence[RunSpec], data: ImageData) -> dict[str, RunSize]:
     return found
 
 
-def look_on_a_node(
-    spec: StudySpec, runs: Sequence[RunSpec], source: ImageSource, say: Callable[[str], None]
-) -> DataFacts:
+def look_on_a_node(study: Study, runs: Sequence[RunSpec], source: ImageSource, say: Callable[[str], None]) -> DataFacts:
     """`look`, on a node that could train one of the runs: neither the driver's nor a head without CPUs decodes."""
-    return on_a_node(partial(look, spec, tuple(runs), source), spec, runs, say)
+    return on_a_node(partial(look, study.spec, study.runs, tuple(runs), source), study.spec, runs, say)
 
 
 def on_a_node(task: Callable[[], T], spec: StudySpec, runs: Sequence[RunSpec], say: Callable[[str], None]) -> T:

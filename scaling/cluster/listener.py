@@ -79,7 +79,7 @@ class StudyListener:
         """`error`: why the run was given up; None: its process ended, and should have left a record."""
         self._training.discard(run.run_id)
         record = self._ended(run, error)
-        if record.status != "finished":
+        if record.status not in ("finished", "cut"):
             self._progress.say(f"{record.status.replace('_', ' ')}: {run.label()} ({run.run_id}): {record.reason}")
         if not needs_training(run, record):
             self._release(run.run_id)

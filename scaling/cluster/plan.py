@@ -14,7 +14,7 @@ from scaling.cluster.placement import Node, beside_scoring, capacity_problems, n
 from scaling.cluster.session import local_nodes, ray_session, wanted_address
 from scaling.data.image_source import image_source
 from scaling.data.images import ImageData
-from scaling.data.subsets import nested_subset
+from scaling.data.subsets import run_images
 from scaling.enough import RunSize
 from scaling.ledger import Study
 from scaling.open_work import Enough
@@ -23,6 +23,7 @@ from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
 from scaling.storage import Storage
+from scaling.verify.images import ImageCounts
 
 CALIBRATION_S = 0.4  # timed steps of each model and batch size
 
@@ -62,7 +63,7 @@ class ShapePlan:
 class StudyPlan:
     """All runs, what is done already, the resource shapes in the order of their turns, and what would be refused.
 
-    n_train: training images that there are. enough: what a `stop` that is reached leaves out.
+    images: that there are to train on. enough: what a `stop` that is reached leaves out.
     """
 
     runs: tuple[RunPlan, ...]
@@ -70,8 +71,12 @@ class StudyPlan:
     shapes: tuple[ShapePlan, ...]
     refused: tuple[str, ...]
     how_timed: str
-    n_train: int
+    images: ImageCounts
     enough: Enough | None = None
+
+    @property
+    def n_train(self) -> int:
+        return self.images.n_train
 
     @property
     def wall_s(self) -> float:
@@ -108,7 +113,7 @@ def plan_study(
         plan_shapes(study.spec, {plan.run: plan.train_s for plan in plans if plan.run.run_id in open_ids}, nodes),
         tuple(capacity_problems(study.spec, runs, nodes, where)),
         how,
-        len(data.train),
+        ImageCounts.of(data),
         work.enough,
     )
 
@@ -143,7 +148,7 @@ def plan_run(run: RunSpec, data: ImageData, throughput: float | None) -> RunPlan
     from scaling.train.memory import largest_batch, step_memory
 
     cost = model_cost(run.model, data.image_size, data.n_classes)
-    n_samples = len(nested_subset(data.train.labels, run.images_per_class, run.seed))
+    n_samples = len(run_images(data.train.labels, run)[0])
     samples = n_samples * run.training.epochs
     flops = training_flops(cost.flops_per_image, samples, objective_spec(run.objective).passes)
     workers = run.resources.workers

@@ -25,6 +25,7 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # read at each start; one interrupt ends all, not one shape
 
 from ray import cloudpickle, tune
+from ray.tune.schedulers import FIFOScheduler
 
 from scaling.cluster.distributed import launch_distributed
 from scaling.cluster.failures import reason_of
@@ -59,6 +60,7 @@ def train_runs(
     slots: Callable[[ResourceSpec], int],
     cost: Mapping[str, float],
     max_failures: int = 2,
+    judge: FIFOScheduler | None = None,
 ) -> None:
     """Train all runs on the connected cluster; the workers write the records.
 
@@ -70,11 +72,12 @@ def train_runs(
         slots: how many runs of a resource shape may go on at once.
         cost: run_id -> expected time, in any unit: the longest run starts first, so that none is left over alone.
         max_failures: how often a run is started again, in all, after its process died; see `failures`.
+        judge: may end a run before its last epoch, see `probing`; None: each is trained to its end.
     """
     storage.delete_folder(RAY_FOLDER)  # what an earlier, killed driver left: nothing there is read again
     for shape in shapes_in_turn(runs):
         group = sorted((run for run in runs if run.resources == shape), key=lambda run: cost[run.run_id], reverse=True)
-        _tune(group, shape, source, storage, listener, slots(shape), max_failures)
+        _tune(group, shape, source, storage, listener, slots(shape), max_failures, judge)
     storage.delete_folder(RAY_FOLDER)
 
 
@@ -145,6 +148,7 @@ def _tune(
     listener: Listener,
     n_slots: int,
     max_failures: int,
+    judge: FIFOScheduler | None = None,
 ) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the listener
     in_process = shape.workers == 1
@@ -163,7 +167,9 @@ def _tune(
     tune.Tuner(
         trainable,
         param_space=space,
-        tune_config=tune.TuneConfig(reuse_actors=in_process, max_concurrent_trials=n_slots, **searched),
+        tune_config=tune.TuneConfig(
+            reuse_actors=in_process, max_concurrent_trials=n_slots, scheduler=judge, **searched
+        ),
         run_config=tune.RunConfig(
             **ray_place(storage.child(RAY_FOLDER)),
             verbose=0,

@@ -5,6 +5,7 @@ The driver imports this module to name what runs; torch is imported where it run
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -55,12 +56,18 @@ class RunTrainable(tune.Trainable):
         try:
             for record in self.run_epochs:
                 records.append(record)
-                if time.monotonic() > deadline or record.epoch in self.run_spec.score_epochs:
+                if self._reports(record, deadline):
                     return report(self.run_spec, records) | {"done": False}
         except Exception as error:  # whatever it is, it ends this run alone and stands in its record
             if not record_own(ResultsStore(Storage(self.storage_uri)), self.run_spec, error):
                 raise
         return report(self.run_spec, records) | {"done": True}
+
+    def _reports(self, record: EpochRecord, deadline: float) -> bool:
+        """A probe is judged after every epoch; with its last one it ends, so that its record is there."""
+        if self.run_spec.validation:
+            return record.epoch < self.run_spec.training.epochs
+        return time.monotonic() > deadline or record.epoch in self.run_spec.score_epochs
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.run_spec = RunSpec.model_validate(config["run"])
@@ -81,8 +88,15 @@ def local_worker(run: RunSpec) -> Worker:
 
 
 def report(run: RunSpec, records: list[EpochRecord]) -> dict[str, Any]:
-    """What a worker tells the driver: the run and the epochs done since the last report."""
-    return {"run_id": run.run_id, "epochs": [record.model_dump() for record in records]}
+    """What a worker tells the driver: the run and the epochs done since the last report; of a probe, how the last was.
+
+    Probes of several workers are not judged on their way: their launcher cannot be stopped without their group.
+    """
+    told: dict[str, Any] = {"run_id": run.run_id, "epochs": [record.model_dump() for record in records]}
+    loss = records[-1].validation_loss if records and run.resources.workers == 1 else None
+    if loss is not None and math.isfinite(loss):
+        told |= {"epoch": records[-1].epoch, "validation_loss": loss}
+    return told
 
 
 def ray_place(storage: Storage) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from scaling.errors import StudyError
 from scaling.specs.base import Spec
@@ -25,6 +25,8 @@ class RunSpec(Spec):
     images a step computes together. Runs of earlier versions do not say it, and have the ids that they had.
     trunk: the id of the run whose state at this one's cooldown it may begin with, see `scaling.branches`; branches: of
     a trunk, the (epochs, images_per_class) of the runs that begin with its states. Weights do not depend on either.
+    validation: of a probe, which only finds a rate: the share of each class's images that is held out of its training
+    and measured after every epoch.
     """
 
     study: str
@@ -40,6 +42,7 @@ class RunSpec(Spec):
     has_batch_norm: bool = False
     trunk: str | None = None
     branches: tuple[tuple[int, int | None], ...] = ()
+    validation: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
     @field_validator("training", mode="before")
     @classmethod
@@ -63,6 +66,8 @@ class RunSpec(Spec):
         }
         if (groups := self.norm_groups()) is not None:
             canonical["batch_norm"] = groups
+        if self.validation:
+            canonical["validation"] = self.validation
         text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -76,7 +81,8 @@ class RunSpec(Spec):
         images = "all" if self.images_per_class is None else self.images_per_class
         objective = "" if self.objective == "supervised" else f", {objective_spec(self.objective).label()}"
         images_seen = f"{images} images/class, seed {self.seed}, {self.training.epochs} epochs"
-        return f"{self.model.label()}, {images_seen}{objective}"
+        rate = f", lr {self.training.lr:g}" if self.validation else ""
+        return f"{self.model.label()}, {images_seen}{objective}{rate}"
 
     def cooldown_start(self, n_samples: int) -> int:
         """The steps before its cooldown (schedule wsd) on `n_samples` unique images."""

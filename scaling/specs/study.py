@@ -16,6 +16,7 @@ from scaling.specs.scoring import ScoringSpec
 from scaling.specs.stop import StopSpec
 from scaling.specs.training import TrainingSpec
 from scaling.specs.trunk import HorizonsSpec
+from scaling.specs.tune import TuneSpec
 from scaling.streams import FIXED, SEED_LIMIT
 
 LONGEST_NAME = 200  # bytes; file systems take 255
@@ -40,6 +41,7 @@ class StudySpec(Spec):
     budgets: FLOP; every size is trained at each within 1 %, on as many unique images as there are, repeated where they
     do not last (see `scaling.data.portions`); alone, or beside data_sizes. horizons: epochs, or images a class, whose
     runs share a trunk. storage: local path or pyarrow URI; the study lives in `storage/name`.
+    tune: searches training fields, such as lr, in place of values that are written by hand.
     stop: ends the study once what is asked of it is known; by default all runs are trained.
     mlflow: tracking URI; by default a SQLite store beside the results.
     """
@@ -61,6 +63,7 @@ class StudySpec(Spec):
     resources: ResourceSpec = ResourceSpec()
     scoring: ScoringSpec = ScoringSpec()
     stop: StopSpec | None = None
+    tune: TuneSpec | None = None
     storage: str = "results"
     mlflow: str | None = None
     max_failures: NonNegativeInt = 2
@@ -72,6 +75,11 @@ class StudySpec(Spec):
         self._check_axes()
         if self.horizons is not None:
             self._check_horizons(self.horizons)
+        if self.horizons is not None and self.tune is not None and self.tune.is_on:
+            raise ValueError(
+                "horizons share a trunk of one rate, and tune gives each length its own; write epochs (or data_sizes) "
+                "in place of horizons, or tune another study and write its rate"
+            )
         if FIXED.get(self.dataset.name) in self.seeds:
             raise ValueError(
                 f"seeds={FIXED[self.dataset.name]} drew the images of '{self.dataset.name}', so that their choice and "

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from scaling.data.images import ImageData, ImageSet
 from scaling.train.augment.apply import Look, to_eval_input
 from scaling.train.batch import penultimate
-from scaling.train.objectives.readout import fit_readout
+from scaling.train.objectives.readout import Readout, fit_readout
 
 if TYPE_CHECKING:
     from scaling.specs.resources import ResourceSpec
@@ -58,6 +60,48 @@ def count_correct(
 
 
 @torch.no_grad()
+def sum_loss(
+    model: nn.Module, index: np.ndarray, data: ImageData, worker: Worker, readout: PixelReadout | None
+) -> torch.Tensor:
+    """The loss of training images `index` without augmentation, summed over this worker's share (float64).
+
+    -ln softmax(z)_k of the model's logits z for class k, without label smoothing; of a readout's scores s, |s - e_k|^2
+    with e_k the one-hot class, which its fit minimises.
+    """
+    model.eval()
+    look = Look(data.mean, data.std, torch.device(worker.device), data.image_size)
+    total = torch.zeros((), dtype=torch.float64, device=worker.device)
+    for start in range(0, len(index), EVALUATION_BATCH):
+        share = index[start : start + EVALUATION_BATCH][worker.rank :: worker.world]
+        if len(share):
+            pixels = to_eval_input(data.train.images[share], look)
+            labels = torch.from_numpy(data.train.labels[share]).to(worker.device)
+            if readout is None:
+                total += functional.cross_entropy(model(pixels).double(), labels, reduction="sum")
+            else:
+                scores = readout.scores(pixels)
+                total += (scores - functional.one_hot(labels, data.n_classes)).square().sum()
+    return total
+
+
+@dataclass(frozen=True)
+class PixelReadout:
+    """A linear readout of a model's features, from pixels (n, 3, h, w)."""
+
+    model: nn.Module
+    layer: str
+    readout: Readout
+
+    def scores(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(n, n_classes), float64."""
+        return self.readout.scores(penultimate(self.model, self.layer, pixels))
+
+    def classify(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(n,) classes."""
+        return self.scores(pixels).argmax(1)
+
+
+@torch.no_grad()
 def subset_readout(
     model: nn.Module,
     layer: str,
@@ -65,7 +109,7 @@ def subset_readout(
     subset: np.ndarray,
     device: torch.device,
     batch: int = EVALUATION_BATCH,
-) -> Classify:
+) -> PixelReadout:
     """A classifier of pixels: a readout fitted to the named layer's features of the subset, without augmentation."""
     model.eval()
     look = Look(data.mean, data.std, device, data.image_size)
@@ -76,5 +120,4 @@ def subset_readout(
             pixels = to_eval_input(data.train.images[chosen], look)
             yield penultimate(model, layer, pixels), torch.from_numpy(data.train.labels[chosen]).to(device)
 
-    readout = fit_readout(batches(), data.n_classes)
-    return lambda pixels: readout.predict(penultimate(model, layer, pixels))
+    return PixelReadout(model, layer, fit_readout(batches(), data.n_classes))

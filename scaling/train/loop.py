@@ -23,7 +23,7 @@ from scaling.checkpoints.resume import (
 )
 from scaling.checkpoints.weights import save_weights
 from scaling.data.images import ImageData
-from scaling.data.subsets import nested_subset
+from scaling.data.subsets import run_images
 from scaling.layout import branch_name, resume_name
 from scaling.models import build_model
 from scaling.models.cost import model_cost
@@ -39,10 +39,10 @@ from scaling.train.batch import Batch
 from scaling.train.computing import check_channels_last, check_computing, check_norms, set_up_torch
 from scaling.train.distributed.gather import average_gradients
 from scaling.train.distributed.worker import Worker
-from scaling.train.evaluate import count_correct, evaluation_batch, subset_readout
+from scaling.train.evaluate import PixelReadout, count_correct, evaluation_batch, subset_readout, sum_loss
 from scaling.train.feed import Feed
 from scaling.train.memory import is_out_of_memory, out_of_memory_reason, step_memory
-from scaling.train.notes import Notes
+from scaling.train.notes import Measured, Notes
 from scaling.train.objectives.registry import build_objective
 from scaling.train.objectives.start import load_start
 from scaling.train.optim import build_optimizer, learning_rate, set_rates, weight_decay
@@ -62,7 +62,7 @@ def train_run(run: RunSpec, data: ImageData, storage: Storage, worker: Worker | 
     except Exception as error:  # out of memory comes as RuntimeError on CPUs; everything else goes on its way
         if not is_out_of_memory(error):
             raise
-        n_samples = len(nested_subset(data.train.labels, run.images_per_class, run.seed))
+        n_samples = len(run_images(data.train.labels, run)[0])
         estimate = step_memory(run, data.image_size, data.n_classes, n_samples)
         reason = out_of_memory_reason(run, n_samples, estimate, error)
         ResultsStore(storage).write_run(run_record(run, "out_of_memory", reason, n_samples=n_samples))
@@ -83,7 +83,7 @@ class Training:
         self.worker = worker or Worker()
         self.store = ResultsStore(storage)
         self.device = torch.device(self.worker.device)
-        self.subset = nested_subset(data.train.labels, run.images_per_class, run.seed)
+        self.subset, self.validation = run_images(data.train.labels, run)
         check_batches(run, len(self.subset), f"dataset '{data.name}'")
         where = f"study '{run.study}'"
         check_objective(run.objective, run.training, self.worker.world, where, run.resources.micro_batch)
@@ -133,6 +133,8 @@ class Training:
         resumed = load_resume(self.storage, self.run.run_id, self._kept_modules, self.optimizer) or self._from_trunk()
         if resumed is not None:
             self.progress = resumed
+            if self.run.validation:  # who judges a probe by its epochs hears of all of them, in their order
+                yield from resumed.history
         elif 0 in self.run.keep_epochs:
             yield self._start()
         while self.progress.epoch < self.spec.epochs:
@@ -157,8 +159,8 @@ class Training:
 
     def _start(self) -> EpochRecord:
         began = time.monotonic()
-        accuracy = self._keep(0)
-        return self._note(0, None, None, accuracy, time.monotonic() - began, 0.0)
+        measured = Measured(self._keep(0))
+        return self._note(0, None, None, measured, time.monotonic() - began, 0.0)
 
     def _advance(self) -> EpochRecord:
         """Train to the end of the current epoch, measure and keep its weights if they are to be, and note it all."""
@@ -166,11 +168,9 @@ class Training:
         loss = self._train_epoch(epoch)
         lr = learning_rate(self.spec, (epoch + 1) * self.steps - 1, self.steps)
         broken = self._broken(loss)
-        accuracy = None
-        if broken is None and epoch + 1 in self.run.keep_epochs:
-            accuracy = self._keep(epoch + 1)
+        measured = Measured() if broken else self._measure(epoch + 1)
         seconds, busy = self.progress.seconds + time.monotonic() - began, self.progress.busy_s
-        record = self._note(epoch + 1, None if broken else loss, lr, accuracy, seconds, busy)
+        record = self._note(epoch + 1, None if broken else loss, lr, measured, seconds, busy)
         if broken is not None:
             self._finish("diverged", f"{broken} in epoch {epoch + 1} at lr={lr:.3g}; lower training.lr or clip_norm")
             return record
@@ -248,36 +248,61 @@ class Training:
             total += loss.detach()
         return total
 
+    def _measure(self, epoch: int) -> Measured:
+        """What is measured after an epoch: held-out accuracy where its weights are kept, a probe's validation loss."""
+        accuracy = self._keep(epoch) if epoch in self.run.keep_epochs else None
+        return Measured(accuracy, self._validation_loss() if self.run.validation else None)
+
     def _keep(self, epoch: int) -> float:
         """Measure the held-out accuracy and write this epoch's weights."""
-        if self.worker.world > 1:
-            for buffer in self._evaluated().buffers():
-                distributed.broadcast(buffer, 0)
+        self._share_buffers()
         accuracy = self._accuracy()
         if self.worker.rank == 0:
             save_weights(self.storage, self._evaluated(), self.notes.checkpoint(epoch, accuracy))
         return accuracy
+
+    def _share_buffers(self) -> None:
+        """Every worker measures with the first one's buffers."""
+        if self.worker.world > 1:
+            for buffer in self._evaluated().buffers():
+                distributed.broadcast(buffer, 0)
 
     def _evaluated(self) -> nn.Module:
         """The model that is measured and kept: the average's where there is one, else the objective's choice."""
         return self.objective.evaluated(self.model) if self.average is None else self.average.module
 
     def _accuracy(self) -> float:
-        model, layer = self._evaluated(), self.objective.setting.layer
-        batch, classify = evaluation_batch(self.run.resources), None
-        if self.objective.readout:
-            alone = min(batch, self.run.resources.micro_batch or batch)  # every worker reads the whole subset
-            classify = subset_readout(model, layer, self.data, self.subset, self.device, alone)
-        correct = count_correct(model, self.data.heldout, self.data, self.worker, classify, batch)
+        model, batch = self._evaluated(), evaluation_batch(self.run.resources)
+        readout = self._readout()
+        correct = count_correct(
+            model, self.data.heldout, self.data, self.worker, None if readout is None else readout.classify, batch
+        )
         if self.worker.world > 1:
             distributed.all_reduce(correct)
         return float(correct) / len(self.data.heldout)
 
+    def _validation_loss(self) -> float:
+        """Mean over the validation images: cross-entropy, or the squared error of a readout; see `sum_loss`."""
+        self._share_buffers()
+        total = sum_loss(self._evaluated(), self.validation, self.data, self.worker, self._readout())
+        if self.worker.world > 1:
+            distributed.all_reduce(total)
+        return float(total) / len(self.validation)
+
+    def _readout(self) -> PixelReadout | None:
+        """Of an objective that trains no classifier."""
+        if not self.objective.readout:
+            return None
+        batch = evaluation_batch(self.run.resources)
+        alone = min(batch, self.run.resources.micro_batch or batch)  # every worker reads the whole subset
+        layer = self.objective.setting.layer
+        return subset_readout(self._evaluated(), layer, self.data, self.subset, self.device, alone)
+
     def _note(
-        self, epoch: int, loss: float | None, lr: float | None, accuracy: float | None, seconds: float, busy_s: float
+        self, epoch: int, loss: float | None, lr: float | None, measured: Measured, seconds: float, busy_s: float
     ) -> EpochRecord:
         """An epoch's record, in the history."""
-        record = self.notes.epoch(epoch, loss, lr, accuracy, seconds, busy_s)
+        record = self.notes.epoch(epoch, loss, lr, measured, seconds, busy_s)
         self.progress.history.append(record)
         self.progress.train_s += seconds
         return record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from scaling.checkpoints.resume import RunProgress
 from scaling.checkpoints.weights import CheckpointInfo
@@ -13,6 +14,13 @@ from scaling.records import EpochRecord, RunRecord, RunStatus, run_record
 from scaling.specs.horizon import images_before
 from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec
+
+
+class Measured(NamedTuple):
+    """What was measured after an epoch: accuracy on the held-out images, loss on a probe's validation images."""
+
+    accuracy: float | None = None
+    validation_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Notes:
         )
 
     def epoch(
-        self, epoch: int, loss: float | None, lr: float | None, accuracy: float | None, seconds: float, busy_s: float
+        self, epoch: int, loss: float | None, lr: float | None, measured: Measured, seconds: float, busy_s: float
     ) -> EpochRecord:
         """An epoch's record; `busy_s` of its seconds were spent in steps."""
         samples = self.samples_seen(epoch)
@@ -59,7 +67,8 @@ class Notes:
             flops=self.flops(samples),
             loss=loss,
             lr=lr,
-            accuracy=accuracy,
+            accuracy=measured.accuracy,
+            validation_loss=measured.validation_loss,
             epoch_s=seconds,
             images_per_s=self.n_samples / seconds if busy_s else None,
             compute_share=busy_s / seconds if busy_s else None,
@@ -84,6 +93,7 @@ class Notes:
             flops_spent=self.flops(max(0, samples - self._shared(progress))),
             loss=last.loss,
             accuracy=last.accuracy,
+            validation_loss=last.validation_loss,
             started_at=self.started_at,
             ended_at=time.time(),
             n_skipped=len(self.data.skipped),

@@ -24,9 +24,13 @@ class Readout:
     bias: torch.Tensor
     penalty: float
 
+    def scores(self, features: torch.Tensor) -> torch.Tensor:
+        """(n, d) -> (n, n_classes)."""
+        return (features.double() - self.mean) / self.std @ self.weights + self.bias
+
     def predict(self, features: torch.Tensor) -> torch.Tensor:
         """(n, d) -> (n,) classes."""
-        return ((features.double() - self.mean) / self.std @ self.weights + self.bias).argmax(1)
+        return self.scores(features).argmax(1)
 
 
 def fit_readout(batches: Iterable[tuple[torch.Tensor, torch.Tensor]], n_classes: int) -> Readout:

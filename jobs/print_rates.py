@@ -1,0 +1,44 @@
+"""What is to be probed, and what the probes of a study found."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from analysis.rates.report import RateReport
+from analysis.rates.text import rates_text
+from scaling.cluster.plan import StudyPlan
+from scaling.ledger import Study
+from scaling.probes.cells import grid_flops
+from scaling.probes.plan import ProbePlan, plan_probes
+from scaling.specs.tune import LR
+
+
+def print_tuning(study: Study, plan: StudyPlan, console: Console) -> None:
+    """Of a study with a `tune`: its probes before they ran, the rates of its cells after.
+
+    Raises:
+        StudyError: the probes exceed their share.
+    """
+    if study.rates is not None:
+        text = rates_text(RateReport.model_validate(study.rates.report))
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    elif study.untuned:
+        console.print(
+            "not tuned yet: the runs above have the middle of each range, and get other ids with their rates",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+        print_probes(plan_probes(study.spec, study.runs, plan.images), console)
+
+
+def print_probes(plan: ProbePlan, console: Console) -> None:
+    """Cells, trials, cost and its share."""
+    runs = plan.all_runs
+    rates = sorted({run.training.lr for run in runs})
+    lines = [
+        f"probes: {len(plan.searched)} of {len(plan.grid)} cells x {len(runs) // len(plan.searched)} trials, {LR} "
+        f"{rates[0]:g} to {rates[-1]:g}, seed {plan.seed} (which the grid has not)",
+        *(f"  {cell.group}: {cell.label()}, {cell.flops:.3g} FLOP a trial" for cell in plan.searched),
+        f"  at most {plan.flops:.3g} FLOP, {plan.share:.2%} of the grid's {grid_flops(plan.grid):.3g}",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
