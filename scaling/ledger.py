@@ -5,20 +5,20 @@ The one place that knows them: a study's grid is expanded, its folder listed and
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scaling import layout
 from scaling.alignment.protocol import Protocol, scoring_protocols
 from scaling.alignment.suites.registry import benchmark_regions
 from scaling.enough import RunSize, build_course, check_stop, read_sizes, shortened
-from scaling.errors import DamagedFile, StudyError
+from scaling.errors import StudyError
+from scaling.first_images import check_same_images
 from scaling.frames import results_frame
 from scaling.mlflow_store import tracking_uri
 from scaling.open_work import CheckpointKey as CheckpointKey
@@ -239,40 +239,8 @@ class Study:
             self._weights.pop(run_id, None)
 
     def check_same_data(self, data: ImageData) -> None:
-        """Refuse to mix runs on different images under one name: the first run's images are remembered.
-
-        Raises:
-            StudyError: the decoded data are not those that the study began with.
-        """
-        mark = data.mark()
-        before = self._first_data()
-        if before is None:
-            self.storage.write_bytes(layout.DATASET_FILE, json.dumps(mark, indent=2).encode())
-        elif before != mark:
-            raise StudyError(
-                f"dataset '{data.name}' now holds {len(data.train):,} + {len(data.heldout):,} images, not the "
-                f"{before['n_train']:,} + {before['n_heldout']:,} that this study began with "
-                f"({self.storage.path(layout.DATASET_FILE)}); restore them, or give the study a new name"
-            )
-
-    def _first_data(self) -> dict[str, Any] | None:
-        """What the first run's images were; None before it.
-
-        Raises:
-            DamagedFile: whether the images are the same cannot be told any more.
-        """
-        if not self.storage.exists(layout.DATASET_FILE):
-            return None
-        try:
-            mark = json.loads(self.storage.read_bytes(layout.DATASET_FILE))
-        except ValueError:
-            mark = None
-        if not isinstance(mark, dict) or not {"dataset", "n_train", "n_heldout", "sha256"} <= set(mark):
-            raise DamagedFile(
-                f"'{self.storage.path(layout.DATASET_FILE)}' is damaged, so that nothing tells whether the images are "
-                "those that this study began with; if they are, delete the file, else give the study a new name"
-            )
-        return mark
+        """Refuse other images under the study's name, see `first_images.check_same_images`."""
+        check_same_images(self.storage, data)
 
     def table(self, all_epochs: bool = False) -> pd.DataFrame:
         """One row a finished run and benchmark, at its last epoch or at all; see `frames.results_frame`.

@@ -14,6 +14,7 @@ from scaling.cluster.placement import Node, beside_scoring, capacity_problems, n
 from scaling.cluster.session import local_nodes, ray_session, wanted_address
 from scaling.data.image_source import image_source
 from scaling.data.images import ImageData
+from scaling.data.portions import ImageCounts
 from scaling.data.subsets import run_images
 from scaling.enough import RunSize
 from scaling.ledger import Study
@@ -23,7 +24,6 @@ from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
 from scaling.storage import Storage
-from scaling.verify.images import ImageCounts
 
 CALIBRATION_S = 0.4  # timed steps of each model and batch size
 

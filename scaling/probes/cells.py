@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from scaling.data.portions import ImageCounts
 from scaling.enough import family_names
 from scaling.models.cost import model_cost, training_flops
 from scaling.rates import cell_key
 from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec
 from scaling.specs.tune import TuneSpec
-from scaling.verify.images import ImageCounts
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scaling.data.portions import ImageCounts
 from scaling.errors import StudyError
 from scaling.probes.cells import Cell, grid_cells, grid_flops
 from scaling.probes.design import cheapest, choose_cells
@@ -13,7 +14,6 @@ from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec, check_batches
 from scaling.specs.study import StudySpec
 from scaling.specs.tune import LR, TuneSpec
-from scaling.verify.images import ImageCounts
 from scaling.verify.trials import fresh_seed
 
 

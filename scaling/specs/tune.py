@@ -137,8 +137,8 @@ def provisional_training(
         raise StudyError(f"tune.grace_epochs={tune.grace_epochs} exceeds epochs={training.epochs} ({where}); lower it")
     if training.order == "nested":
         raise StudyError(
-            f"order=nested shows a run all images of its subset, and a trial holds out tune.validation of them ({where}); "
-            "leave order out"
+            "order=nested shows a run all images of its subset, and a trial holds out tune.validation of them "
+            f"({where}); leave order out"
         )
     low = tune.fields[LR].limits[0]
     if training.min_lr > low:
