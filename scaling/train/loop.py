@@ -28,6 +28,7 @@ from scaling.layout import branch_name, resume_name
 from scaling.models import build_model
 from scaling.models.cost import model_cost
 from scaling.models.drop_path import set_drop_path
+from scaling.models.mup import check_optimizer
 from scaling.records import EpochRecord, ResultsStore, RunStatus, needs_training, run_record
 from scaling.specs.horizon import average_decay, steps_per_epoch
 from scaling.specs.objective import check_objective, objective_spec
@@ -87,6 +88,7 @@ class Training:
         check_batches(run, len(self.subset), f"dataset '{data.name}'")
         where = f"study '{run.study}'"
         check_objective(run.objective, run.training, self.worker.world, where, run.resources.micro_batch)
+        check_optimizer(run.model, run.training, where)
         check_computing(run, where)
         set_up_torch(run, self.worker.threads)
         self.spec = run.training.for_samples(len(self.subset))

@@ -3,10 +3,10 @@
     SCALING_DATA_DIR=... python tests/benchmarks/bench_transfer.py --out FOLDER [--family resnet] [--seeds 2]
 
 Every cell is a run of this project's own training loop, with a record in FOLDER/runs: it is not trained again. A
-width's rates are searched in octaves from the family's start until the best has two on either side, then filled to
-steps of 2^(1/2) within an octave of it. The best rate is the vertex of the parabola, in log2 of the rate, through
-the final training losses (the last epoch's mean, over seeds) within an octave of the least; its 95 % interval is that
-of bootstrapped seeds. What the best rate moves by is the largest over widths, by the least.
+width's rates are searched in octaves, from the best of the width before, until the best lies between two others, then
+filled to steps of 2^(1/2) within an octave of it. The best rate is the vertex of the parabola, in log2 of the rate,
+through the final training losses (the last epoch's mean, over seeds) within an octave of the least; its 95 % interval
+is that of bootstrapped seeds. What the best rate moves by is the largest over widths, by the least.
 
 Both parametrizations are one model at the base, by default the largest width; its runs count for both. The table is
 printed and saved, with each run's loss (CSV) and a figure of loss against rate (PNG, SVG).
@@ -55,7 +55,7 @@ class Case:
 ADAMW = {"optimizer": "adamw", "weight_decay": 0.01}
 CASES = {
     "resnet": Case({"family": "resnet", "depth": 10}, (4, 16, 64), 0.1, {"optimizer": "sgd", "weight_decay": 1e-4}),
-    "vit": Case({"family": "vit", "depth": 4, "heads": 3}, (12, 48, 192), 2**-9, ADAMW),
+    "vit": Case({"family": "vit", "depth": 2, "heads": 3}, (12, 48, 192), 2**-9, ADAMW),
     "convnext": Case({"family": "convnext", "depth": 4}, (4, 16, 64), 2**-8, ADAMW),
 }
 
@@ -126,17 +126,16 @@ class Search:
             for number, step in enumerate(new):
                 curve.losses[step] = losses[number * self.seeds : (number + 1) * self.seeds]
 
-        centre: int | None = None
-        best = start
-        while best != centre:
-            centre = best
-            fill(range(centre - 4, centre + 5, 2))
-            best = curve.best_step()
-        fill(range(centre - 2, centre + 3))
-        while not {curve.best_step() - 2, curve.best_step() + 2} <= set(curve.losses):
-            fill(range(curve.best_step() - 2, curve.best_step() + 3))
-        fill(range(curve.best_step() - 2, curve.best_step() + 3))
+        fill([start])
+        for spacing in (2, 1):  # octaves, then half octaves
+            while missing := near(curve.best_step(), spacing) - set(curve.losses):
+                fill(sorted(missing))
         return curve
+
+
+def near(step: int, spacing: int) -> set[int]:
+    """The steps within an octave of one."""
+    return set(range(step - 2, step + 3, spacing))
 
 
 def best_step(curve: Curve, random: np.random.Generator | None = None) -> float:
@@ -232,12 +231,13 @@ def main() -> None:
         for family in args.family or list(CASES):
             widths = CASES[family].widths
             base = max(widths) if args.base == "largest" else min(widths)
-            for rule in PARAMETRIZATIONS:
-                start = 0
-                for width in widths:
-                    curves.append(search.curve(family, rule, width, base, start))
-                    start = round(best_step(curves[-1]) / 2) * 2
-                    print(next(table(curves[-1:])), flush=True)
+            best = dict.fromkeys(PARAMETRIZATIONS, 0)
+            for width in widths:
+                for rule in PARAMETRIZATIONS:
+                    curve = search.curve(family, rule, width, base, best[rule])
+                    best[rule] = curve.best_step()
+                    curves.append(curve)
+                    print(next(table([curve])), flush=True)
             save(curves, args.out)
     print(*table(curves), sep="\n")
 

@@ -14,8 +14,8 @@ dimension that does not grow has 1. "drawn" is the standard deviation of the fam
 
 Weight decay is divided by the factor of the rate, so that rate x decay is that of the base for every parameter and
 both optimizers. Momentum, betas, epsilon, the norm at which gradients are clipped and the schedule are alike at all
-widths: the multiplier stands in the forward pass, and not in the classifier's weights, so that the norm of all
-gradients does not depend on the width either.
+widths: the multiplier stands in the forward pass, and not in the classifier's weights (table 3), where the norm of all
+gradients would grow as width^1/2.
 
 What counts as which:
 

@@ -141,6 +141,7 @@ def test_accuracy_is_that_of_the_saved_weights(make_run, digits_data, storage):
 CASES = {
     "resnet sgd": ([RESNET], {"lr": 0.1, "augmentation": "crop_flip", "warmup_epochs": 1}),
     "vit adamw": ([VIT], {"lr": 1e-3, "optimizer": "adamw", "clip_norm": 1.0}),
+    "vit adamw mup": ([VIT | {"parametrization": "mup"}], {"lr": 1e-3, "optimizer": "adamw", "weight_decay": 0.1}),
 }
 
 
