@@ -41,14 +41,14 @@ def _panel(panel: Axes, pairs: Sequence[Pair], sizes: Sequence[int]) -> None:
         i = sizes.index(cell.n_params)
         x, y = (np.exp(values) for values in cell.logs())
         done = np.isfinite(y)
-        style = {"color": COLOURS[i % len(COLOURS)]}
+        colour = COLOURS[i % len(COLOURS)]
         panel.plot(
-            x[done], y[done], linestyle="", marker=MARKERS[i % len(MARKERS)], markersize=4, **style,
+            x[done], y[done], linestyle="", marker=MARKERS[i % len(MARKERS)], markersize=4, color=colour,
             label=f"N = {cell.n_params:,}",
         )  # fmt: skip
         if found.curvature is not None:
             u = np.linspace(-math.log(WINDOW), math.log(WINDOW), DRAWN)
             panel.plot(
-                found.rate * np.exp(u), found.loss * np.exp(found.curvature * u**2), linewidth=0.9, **style,
+                found.rate * np.exp(u), found.loss * np.exp(found.curvature * u**2), linewidth=0.9, color=colour,
                 label=f"_parabola of N = {cell.n_params:,}",
             )  # fmt: skip

@@ -1,10 +1,14 @@
-"""The law of rates: log lr* = a + b log N + c log D, by weighted least squares over cells.
+"""The law of rates: log lr* = a + b log N + c log D, by weighted least squares over cells, slopes shrunk by a prior.
 
 A cell weighs w = 1 / (e^2 + m^2), e the standard error of its best log rate, m the cells' median: one cell's error is
-known by few trials, so that none counts more than twice one at the median. The scale of the residuals is theirs, s^2 =
-sum w r^2 / (n - p), on n - p degrees of freedom; where that is less than mean w e^2, which the cells' own errors give
-(few cells may lie on a line by chance, or because rates were tried on a grid), it is that, on n more. Intervals are t
-intervals: of coefficients, and of what a search of one cell would find, s^2 (1 / median w + x' C x).
+known by few trials, so that none counts more than twice one at the median. Few cheap cells with little leverage would
+extrapolate their noise, so each slope has a normal prior of mean 0 and standard deviation SLOPE:
+
+    (X' W X / s^2 + P) beta = X' W y / s^2,    P = diag(0, 1 / SLOPE^2, 1 / SLOPE^2)
+
+With s^2 = sum w r^2 / f on f = n - tr H degrees of freedom (H: the hat matrix), or, where that is less than mean w e^2,
+which the cells' own errors give (few cells may agree by chance, or because rates were tried on a grid), that, on n more.
+Intervals are t intervals: of coefficients, and of what a search of one cell would find, s^2 / median w + x' C x.
 """
 
 from __future__ import annotations
@@ -20,6 +24,11 @@ from analysis.columns import Array
 from analysis.fit.trend import LEVEL, t_quantile
 
 AXES = ("n_params", "samples_seen")
+# Published slopes lie within about two of it: -0.71 and 0.31 of N and D (Li et al. 2025, step law), -0.32 of D (Bjorck et
+# al. 2024), -0.5 of width under the standard parametrization (Yang et al. 2022) is -0.25 of N.
+SLOPE = 0.3
+TINY, LEAST_FREE = 1e-12, 0.01  # s^2, and degrees of freedom below which there are none
+ROUNDS = 30  # of s^2 and the shrinkage, which depend on each other
 LETTERS = {"n_params": "N", "samples_seen": "D"}
 
 
@@ -47,7 +56,7 @@ class RateLaw(BaseModel):
     coefficients: tuple[float, ...]
     covariance: tuple[tuple[float, ...], ...]
     scatter: float
-    dof: int
+    dof: float
     n_cells: int
 
     def predict(self, n_params: float, samples_seen: float) -> tuple[float, tuple[float, float] | None]:
@@ -104,23 +113,29 @@ def fit_rate_law(points: Sequence[RatePoint]) -> RateLaw:
     columns = [np.array(logs[axis]) - c for axis, c in zip(axes, centre, strict=True)]
     X = np.column_stack([np.ones(len(points)), *columns])
     y, weight = np.array([p.log_rate for p in points]), _weights(points)
-    inverse = np.linalg.inv(X.T @ (weight[:, None] * X))
-    beta = inverse @ (X.T @ (weight * y))
-    free = len(points) - X.shape[1]
-    s2, dof = _scale(weight, y - X @ beta, free, points)
+    beta, covariance, s2, dof = _shrunk(X, y, weight, points)
     return RateLaw(
         axes=axes, centre=centre, coefficients=tuple(map(float, beta)),
-        covariance=tuple(tuple(map(float, row)) for row in s2 * inverse),
+        covariance=tuple(tuple(map(float, row)) for row in covariance),
         scatter=math.sqrt(s2 / float(np.median(weight))), dof=dof, n_cells=len(points),
     )  # fmt: skip
 
 
-def _scale(weight: Array, residual: Array, free: int, points: Sequence[RatePoint]) -> tuple[float, int]:
-    """s^2 and its degrees of freedom: the residuals' own, or what the cells' errors give, whichever is more."""
+def _shrunk(X: Array, y: Array, weight: Array, points: Sequence[RatePoint]) -> tuple[Array, Array, float, float]:
+    """Coefficients, their covariance, s^2 and its degrees of freedom, which are 0 where nothing tells s^2."""
     errors = [(w, p.error) for w, p in zip(weight, points, strict=True) if p.error is not None]
     known = float(np.mean([w * e * e for w, e in errors])) if errors else 0.0
-    own = float(weight @ residual**2) / free if free else 0.0
-    return (own, free) if own >= known else (known, free + len(errors))
+    prior = np.diag([0.0, *[1 / SLOPE**2] * (X.shape[1] - 1)])
+    gram, s2 = X.T @ (weight[:, None] * X), max(known, TINY)
+    for _ in range(ROUNDS):
+        covariance = np.linalg.inv(gram / s2 + prior)
+        beta = covariance @ (X.T @ (weight * y)) / s2
+        free = len(y) - float(np.trace(covariance @ gram)) / s2
+        own = float(weight @ (y - X @ beta) ** 2) / free if free > LEAST_FREE else 0.0
+        s2 = max(own, known, TINY)
+    if own >= known:
+        return beta, covariance, s2, free if free > LEAST_FREE else 0.0
+    return beta, covariance, s2, free + len(errors)
 
 
 def _identified(logs: dict[str, Array]) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """Which cells of a family are searched: those that tell the law of rates best for a share of the grid's FLOP.
 
-The law is log lr* = a + b log N + c log D, so that a design X (a row a cell) predicts the grid's cells Z with mean
-variance tr(Z (X'X)^-1 Z') / n, in units of one cell's: the criterion (I-optimality, e.g. Atkinson, Donev & Tobias 2007,
-ch. 10). Fedorov's exchange: from the cheapest design on, cells are exchanged one by one, then added, as long as that
-lowers the criterion most and the budget holds.
+The law is log lr* = a + b log N + c log D with a prior on its slopes (`analysis.rates.law`), so that a design X (a row a
+cell) predicts the grid's cells Z with mean variance tr(Z (X'X + R)^-1 Z') / n in units of one cell's SCATTER^2, where
+R = diag(0, (SCATTER / SLOPE)^2, (SCATTER / SLOPE)^2): the criterion (Bayesian I-optimality, Chaloner & Verdinelli 1995).
+Fedorov's exchange: from the cheapest design on, cells are exchanged one by one, then added, as long as that lowers the
+criterion most and the budget holds.
 """
 
 from __future__ import annotations
@@ -13,24 +14,24 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from analysis.rates.law import SLOPE
 from scaling.probes.cells import Cell
 
 LEAST, MOST = 4, 8  # cells of a family: one more than the law's numbers, and as many more
-RIDGE = 1e-6  # makes a design that leaves a slope open comparable: as bad as it is
+SCATTER = 0.35  # of one cell's best log rate about the law: the same as half a step of nine rates; assumption
 
 
 def cheapest(cells: Sequence[Cell]) -> tuple[Cell, ...]:
-    """The cheapest cells that span both axes: the two smallest sizes by the two smallest amounts of data.
+    """The cheapest LEAST cells that tell both slopes: the cheapest, a step from it along each axis, then any others.
 
-    A grid without a second size, or amount, gives the smallest ones of the other axis.
+    A grid without a second size, or amount of data, gives the cheapest ones that it has.
     """
     by_cost = sorted(cells, key=lambda cell: cell.flops)
-    n = min(LEAST, len(cells))
-    sizes, amounts = _least(cell.n_params for cell in cells), _least(cell.samples_seen for cell in cells)
-    corner = [cell for cell in by_cost if cell.n_params in sizes[:2] and cell.samples_seen in amounts[:2]]
-    if len(corner) < n or len({*sizes}) < 2 or len({*amounts}) < 2:
-        corner += [cell for cell in by_cost if cell not in corner]
-    return tuple(corner[:n])
+    corner = by_cost[0]
+    along_n = [c for c in by_cost if c.samples_seen == corner.samples_seen and c.n_params != corner.n_params]
+    along_d = [c for c in by_cost if c.n_params == corner.n_params and c.samples_seen != corner.samples_seen]
+    first = [corner, *along_n[:1], *along_d[:1]]
+    return tuple([*first, *(cell for cell in by_cost if cell not in first)][:LEAST])
 
 
 def choose_cells(cells: Sequence[Cell], budget: float, trials: int) -> tuple[Cell, ...]:
@@ -52,8 +53,8 @@ def choose_cells(cells: Sequence[Cell], budget: float, trials: int) -> tuple[Cel
 
 def criterion(Z: np.ndarray, chosen: Sequence[int]) -> float:
     """Mean variance of the predictions at all rows of Z (n, p), of a design of some of them."""
-    X = Z[list(chosen)]
-    inverse = np.linalg.inv(X.T @ X + RIDGE * np.eye(Z.shape[1]))
+    X, ridge = Z[list(chosen)], (SCATTER / SLOPE) ** 2
+    inverse = np.linalg.inv(X.T @ X + np.diag([0.0, ridge, ridge]))
     return float(np.einsum("ij,jk,ik->", Z, inverse, Z) / len(Z))
 
 
@@ -83,11 +84,6 @@ def _left(Z: np.ndarray, chosen: Sequence[int]) -> list[int]:
 
 
 def _rows(cells: Sequence[Cell]) -> np.ndarray:
-    """(n, 3): 1 and the logarithms of N and D, from -1 to 1 over the grid."""
-    columns = [np.log([cell.n_params for cell in cells]), np.log([cell.samples_seen for cell in cells])]
-    scaled = [2 * (x - x.min()) / (np.ptp(x) or 1.0) - 1 if np.ptp(x) else np.zeros(len(x)) for x in columns]
-    return np.column_stack([np.ones(len(cells)), *scaled])
-
-
-def _least(values: Iterable[int]) -> list[int]:
-    return sorted(set(values))
+    """(n, 3): 1 and the logarithms of N and D, about their means."""
+    columns = np.log([[cell.n_params, cell.samples_seen] for cell in cells])
+    return np.column_stack([np.ones(len(cells)), columns - columns.mean(axis=0)])

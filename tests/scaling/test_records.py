@@ -231,14 +231,14 @@ def test_columns_with_a_default_may_be_absent(store, finished):
     store.write_run(finished)
     store.write_run(later)
     added = [name for name, field in RunRecord.model_fields.items() if not field.is_required()]
-    assert added == ["images_per_s", "flops_per_s", "compute_share", "variant", "n_skipped"]
+    assert added == ["images_per_s", "flops_per_s", "compute_share", "variant", "n_skipped", "validation_loss"]
     path = store.storage.path(f"runs/{finished.run_id}.parquet")
     pq.write_table(pq.read_table(path).drop_columns(added), path)
     assert store.read_runs() == {record.run_id: record for record in (finished, later)}
     epoch = EpochRecord(run_id="a", epoch=1, samples_seen=9, flops=0, loss=1.5, lr=0.1, accuracy=None, epoch_s=0.2)
     store.write_epochs([epoch])
     path = store.storage.path("epochs/a.parquet")
-    pq.write_table(pq.read_table(path).drop_columns(["images_per_s", "compute_share"]), path)
+    pq.write_table(pq.read_table(path).drop_columns(["images_per_s", "compute_share", "validation_loss"]), path)
     assert store.read_epochs("a") == [epoch]
 
 
@@ -257,7 +257,7 @@ def test_a_run_out_of_memory_is_trained_again_with_other_resources(make_run):
     assert (needs_training(run, record), needs_training(roomier, record)) == (False, True)
     assert needs_training(run, None)
     statuses = {status: needs_training(roomier, run_record(run, status, "why")) for status in get_args(RunStatus)}
-    assert statuses == {"finished": False, "diverged": False, "failed": True, "out_of_memory": True}
+    assert statuses == {"finished": False, "diverged": False, "failed": True, "out_of_memory": True, "cut": False}
 
 
 @pytest.mark.parametrize("status", get_args(RunStatus))

@@ -1,0 +1,99 @@
+"""`tune:` in a study file: what is refused, in words that name field, value, limit and remedy."""
+
+from __future__ import annotations
+
+import pytest
+
+from scaling.errors import StudyError
+from scaling.specs.tune import TuneSpec
+from scaling.study import expand_study, parse_study
+
+RANGE = {"lr": {"log": [0.003, 1]}}
+STUDY = {
+    "name": "tiny", "dataset": "digits", "models": [{"family": "resnet", "depth": 10, "sizes": [2]}],
+    "data_sizes": [4], "training": {"epochs": 4, "batch_size": 10}, "benchmarks": ["simulated-ventral-stream.IT"],
+}  # fmt: skip
+
+
+def tuned(tune: dict | None = None, **changes: object):
+    return parse_study({**STUDY, "tune": {"how": "probe", "fields": RANGE} | (tune or {}), **changes})
+
+
+@pytest.mark.parametrize(
+    ("tune", "words"),
+    [
+        ({"how": "grid"}, ["tune.how='grid'", "'probe', 'each' or 'none'"]),
+        ({"fields": {}}, ["tune.fields", "at least 1"]),
+        ({"fields": {"weight_decay": {"log": [1e-5, 1e-2]}}}, ["fields has no lr (weight_decay)", "add lr: {log: …}"]),
+        ({"fields": RANGE | {"epochs": {"log": [1, 9]}}}, ["fields.epochs is no training field that can be tuned"]),
+        ({"fields": RANGE | {"wieght_decay": {"log": [1, 9]}}}, ["did you mean 'weight_decay'"]),
+        ({"fields": {"lr": {"log": [1, 0.1]}}}, ["the range from 1 to 0.1 is empty", "smaller number first"]),
+        ({"fields": {"lr": {"log": [0.1, 0.1]}}}, ["the range from 0.1 to 0.1 is empty"]),
+        ({"fields": {"lr": {"log": [0, 0.1]}}}, ["a log range begins above 0, not at 0"]),
+        ({"fields": {"lr": {"log": [0.1]}}}, ["tune.fields.lr.log"]),
+        ({"fields": {"lr": {"log": [0.1, "inf"]}}}, ["tune.fields.lr.log", "finite"]),
+        ({"fields": {"lr": {}}}, ["a range is {log: [low, high]} or {uniform: [low, high]}"]),
+        ({"fields": {"lr": {"log": [0.1, 1], "uniform": [0.1, 1]}}}, ["give one of the two"]),
+        ({"fields": {"lr": {"uniform": [0.1, 1]}}}, ["fields.lr is uniform", "write lr: {log: [low, high]}"]),
+        ({"fields": {"lr": 0.1}}, ["tune.fields.lr=0.1"]),
+        ({"fields": RANGE | {"momentum": {"uniform": [0.5, 1]}}}, ["momentum", "less than 1"]),
+        ({"fields": RANGE | {"weight_decay": {"uniform": [-1, 1]}}}, ["weight_decay", "greater than or equal to 0"]),
+        ({"trials": 1}, ["tune.trials=1", "greater than or equal to 4"]),
+        ({"share": 0}, ["tune.share=0", "greater than 0"]),
+        ({"share": 0.6}, ["share=0.6 exceeds 0.5", "how: each"]),
+        ({"validation": 0.7}, ["tune.validation=0.7", "0.5"]),
+        ({"validation": 0}, ["tune.validation=0", "greater than 0"]),
+        ({"grace_epochs": 0}, ["tune.grace_epochs=0"]),
+        ({"grace_epochs": 5}, ["tune.grace_epochs=5 exceeds epochs=4", "models[0]", "lower it"]),
+        ({"reduction": 1}, ["tune.reduction=1", "greater than 1"]),
+        ({"trails": 9}, ["unknown field 'tune.trails'", "did you mean 'trials'"]),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_searched_is_refused(tune: dict, words: list[str]) -> None:
+    with pytest.raises(StudyError) as refused:
+        tuned(tune)
+    for word in words:
+        assert word in str(refused.value), refused.value
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"training": {"epochs": 4, "batch_size": 10, "lr": 0.1}},
+            ["lr is tuned (tune.fields) and fixed to 0.1 by training"],
+        ),
+        (
+            {"models": [{"family": "resnet", "depth": 10, "sizes": [2], "training": {"lr": 0.2}}]},
+            ["lr is tuned (tune.fields) and fixed to 0.2 by the family's training", "models[0]", "remove one"],
+        ),
+        (
+            {"training": {"epochs": 4, "batch_size": 10, "min_lr": 0.01}},
+            ["min_lr=0.01 exceeds the least lr that is tried, 0.003", "raise tune.fields.lr"],
+        ),
+    ],
+)
+def test_a_tuned_field_is_not_fixed_too(changes: dict, words: list[str]) -> None:
+    with pytest.raises(StudyError) as refused:
+        tuned(**changes)
+    for word in words:
+        assert word in str(refused.value), refused.value
+
+
+def test_none_is_as_if_it_was_not_there() -> None:
+    fixed = {"epochs": 4, "batch_size": 10, "lr": 0.1}
+    off = expand_study(tuned({"how": "none"}, training=fixed))
+    assert [run.run_id for run in off] == [run.run_id for run in expand_study(parse_study(STUDY | {"training": fixed}))]
+
+
+def test_a_presets_rate_gives_way() -> None:
+    (run,) = expand_study(tuned(training={"preset": "small-resnet", "epochs": 4, "batch_size": 10}))
+    assert run.training.lr == 0.0548  # the middle of the range
+
+
+def test_ranges_are_even_and_rounded() -> None:
+    found = TuneSpec.model_validate({"how": "each", "fields": RANGE | {"momentum": {"uniform": [0.5, 0.9]}}})
+    assert [found.fields["lr"].at(share) for share in (0, 0.5, 1)] == [0.003, 0.0548, 1.0]
+    assert [found.fields["momentum"].at(share) for share in (0, 0.25, 1)] == [0.5, 0.6, 0.9]
+    assert [found.grace(epochs) for epochs in (1, 4, 7)] == [1, 2, 4]
