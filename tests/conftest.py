@@ -41,7 +41,7 @@ START_RAY = {
     "ray, quickstart": (
         "test_kill.py", "test_quickstart.py", "test_s3.py", "test_stop_early.py", "test_ui.py", "test_verify.py",
     ),
-    "ray": ("test_cifar10_it.py", "test_faults.py", "test_ray.py", "test_score.py", "test_stops.py"),
+    "ray": ("test_cifar10_it.py", "test_faults.py", "test_ray.py", "test_score.py", "test_stops.py", "test_tune.py"),
 }  # fmt: skip
 
 TINY: dict[str, Any] = {
