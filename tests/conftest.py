@@ -43,6 +43,7 @@ START_RAY = {
     ),
     "ray": (
         "test_cifar10_it.py", "test_faults.py", "test_horizons.py", "test_ray.py", "test_score.py", "test_stops.py",
+        "test_tune.py",
     ),
 }  # fmt: skip
 

@@ -6,8 +6,8 @@ extrapolate their noise, so each slope has a normal prior of mean 0 and standard
 
     (X' W X / s^2 + P) beta = X' W y / s^2,    P = diag(0, 1 / SLOPE^2, 1 / SLOPE^2)
 
-With s^2 = sum w r^2 / f on f = n - tr H degrees of freedom (H: the hat matrix), or, where that is less than mean w e^2,
-which the cells' own errors give (few cells may agree by chance, or because rates were tried on a grid), that, on n more.
+With s^2 = sum w r^2 / f on f = n - tr H degrees of freedom (H: the hat matrix); or, where that is less than mean w e^2,
+which the cells' own errors give (few cells may agree by chance, or because rates were tried on a grid), that on n more.
 Intervals are t intervals: of coefficients, and of what a search of one cell would find, s^2 / median w + x' C x.
 """
 
@@ -24,8 +24,8 @@ from analysis.columns import Array
 from analysis.fit.trend import LEVEL, t_quantile
 
 AXES = ("n_params", "samples_seen")
-# Published slopes lie within about two of it: -0.71 and 0.31 of N and D (Li et al. 2025, step law), -0.32 of D (Bjorck et
-# al. 2024), -0.5 of width under the standard parametrization (Yang et al. 2022) is -0.25 of N.
+# Assumption: published slopes lie within about two of it, such as -0.71 of N and 0.31 of D (Li et al. 2025, step law),
+# or -0.32 of D (Bjorck et al. 2024).
 SLOPE = 0.3
 TINY, LEAST_FREE = 1e-12, 0.01  # s^2, and degrees of freedom below which there are none
 ROUNDS = 30  # of s^2 and the shrinkage, which depend on each other
@@ -128,7 +128,7 @@ def _shrunk(X: Array, y: Array, weight: Array, points: Sequence[RatePoint]) -> t
     prior = np.diag([0.0, *[1 / SLOPE**2] * (X.shape[1] - 1)])
     gram, s2 = X.T @ (weight[:, None] * X), max(known, TINY)
     for _ in range(ROUNDS):
-        covariance = np.linalg.inv(gram / s2 + prior)
+        covariance = np.asarray(np.linalg.inv(gram / s2 + prior), dtype=np.float64)
         beta = covariance @ (X.T @ (weight * y)) / s2
         free = len(y) - float(np.trace(covariance @ gram)) / s2
         own = float(weight @ (y - X @ beta) ** 2) / free if free > LEAST_FREE else 0.0

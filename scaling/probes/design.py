@@ -1,8 +1,8 @@
 """Which cells of a family are searched: those that tell the law of rates best for a share of the grid's FLOP.
 
-The law is log lr* = a + b log N + c log D with a prior on its slopes (`analysis.rates.law`), so that a design X (a row a
-cell) predicts the grid's cells Z with mean variance tr(Z (X'X + R)^-1 Z') / n in units of one cell's SCATTER^2, where
-R = diag(0, (SCATTER / SLOPE)^2, (SCATTER / SLOPE)^2): the criterion (Bayesian I-optimality, Chaloner & Verdinelli 1995).
+The law is log lr* = a + b log N + c log D with a prior on its slopes (`analysis.rates.law`), so that a design X (a row
+a cell) predicts the grid's cells Z with mean variance tr(Z (X'X + R)^-1 Z') / n in units of one cell's SCATTER^2, where
+R = diag(0, (SCATTER / SLOPE)^2, (SCATTER / SLOPE)^2): the criterion, I-optimality (Chaloner & Verdinelli 1995, sec. 2).
 Fedorov's exchange: from the cheapest design on, cells are exchanged one by one, then added, as long as that lowers the
 criterion most and the budget holds.
 """
@@ -18,7 +18,7 @@ from analysis.rates.law import SLOPE
 from scaling.probes.cells import Cell
 
 LEAST, MOST = 4, 8  # cells of a family: one more than the law's numbers, and as many more
-SCATTER = 0.35  # of one cell's best log rate about the law: the same as half a step of nine rates; assumption
+SCATTER = 0.35  # of one cell's best log rate about the law: half a step of nine rates in .003 … 1; assumption
 
 
 def cheapest(cells: Sequence[Cell]) -> tuple[Cell, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from scaling.data.portions import ImageCounts
 from scaling.errors import StudyError
 from scaling.probes.cells import Cell, grid_cells, grid_flops
-from scaling.probes.design import cheapest, choose_cells
+from scaling.probes.design import choose_cells
 from scaling.rates import with_fields
 from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec, check_batches
@@ -123,10 +123,13 @@ def _check_share(plan: ProbePlan, tune: TuneSpec) -> None:
         )
     if tune.how == "each":
         raise StudyError(f"{numbers}; raise it, lower tune.trials, or search cheap cells alone (how: probe)")
-    dear = [c.group for c in plan.searched if c in cheapest([d for d in plan.grid if d.group == c.group])]
+    groups = dict.fromkeys(cell.group for cell in plan.searched)
+    costs = {group: tune.trials * sum(c.flops for c in plan.searched if c.group == group) for group in groups}
+    own = {group: grid_flops([c for c in plan.grid if c.group == group]) for group in groups}
+    dear = max(groups, key=lambda group: costs[group] / own[group])
     raise StudyError(
-        f"{numbers}, though {dear[0]}'s are its cheapest cells; raise it, lower tune.trials={tune.trials}, or add "
-        "larger models, more data or seeds"
+        f"{numbers}, as the cheapest cells of {dear} take {costs[dear] / own[dear]:.3g} of its own; raise it, lower "
+        f"tune.trials={tune.trials}, or add larger models, more data or seeds"
     )
 
 
