@@ -122,8 +122,8 @@ class Answer:
     def text(self) -> str:
         """The table of laws, the table of twins, and what was left out of either."""
         table = self.rows.table
-        said = (laws_text(self.laws, table.names_simulated()), repeated_text(self.laws), twins_text(self.twins), self._left_out_text(),
-                verifications_text(self.verifications))  # fmt: skip
+        said = (laws_text(self.laws, table.names_simulated()), repeated_text(self.laws), twins_text(self.twins),
+                self._left_out_text(), verifications_text(self.verifications))  # fmt: skip
         return "\n".join(part for part in said if part)
 
     def left_out(self) -> dict[str, dict[str, int]]:
