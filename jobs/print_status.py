@@ -30,6 +30,10 @@ def print_status(study: Study, console: Console) -> None:
     counts = {state: list(states.values()).count(state) for state in dict.fromkeys(states.values())}
     summary = ", ".join(f"{count} {state}" for state, count in counts.items())
     console.print(f"{study.name}: {len(runs)} runs: {summary}; {len(work.score)} checkpoints to score", highlight=False)
+    spent = sum(record.flops if record.flops_spent is None else record.flops_spent
+                for record in records.values() if record.flops is not None)  # fmt: skip
+    if spent:
+        console.print(f"spent: {spent:.3g} FLOP", highlight=False)
     if work.enough is not None:
         print_left_out(work.enough, console)
     if study.untuned:

@@ -53,8 +53,7 @@ class SavedLaw(BaseModel):
             return cls(region=region, family=family, repeated=repeated, reason=law)
         return cls(
             region=region, family=family, repeated=repeated, spec=law.spec, estimate=law.estimate.tolist(),
-            draws=law.draws.tolist(),
-            left_out=law.left_out.tolist(), verdict=law.verdict, diagnostics=law.diagnostics,
+            draws=law.draws.tolist(), left_out=law.left_out.tolist(), verdict=law.verdict, diagnostics=law.diagnostics,
             inside=law.inside,
         )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -20,6 +20,7 @@ from scaling.specs.tune import TuneSpec
 from scaling.streams import FIXED, SEED_LIMIT
 
 LONGEST_NAME = 200  # bytes; file systems take 255
+BESIDE = "{} is written beside {}, which replaces it; keep one"
 DataSize = PositiveInt | Literal["all"]
 Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
 
@@ -30,6 +31,18 @@ def _safe_name(value: str) -> str:
     if len(value.encode()) > LONGEST_NAME:
         raise ValueError(f"a name of {len(value.encode())} bytes exceeds {LONGEST_NAME}: it names a folder; shorten it")
     return value
+
+
+def _axis(data: dict[str, Any]) -> tuple[str, int] | None:
+    """What replaces training.epochs in a study file, and its longest; None where nothing does, or nothing that can."""
+    horizons = data.get("horizons")
+    if isinstance(horizons, HorizonsSpec):
+        horizons = horizons.model_dump()
+    written = horizons if isinstance(horizons, dict) else {}
+    lengths = [1] if written.get("data") else written.get("epochs") or data.get("epochs")
+    if not isinstance(lengths, list | tuple) or not lengths or not all(isinstance(length, int) for length in lengths):
+        return None
+    return ("horizons" if written else "epochs"), max(1, *lengths)
 
 
 class StudySpec(Spec):
@@ -68,6 +81,23 @@ class StudySpec(Spec):
     mlflow: str | None = None
     max_failures: NonNegativeInt = 2
 
+    @model_validator(mode="before")
+    @classmethod
+    def _at_the_longest(cls, data: Any) -> Any:
+        """An axis of epochs gives training its epochs, the longest: what is written is checked at a length that is."""
+        found = _axis(data) if isinstance(data, dict) else None
+        if found is None:
+            return data
+        axis, longest = found
+        training = data.get("training", {})
+        if isinstance(training, TrainingSpec):
+            training = training.model_dump(include=training.model_fields_set)
+        if not isinstance(training, dict):
+            return data
+        if "epochs" in training:
+            raise ValueError(BESIDE.format("training.epochs", axis))
+        return data | {"training": training | {"epochs": longest}}
+
     @model_validator(mode="after")
     def _check(self) -> StudySpec:
         if self.objectives and "objective" in self.model_fields_set:
@@ -88,14 +118,14 @@ class StudySpec(Spec):
         return self
 
     def _check_axes(self) -> None:
-        """training.epochs beside what replaces it."""
+        """The epochs of a training beside what replaces them."""
         axis = "horizons" if self.horizons else "epochs" if self.epochs else "" if self.has_grid else "budgets"
-        places = ["training.epochs"] if "epochs" in self.training.model_fields_set else []
+        places = ["training.epochs"] if axis == "budgets" and "epochs" in self.training.model_fields_set else []
         places += [
             f"models[{i}].training.epochs" for i, family in enumerate(self.models) if "epochs" in family.training
         ]
         if axis and places:
-            raise ValueError(f"{places[0]} is written beside {axis}, which replaces it; keep one")
+            raise ValueError(BESIDE.format(places[0], axis))
 
     def _check_horizons(self, horizons: HorizonsSpec) -> None:
         for field, other in (("epochs", self.epochs), ("stop", self.stop)):

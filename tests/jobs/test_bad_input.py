@@ -114,7 +114,11 @@ SET = {"dataset": {"name": "mine", "path": "set"}}
 TWO = {"train": [0, 0, 1, 1], "test": [0, 1]}
 RAN = {"models": LADDER, "data_sizes": [2, 5, 10, 20]}
 CASES = [
-    Case("unknown field", ["unknown field 'epochs'", "study.yaml", "known: benchmarks"], {"epochs": 3}),
+    Case("unknown field", ["unknown field 'colours'", "study.yaml", "known: benchmarks"], {"colours": 3}),
+    Case("a cosine with horizons", ["schedule='cosine'", "write schedule: wsd"],
+         {"horizons": {"epochs": [1, 2]}, "training": {"batch_size": 10}}),
+    Case("facts that are not the images'", ["dataset.classes=9", "write classes: 10, images_per_class: 139"],
+         {"dataset": {"name": "digits", "classes": 9}}),
     Case("unknown inner field", ["unknown field 'training.lrr'", "did you mean 'lr'?"], {"training": {"lrr": 0.1}}),
     Case("missing field", ["field 'dataset' is missing", "study.yaml", "add it", "field 'benchmarks' is missing"],
          prepare=write_text("name: x\nmodels: [{family: vit, sizes: [6]}]\n")),

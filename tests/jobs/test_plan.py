@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from jobs.cli import app
+from jobs.print_map import MOST_COLUMNS, columns_of
 from scaling.cluster.plan import plan_study
 from scaling.layout import weights_name
 from scaling.ledger import open_study
@@ -124,3 +125,22 @@ def test_what_of_a_preset_was_fitted_to_the_runs_length_is_said(write_study):
     said = " ".join(plan(study, "--throughput", "1e6").output.split())
     assert "preset convnext: warmup_epochs 20 of 300 -> 2 of 30 (the same share)" in said
     assert "average of the weights: half-life 4.4 of 60 steps" in said
+
+
+def test_the_grid_is_shown_as_a_map_and_what_trunks_save(write_study):
+    horizons = {"horizons": {"epochs": [1, 2, 10]}, "training": {"schedule": "wsd", "batch_size": 10}}
+    result = plan(write_study(models=[RESNET | {"sizes": [2, 4]}], data_sizes=[5], **horizons), "--throughput", "1e6")
+    assert result.exit_code == 0, result.output
+    one = 3 * FLOPS["resnet"] * 50
+    lines = [" ".join(line.split()) for line in result.output.splitlines()]
+    assert "N \\ D 50 1e+02 5e+02" in lines
+    assert f"5.2e+03 {one:.2g} {2 * one:.2g} {10 * one:.2g}" in lines
+    total, alone = (float(re.search(rf"{said} (\S+) FLOP", result.output)[1]) for said in ("total:", "would cost"))
+    assert total / alone == pytest.approx((10 + 0.2 * 3) / 13, rel=2e-2)
+
+
+def test_many_amounts_of_data_share_columns():
+    columns = columns_of([10 * 2**k for k in range(20)])
+    assert sorted(set(columns.values())) == list(range(MOST_COLUMNS))
+    assert list(columns.values()) == sorted(columns.values())
+    assert columns_of([5, 3, 3]) == {3: 0, 5: 1}

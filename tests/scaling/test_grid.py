@@ -58,6 +58,15 @@ def test_budgets_are_spent_within_a_hundredth_by_as_many_images_as_there_are(obj
         assert run.images_per_class <= 6000
 
 
+def test_what_is_written_is_checked_at_the_lengths_that_are():
+    training = FLAT | {"warmup_epochs": 12, "ema_half_life_epochs": 2}
+    grid = runs(epochs=[50, 100], training=training)
+    assert [(run.training.epochs, run.training.warmup_epochs) for run in grid] == [(50, 12), (100, 12)]
+    assert [run.training.epochs for run in runs(horizons={"epochs": [30, 40]}, training=training)] == [30, 40]
+    with pytest.raises(StudyError, match="warm-up of 12 epochs reaches into the cooldown, the last 2.6 of epochs=13"):
+        study(epochs=[13, 100], training=FLAT | {"warmup_epochs": 12})
+
+
 def test_budgets_beside_data_sizes_share_the_runs_that_are_the_same():
     one = 3 * model_cost(runs()[0].model, 14, 10).flops_per_image
     grid = runs(dataset=FASHION, data_sizes=[100, 6000], epochs=[1, 2], budgets=[one * 60_000, one * 77_000])

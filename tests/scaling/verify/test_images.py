@@ -56,6 +56,8 @@ def test_samples_are_met(samples: float) -> None:
         ({"epochs": 60, "warmup_epochs": 2}, 1, {"epochs": 1, "warmup_epochs": 2 / 60}),
         ({"epochs": 10, "ema_half_life_epochs": 0.5}, 20, {"epochs": 20, "ema_half_life_epochs": 1.0}),
         ({"epochs": 10, "ema_half_life_share": 0.05, "lr": 0.3}, 20, {"ema_half_life_share": 0.05, "lr": 0.3}),
+        ({"epochs": 10, "schedule": "wsd", "cooldown_epochs": 1}, 20, {"cooldown_epochs": 2, "schedule": "wsd"}),
+        ({"epochs": 1, "schedule": "wsd", "order": "nested", "warmup_steps": 4}, 3, {"order": "shuffled", "epochs": 3}),
         ({"epochs": 7, "schedule": "linear"}, 7, {"epochs": 7, "schedule": "linear", "warmup_epochs": 0}),
     ],
 )
