@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 
 from analysis.rates.report import RateReport
@@ -10,6 +12,7 @@ from scaling.cluster.plan import StudyPlan
 from scaling.ledger import Study
 from scaling.probes.cells import grid_flops
 from scaling.probes.plan import ProbePlan, plan_probes
+from scaling.specs.run import RunSpec
 from scaling.specs.tune import LR
 
 
@@ -33,12 +36,19 @@ def print_tuning(study: Study, plan: StudyPlan, console: Console) -> None:
 def print_probes(plan: ProbePlan, console: Console) -> None:
     """Cells, trials, cost and its share."""
     runs = plan.all_runs
-    rates = sorted({run.training.lr for run in runs})
     lines = [
-        f"probes: {len(plan.searched)} of {len(plan.grid)} cells x {len(runs) // len(plan.searched)} trials, {LR} "
-        f"{rates[0]:g} to {rates[-1]:g}, seed {plan.seed} (which the grid has not)",
-        *(f"  {cell.group}: {cell.label()}, {cell.flops:.3g} FLOP a trial" for cell in plan.searched),
+        f"probes: {len(plan.searched)} of {len(plan.grid)} cells x {len(runs) // len(plan.searched)} trials, seed "
+        f"{plan.seed} (which the grid has not)",
+        *(
+            f"  {cell.group}: {cell.label()}, {LR} {_span(plan.runs[cell.key])}, {cell.flops:.3g} FLOP a trial"
+            for cell in plan.searched
+        ),
         f"  at most {plan.flops:.3g} FLOP, {plan.share:.2%} of the grid's {grid_flops(plan.grid):.3g}",
     ]
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _span(trials: Sequence[RunSpec]) -> str:
+    rates = [run.training.lr for run in trials]
+    return f"{min(rates):g} to {max(rates):g}"

@@ -77,7 +77,7 @@ def training_of(study: StudySpec, family: FamilySpec, cell: Cell, where: str) ->
     if study.horizons is not None and study.horizons.data and cell in grid_cells(study):
         above |= {"order": "nested"}
     training = resolve_training(study.training, above, where)
-    return provisional_training(study.tune, study.training, above, training, where)
+    return provisional_training(study.tune and study.tune.of(family.family), study.training, above, training, where)
 
 
 def with_trunks(horizons: HorizonsSpec, runs: Sequence[RunSpec]) -> list[RunSpec]:

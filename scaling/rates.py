@@ -16,7 +16,16 @@ from scaling.specs.training import TrainingSpec, stored_training
 from scaling.specs.tune import TuneSpec
 from scaling.storage import Storage
 
-SEARCH = ("how", "fields", "trials", "validation", "grace_epochs", "reduction", "seed")  # what rates depend on
+SEARCH = (
+    "how",
+    "fields",
+    "families",
+    "trials",
+    "validation",
+    "grace_epochs",
+    "reduction",
+    "seed",
+)  # what rates depend on
 
 
 class StudyRates(BaseModel):

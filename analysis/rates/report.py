@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,6 +14,7 @@ from analysis.rates.law import RateLaw, RatePoint, fit_rate_law
 from analysis.rates.parabola import Parabola, fit_parabolas
 
 LR = "lr"
+LEAST_INSIDE = 3  # cells whose best rate is known, for a law of rates
 TrialStatus = Literal["finished", "cut", "diverged", "out_of_memory"]
 
 
@@ -128,14 +130,15 @@ class Sensitivity(Plain):
 
 
 class RateReport(Plain):
-    """How a study's rates were found. how: probe or each; limits: of lr; share: of the grid's FLOP that probes took.
+    """How a study's rates were found.
 
-    planned_share: that they were planned to take at most; laws: by group, for how = probe.
+    how: probe or each; limits: of lr, by group; share: of the grid's FLOP that probes took; planned_share: that they
+    were planned to take at most; laws: by group, for how = probe.
     """
 
     version: Literal[1] = 1
     how: Literal["probe", "each"]
-    limits: tuple[float, float]
+    limits: dict[str, tuple[float, float]]
     share: float
     planned_share: float
     searched: tuple[SearchedCell, ...]
@@ -172,11 +175,18 @@ def fit_laws(searched: Sequence[SearchedCell], found: Sequence[FoundCell]) -> di
     """The law of rates of every group; cells at an end of the range are left out.
 
     Raises:
-        ValueError: a group has no cell that is usable.
+        ValueError: a group in which more than a half of the cells, or all but two, have their best at an end.
     """
     laws = {}
     for group in dict.fromkeys(cell.group for cell in searched):
-        own = [(c, f) for c, f in zip(searched, found, strict=True) if c.group == group and f.usable]
+        cells = [(c, f) for c, f in zip(searched, found, strict=True) if c.group == group]
+        own = [(c, f) for c, f in cells if f.usable]
+        if len(own) < max(len(cells) / 2, min(LEAST_INSIDE, len(cells))):
+            ends = Counter(f.place for _, f in cells if not f.usable)
+            said = " and ".join(f"at the {place} in {n}" for place, n in ends.items())
+            raise ValueError(
+                f"{group}: of {len(cells)} cells the best lr lies {said} of the range that was tried; widen it there"
+            )
         try:
             laws[group] = fit_rate_law([_point(cell, one) for cell, one in own])
         except ValueError as error:

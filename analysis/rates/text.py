@@ -16,8 +16,11 @@ from analysis.rates.report import (
 def rates_text(report: RateReport) -> str:
     """Searched cells with what mistuning costs, laws, the grid's rates, and what is not to be trusted."""
     n = len(report.searched)
+    ranges = {group: f"from {low:g} to {high:g}" for group, (low, high) in report.limits.items()}
+    shared = len(set(ranges.values())) == 1
+    tried = next(iter(ranges.values())) if shared else ", ".join(f"{said} of {group}" for group, said in ranges.items())
     lines = [
-        f"Rates (how: {report.how}): {n} cells searched, lr from {report.limits[0]:g} to {report.limits[1]:g}; probes "
+        f"Rates (how: {report.how}): {n} cells searched, lr {tried}; probes "
         f"took {report.share:.2%} of the grid's FLOP (planned: at most {report.planned_share:.2%})",
         "cell: best lr [95 %], validation loss there, what mistuning by a factor of 2 costs of it [95 %]",
     ]

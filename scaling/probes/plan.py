@@ -56,7 +56,9 @@ def plan_probes(spec: StudySpec, runs: Sequence[RunSpec], counts: ImageCounts) -
         _check_start(cell.run)
     chosen = {cell.key for cell in (cells if tune.how == "each" else _probed(cells, tune))}
     searched = tuple(cell for cell in cells if cell.key in chosen)
-    trials = {cell.key: _trials(cell.run, tune, seed, f"{spec.name}.probes") for cell in searched}
+    trials = {
+        cell.key: _trials(cell.run, tune.of(cell.run.model.family), seed, f"{spec.name}.probes") for cell in searched
+    }
     flops = tune.trials * sum(cell.flops for cell in searched)
     found = ProbePlan(cells, searched, trials, flops, seed)
     _check_share(found, tune)

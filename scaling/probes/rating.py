@@ -38,13 +38,17 @@ def find_rates(plan: ProbePlan, tune: TuneSpec, records: Mapping[str, RunRecord]
         grid = [_best(cell, *best[cell.key], tune) for cell in plan.grid]
     spent = sum(trial.flops for cell in searched for trial in cell.trials)
     report = RateReport(
-        how="probe" if tune.how == "probe" else "each", limits=tune.fields[LR].limits,
+        how="probe" if tune.how == "probe" else "each", limits=_limits(plan.searched, tune),
         share=spent / grid_flops(plan.grid), planned_share=plan.share, searched=tuple(searched), found=tuple(found),
         laws=laws, grid=tuple(grid),
     )  # fmt: skip
     report = report.model_copy(update={"sensitivity": measure_sensitivity(report)})
     cells = {cell.key: cell.fields for cell in grid}
     return StudyRates(tune=search_of(tune), cells=cells, report=report.model_dump(mode="json"))
+
+
+def _limits(cells: Sequence[Cell], tune: TuneSpec) -> dict[str, tuple[float, float]]:
+    return {cell.group: tune.of(cell.run.model.family).fields[LR].limits for cell in cells}
 
 
 def _searched(
@@ -80,7 +84,7 @@ def _others(searched: Sequence[SearchedCell], tune: TuneSpec) -> dict[str, dict[
 
 def _predicted(cell: Cell, law: RateLaw, others: Mapping[str, float], tune: TuneSpec) -> GridCell:
     rate, interval = law.predict(cell.n_params, cell.samples_seen)
-    low, high = tune.fields[LR].limits
+    low, high = tune.of(cell.run.model.family).fields[LR].limits
     used = rounded(min(max(rate, low), high))
     beyond = f"the law says {rate:.3g}, beyond the range that was tried" if not low <= rate <= high else ""
     return _grid_cell(cell, {LR: used, **others}, interval, beyond)

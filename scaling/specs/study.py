@@ -105,6 +105,10 @@ class StudySpec(Spec):
         self._check_axes()
         if self.horizons is not None:
             self._check_horizons(self.horizons)
+        for family in self.tune.families if self.tune else ():
+            known = dict.fromkeys(model.family for model in self.models)
+            if family not in known:
+                raise ValueError(f"tune.families names '{family}', no family of the study; known: {', '.join(known)}")
         if self.horizons is not None and self.tune is not None and self.tune.is_on:
             raise ValueError(
                 "horizons share a trunk of one rate, and tune gives each length its own; write epochs (or data_sizes) "

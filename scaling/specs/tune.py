@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
@@ -57,6 +57,7 @@ class TuneSpec(Spec):
     predicts. 'each': every cell is searched, and trained at what was best. 'none': as if `tune` were not there.
     fields: name -> range; `lr` is always among them. lr is searched on an even grid of its range; further fields are
     drawn beside it by a Halton sequence of `seed`, and the best trial's are taken (for 'probe', the median over cells).
+    families: name of a family -> field -> range, in place of that of `fields`: SGD and AdamW want other rates.
     trials: of a cell. share: of the grid's FLOP that all trials together may take, counted as if none were cut; for
     'each' it has to be written once it exceeds the default.
     validation: share of each class's training images that a trial is judged by; the held-out images are never seen.
@@ -67,6 +68,7 @@ class TuneSpec(Spec):
 
     how: Literal["probe", "each", "none"]
     fields: Annotated[Mapping[str, RangeSpec], Field(min_length=1)]
+    families: Mapping[str, Mapping[str, RangeSpec]] = {}
     trials: Annotated[int, Field(ge=LEAST_TRIALS, le=1000)] = 9
     share: Annotated[float, Field(gt=0, le=1000)] = 0.1
     validation: Annotated[float, Field(gt=0, le=0.5)] = 0.1
@@ -81,17 +83,29 @@ class TuneSpec(Spec):
                 raise ValueError(f"fields.{name} is no training field that can be tuned; {known_names(name, TUNABLE)}")
         if LR not in self.fields:
             raise ValueError(f"fields has no lr ({', '.join(self.fields)}), which the law is of; add lr: {{log: …}}")
-        if self.fields[LR].log is None:
-            raise ValueError("fields.lr is uniform, and its law is one of log lr; write lr: {log: [low, high]}")
+        for where, name, found in self._ranges():
+            if name not in self.fields:
+                raise ValueError(f"{where} is none of the tuned fields ({', '.join(self.fields)}); write it there too")
+            if name == LR and found.log is None:
+                raise ValueError(f"{where} is uniform, and its law is one of log lr; write lr: {{log: [low, high]}}")
+            for value in found.limits:
+                TrainingSpec.model_validate({name: value})
         if self.how == "probe" and self.share > MOST_PROBED:
             raise ValueError(
                 f"share={self.share:g} exceeds {MOST_PROBED:g}, what probes on cheap cells may take; lower it, or "
                 "search every cell (how: each)"
             )
-        for name, found in self.fields.items():
-            for value in found.limits:
-                TrainingSpec.model_validate({name: value})
         return self
+
+    def _ranges(self) -> Iterator[tuple[str, str, RangeSpec]]:
+        """Where each range is written, its field, and it."""
+        yield from ((f"fields.{name}", name, found) for name, found in self.fields.items())
+        for family, fields in self.families.items():
+            yield from ((f"families.{family}.{name}", name, found) for name, found in fields.items())
+
+    def of(self, family: str) -> TuneSpec:
+        """With the ranges of a family."""
+        return self.model_copy(update={"fields": {**self.fields, **self.families.get(family, {})}, "families": {}})
 
     @property
     def is_on(self) -> bool:

@@ -97,7 +97,13 @@ def test_cells_too_small_to_hold_images_out_of_are_refused(make_study, changes: 
 
 def test_families_have_laws_of_their_own_and_shares_of_their_own_grids(make_study) -> None:
     vits = {"family": "vit", "depth": 2, "heads": 2, "sizes": [4, 8, 16, 32], "training": {"optimizer": "adamw"}}
-    _, plan = planned(make_study, models=[*GRID["models"], vits], seeds=[0, 1, 2, 3])
+    ranges = {"families": {"vit": {"lr": {"log": [1e-4, 1e-2]}}}}
+    _, plan = planned(make_study, tune=ranges, models=[*GRID["models"], vits], seeds=[0, 1, 2, 3])
+    tried: dict[str, set[float]] = {"resnet": set(), "vit": set()}
+    for run in plan.all_runs:
+        tried[run.model.family].add(run.training.lr)
+    assert (min(tried["vit"]), max(tried["vit"])) == (1e-4, 1e-2)
+    assert tuple(RANGE["lr"]["log"]) == (min(tried["resnet"]), max(tried["resnet"]))
     for group in ("resnet", "vit"):
         own, grid = ([c for c in cells if c.group == group] for cells in (plan.searched, plan.grid))
         assert 9 * sum(cell.flops for cell in own) <= 0.3 * grid_flops(grid)
@@ -162,7 +168,7 @@ def test_beyond_the_range_a_rate_is_clipped_and_that_is_said(make_study) -> None
 
 def test_best_rates_at_the_end_of_the_range_tell_nothing(make_study) -> None:
     spec, plan = planned(make_study)
-    with pytest.raises(StudyError, match=r"resnet: no cell's best rate lies inside the range .*\(tune.fields.lr\)"):
+    with pytest.raises(StudyError, match=r"of 4 cells the best lr lies at the high end in 4 .*tune.fields.lr"):
         find_rates(plan, spec.tune, records_of(plan, lambda n, d: 10.0))
     lost = {run_id: r.model_copy(update={"status": "diverged"}) for run_id, r in records_of(plan).items()}
     with pytest.raises(StudyError, match=r"no trial of resnet-10 w2, .* has a loss"):
