@@ -1,7 +1,7 @@
 """Coordinate checks: after steps of training, activations are as large at any width under mup, and not under standard.
 
 Yang et al. 2021, appendix D: the log-log slope of a layer's mean |x| against width, over 16 x. Of the logits, which
-begin smaller in wider networks, it is that of what six steps changed.
+begin smaller in wider networks, it is that of what the steps changed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scaling.train.optim import build_optimizer
 
 SIDE, IMAGES, CLASSES = 8, 16, 10
 GROWTH = (1, 4, 16)
-STEPS = (1, 3, 6)
+STEPS = (1, 2, 5)
 FLAT, STEEP = 0.2, 0.35  # of the slope: at most, of every layer; at least, of one
 CASES = {
     "resnet": ({"depth": 10}, 4),
@@ -37,7 +37,7 @@ RATES = {"sgd": 0.1, "adamw": 0.004}
 
 @cache  # at the base both parametrizations are one
 def sizes_after(spec: ModelSpec, optimizer: str, seed: int) -> dict[tuple[int, str], float]:
-    """Mean |x| of each layer after each of STEPS on one batch, and of the change of the logits after the last."""
+    """Mean |x| of each layer after each of STEPS on one batch, and of the change of the logits."""
     torch.manual_seed(seed)
     model = build_model(spec, SIDE, CLASSES).train()
     random = torch.Generator().manual_seed(100 + seed)
@@ -51,11 +51,13 @@ def sizes_after(spec: ModelSpec, optimizer: str, seed: int) -> dict[tuple[int, s
     for step in range(STEPS[-1] + 1):
         torch.manual_seed(7)  # the same units are dropped
         logits.append(model(images))
-        found |= {(step, layer): size for layer, size in seen.items() if step in STEPS}
+        change = float((logits[-1] - logits[0]).detach().abs().mean())
+        if step in STEPS:
+            found |= {(step, layer): size for layer, size in {**seen, "logits": change}.items()}
         trained.zero_grad()
         cross_entropy(logits[-1], labels).backward()
         trained.step()
-    return found | {(STEPS[-1], "logits"): float((logits[-1] - logits[0]).detach().abs().mean())}
+    return found
 
 
 def note(seen: dict[str, float], layer: str, module: nn.Module, given: object, output: torch.Tensor) -> None:
@@ -80,5 +82,7 @@ def slopes(family: str, rule: str, optimizer: str) -> dict[tuple[int, str], floa
 def test_activations_do_not_depend_on_width_under_mup_and_do_under_standard(family, optimizer):
     mup, standard = (slopes(family, rule, optimizer) for rule in ("mup", "standard"))
     for (step, layer), slope in mup.items():
+        if layer == "logits" and step < STEPS[-1]:
+            continue  # the first steps change them by as much as they began with, width^-1/2
         assert abs(slope) < FLAT, f"{layer} after {step} steps"
     assert max(abs(slope) for slope in standard.values()) > STEEP
