@@ -1,18 +1,21 @@
-"""A study with horizons by `scaling run`, ended in the middle: its tables are those of runs trained alone."""
+"""A study with horizons by `scaling run`, which goes on where a process was killed: tables as of runs trained alone."""
 
 from __future__ import annotations
 
+import math
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from tests_jobs import TIMES, results, scaling, start_scaling, wait_for
+from tests_jobs import results, scaling, without_times
 
+from scaling.checkpoints import resume
 from scaling.cluster.plan import plan_study
 from scaling.ledger import open_study
-from scaling.records import ResultsStore
 from scaling.storage import Storage
+from scaling.train import loop
 from scaling.train.loop import Training
 
 STUDY = {
@@ -24,32 +27,31 @@ STUDY = {
 
 
 def alone(study, data, folder: Path) -> pd.DataFrame:
-    """The records of the study's runs, each trained by itself in this process."""
-    storage = Storage(folder)
+    """The table of the study's runs, each trained by itself in this process."""
     for run in study.runs:
-        list(Training(run.model_copy(update={"trunk": None, "branches": ()}), data, storage).epochs())
-    return pd.DataFrame([record.model_dump() for record in ResultsStore(storage).read_runs().values()])
+        list(Training(run.model_copy(update={"trunk": None, "branches": ()}), data, Storage(folder)).epochs())
+    return without_times("runs", pd.read_parquet(folder / "runs"))
 
 
-def test_branches_are_the_runs_that_they_would_be_alone(tmp_path, digits_data):
+def test_branches_are_the_runs_that_they_would_be_alone(tmp_path, digits_data, monkeypatch):
     path = tmp_path / "horizons.yaml"
     path.write_text(yaml.safe_dump(STUDY))
     folder = tmp_path / "results" / "horizons"
-    driver = start_scaling("run", path, "--no-mlflow", cwd=tmp_path, log=tmp_path / "log")
-    try:
-        wait_for("a trunk's state", lambda: list(folder.glob("checkpoints/*/branch-*")) or driver.poll() is not None)
-    finally:
-        driver.terminate()
-        driver.wait(60)
+    study = open_study(path, tmp_path / "results")
+    first, *_, trunk = study.runs[:4]
+    monkeypatch.setattr(loop, "EPOCH_INTERVAL_S", 0.0)
+    monkeypatch.setattr(resume, "MOST_OF_TIME", math.inf)
+    list(islice(Training(trunk, digits_data, study.storage).epochs(), 3))  # a trunk that was killed behind its states
+    list(Training(first, digits_data, study.storage).epochs())  # and a branch that was done by then
+    assert len(list(folder.glob(f"checkpoints/{trunk.run_id}/branch-*"))) == 3
     done = scaling("run", path, "--no-mlflow", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    study = open_study(path, tmp_path / "results")
-    ignored = [*(TIMES - {"score_s", "epoch_s"}), "spec", "flops_spent"]
-    tables = [
-        table.drop(columns=ignored, errors="ignore").sort_values("run_id").reset_index(drop=True)
+    study = open_study(path, tmp_path / "results")  # records are read once
+    ran, apart = (
+        table.drop(columns=["spec", "flops_spent"])
         for table in (results(folder)["runs"], alone(study, digits_data, tmp_path / "alone"))
-    ]
-    pd.testing.assert_frame_equal(*tables, check_dtype=False)
+    )
+    pd.testing.assert_frame_equal(ran, apart)
     assert len(results(folder)["scores"]) == len(study.runs) == 8
     assert not list(folder.glob("checkpoints/*/branch-*")), "no state is left"
     assert not list(folder.glob("checkpoints/*/resume*"))
