@@ -19,7 +19,7 @@ from scaling.study import expand_study
 def test_facts_are_those_of_the_images_and_cross_to_the_driver(make_study, tmp_path, digits_data):
     study = make_study(storage=str(tmp_path), data_sizes=[2, "all"])
     runs = expand_study(study)
-    facts = pickle.loads(pickle.dumps(look(study, runs, image_source(study.dataset, tmp_path))))
+    facts = pickle.loads(pickle.dumps(look(study, runs, runs, image_source(study.dataset, tmp_path))))
     assert facts.cost[runs[1].run_id] == pytest.approx(facts.cost[runs[0].run_id] * 1437 / 20)
     assert facts.source.digest == digits_data.digest()
     assert np.array_equal(facts.heldout.images, heldout_stimuli(digits_data).images)
@@ -30,7 +30,7 @@ def test_facts_are_those_of_the_images_and_cross_to_the_driver(make_study, tmp_p
 
 def test_principal_components_get_their_images(make_study, tmp_path):
     study = make_study(storage=str(tmp_path), scoring={"reduction": "pca", "components": 4})
-    facts = look(study, expand_study(study), image_source(study.dataset, tmp_path))
+    facts = look(study, *[expand_study(study)] * 2, image_source(study.dataset, tmp_path))
     assert len(facts.others) == 8
     assert type(facts.scoring_options(study).reduction).__name__ == "PrincipalComponents"
 
@@ -38,7 +38,7 @@ def test_principal_components_get_their_images(make_study, tmp_path):
 def test_what_the_images_cannot_give_is_refused(make_study, tmp_path):
     study = make_study(storage=str(tmp_path), data_sizes=[5000])
     with pytest.raises(StudyError, match="5,000"):
-        look(study, expand_study(study), image_source(study.dataset, tmp_path))
+        look(study, *[expand_study(study)] * 2, image_source(study.dataset, tmp_path))
 
 
 def test_refusals_of_a_node_are_the_drivers():
