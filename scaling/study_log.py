@@ -15,6 +15,7 @@ from scaling.mlflow_store import SQLITE, key_of, tracking_uri
 from scaling.place import scrub, shown
 from scaling.protocol_text import protocol_digest, protocol_suffix
 from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord
+from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
 from scaling.storage import Storage
 
@@ -180,8 +181,8 @@ class StudyLog:
         """MLflow's run of a record, made if it is not there, and its tags."""
         if record.run_id not in self.children:
             images = "all" if record.images_per_class is None else record.images_per_class
-            depth = "" if record.depth is None else f"-{record.depth}"
-            name = f"{record.family}{depth} w{record.size} {images}/class seed {record.seed}"
+            model = RunSpec.model_validate_json(record.spec).model
+            name = f"{model.label()} {images}/class seed {record.seed}"
             self.children[record.run_id] = (
                 self._create(name, "run", record.run_id, self.parent_id),
                 {},
