@@ -183,8 +183,8 @@ class StudyLog:
         """MLflow's run of a record, made if it is not there, and its tags."""
         if record.run_id not in self.children:
             images = "all" if record.images_per_class is None else record.images_per_class
-            depth = "" if record.depth is None else f"-{record.depth}"
-            name = f"{record.family}{depth} w{record.size} {images}/class seed {record.seed}"
+            model = RunSpec.model_validate_json(record.spec).model
+            name = f"{model.label()} {images}/class seed {record.seed}"
             self.children[record.run_id] = (
                 self._create(name, "run", record.run_id, self.parent_id),
                 {},
