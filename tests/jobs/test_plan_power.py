@@ -19,7 +19,7 @@ from scaling.cluster.plan import plan_study
 from scaling.ledger import open_study
 from scaling.study import load_study
 
-TABLE = Path(__file__).parents[2] / "jobs/studies/fashion.csv"
+TABLE = Path(__file__).parents[2] / "jobs/studies/fashion_by_hand.csv"
 RESNET = {"family": "resnet", "depth": 10, "sizes": [2, 4, 8]}
 VIT = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12]}
 GRID = {

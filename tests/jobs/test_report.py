@@ -15,7 +15,7 @@ from scaling.errors import StudyError
 from scaling.ledger import open_study
 from scaling.records import AlignmentRecord, run_record
 
-TABLE = Path(__file__).parents[2] / "jobs/studies/fashion.csv"
+TABLE = Path(__file__).parents[2] / "jobs/studies/fashion_by_hand.csv"
 BENCHMARK = "simulated-ventral-stream.IT"
 
 

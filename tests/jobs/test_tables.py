@@ -10,7 +10,7 @@ import pytest
 from jobs.tables import ask_table, fit_table, read_table
 from scaling.errors import StudyError
 
-TABLE = Path(__file__).parents[2] / "jobs/studies/fashion.csv"
+TABLE = Path(__file__).parents[2] / "jobs/studies/fashion_by_hand.csv"
 
 
 def test_a_table_is_told_by_its_name_and_its_rows_are_chosen(tmp_path: Path) -> None:

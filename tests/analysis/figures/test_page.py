@@ -18,7 +18,7 @@ from analysis.figures.style import TITLE_WIDTH, inline_svg, power_of_ten, svg_te
 from analysis.verify.predict import Prediction
 from analysis.verify.verification import Trial, Verification
 
-FASHION = Path(__file__).parents[3] / "jobs/studies/fashion.csv"
+FASHION = Path(__file__).parents[3] / "jobs/studies/fashion_by_hand.csv"
 OUTSIDE = re.compile(r"""(?:src|href)\s*=\s*["']?\s*(?:\w+:)?//|url\(\s*["']?\w+://|@import|<link|<iframe""")
 
 
