@@ -94,7 +94,8 @@ def test_a_saved_recipe_answers_without_pandas_matplotlib_or_optimize(
 def test_an_answer_is_made_without_matplotlib() -> None:
     """Figures are drawn when they are saved or asked for."""
     code = (
-        "import analysis; table = analysis.ScalingTable.from_csv('jobs/studies/fashion_by_hand.csv').select(region='IT');"
+        "import analysis; table = analysis.ScalingTable.from_csv('jobs/studies/fashion_by_hand.csv');"
+        "table = table.select(region='IT');"
         "analysis.answer(table, bootstrap=0).allocate(1e14, family='resnet')"
     )
     assert "matplotlib" not in _fresh(code)
