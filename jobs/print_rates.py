@@ -13,6 +13,7 @@ from scaling.ledger import Study
 from scaling.probes.cells import grid_flops
 from scaling.probes.plan import ProbePlan, plan_probes
 from scaling.specs.run import RunSpec
+from scaling.specs.stop import StopSpec
 from scaling.specs.tune import LR
 
 
@@ -30,11 +31,11 @@ def print_tuning(study: Study, plan: StudyPlan, console: Console) -> None:
             "not tuned yet: the runs above have the middle of each range, and get other ids with their rates",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
-        print_probes(plan_probes(study.spec, study.runs, plan.images), console)
+        print_probes(plan_probes(study.spec, study.runs, plan.images), console, study.spec.stop)
 
 
-def print_probes(plan: ProbePlan, console: Console) -> None:
-    """Cells, trials, cost and its share."""
+def print_probes(plan: ProbePlan, console: Console, stop: StopSpec | None = None) -> None:
+    """Cells, trials, cost and its share; the runs that a `stop` will leave out are not known before it is reached."""
     runs = plan.all_runs
     lines = [
         f"probes: {len(plan.searched)} of {len(plan.grid)} cells x {len(runs) // len(plan.searched)} trials, seed "
@@ -45,6 +46,8 @@ def print_probes(plan: ProbePlan, console: Console) -> None:
         ),
         f"  at most {plan.flops:.3g} FLOP, {plan.share:.2%} of the grid's {grid_flops(plan.grid):.3g}",
     ]
+    if stop is not None:
+        lines.append("  the share is of the whole grid: `stop` may leave out a part of it, and of the rest it is more")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

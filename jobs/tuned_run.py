@@ -14,6 +14,8 @@ from jobs.print_rates import print_probes
 from jobs.study_run import Outcome, run_study
 from scaling.cluster.counts import image_counts
 from scaling.cluster.driver import RunOptions, check_before
+from scaling.cluster.placement import check_capacity, needs_gpu
+from scaling.cluster.session import local_nodes, wanted_address
 from scaling.ledger import Study, open_study
 from scaling.probes.plan import ProbePlan, plan_probes
 from scaling.probes.rating import find_rates
@@ -42,9 +44,13 @@ def _probe(study: Study, options: RunOptions, console: Console, use_mlflow: bool
     study.storage.check_writable()
     check_before(study, options)
     say = partial(console.print, highlight=False, soft_wrap=True)
-    counts = image_counts(study, options.data_dir, options.address, options.cache_dir, say)
+    if wanted_address(options.address) is None:
+        nodes = local_nodes(needs_gpu(study.spec, study.runs))
+        check_capacity(study.spec, study.runs, nodes, "this machine")
+    check = partial(plan_probes, study.spec, study.runs)  # first: what is refused leaves nothing behind
+    counts = image_counts(study, options.data_dir, options.address, options.cache_dir, say, check)
     plan = plan_probes(study.spec, study.runs, counts)
-    print_probes(plan, console)
+    print_probes(plan, console, study.spec.stop)
     write_probes(study, plan.all_runs)
     derived = probing_study(study, plan.all_runs, use_mlflow)
     return run_study(derived, options, console, use_mlflow, answer=partial(_conclude, study, plan))

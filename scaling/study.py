@@ -15,9 +15,10 @@ from scaling.specs.model import FamilySpec, ModelSpec
 from scaling.specs.objective import ObjectiveSpec, check_objective, objective_spec
 from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec, check_batch_sizes
-from scaling.specs.study import StudySpec
+from scaling.specs.study import LONGEST_OWN, StudySpec, too_long
 from scaling.specs.training import TrainingSpec
 from scaling.specs.trunk import check_shared
+from scaling.specs.tune import check_used
 from scaling.yaml_file import read_fields
 
 
@@ -59,6 +60,8 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
     from scaling.models.mup import check_heads
     from scaling.models.sizes import resolve_model
 
+    if len(study.name.encode()) > LONGEST_OWN:
+        raise StudyError(f"{too_long(study.name)} ({where}, name)")
     runs = []
     for index, family in enumerate(study.models):
         place = f"{where}, models[{index}]"
@@ -87,7 +90,7 @@ def _model_runs(
     where: str,
 ) -> list[RunSpec]:  # fmt: skip
     """The runs of one model and objective: of the grid, joined to their trunks, then those that budgets add."""
-    from scaling.models import has_batch_norm
+    from scaling.models import check_training, has_batch_norm
     from scaling.models.mup import check_optimizer
 
     normed = has_batch_norm(model) or objective_spec(objective).batch_norm
@@ -95,6 +98,8 @@ def _model_runs(
     def of_cells(cells: Sequence[Cell]) -> list[RunSpec]:
         trainings = {cell: training_of(study, family, cell, f"{where}.training") for cell in cells}
         for training in trainings.values():
+            check_used(study.tune, training, objective, f"{where}, {model.label()}")
+            check_training(model, training, f"{where}.training")
             check_objective(objective, training, resources.workers, where, resources.micro_batch)
             check_optimizer(model, training, where)
         return [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from scaling.errors import StudyError, known_names
 from scaling.models.convnext import ConvNeXtFamily
-from scaling.models.efficientnet import EfficientNetFamily
+from scaling.models.efficientnet import DEPTHS, EfficientNetFamily
 from scaling.models.mup import DRAWN, base_model, mup_problem
 from scaling.models.one_size import AlexNetFamily, CORnetSFamily
 from scaling.models.resnet import ResNetFamily
@@ -14,6 +14,7 @@ from scaling.models.shapes import Shape
 from scaling.models.timm_family import TimmFamily
 from scaling.models.vit import DEIT3_SIZES, VIT_SIZES, ViTFamily
 from scaling.specs.model import ModelSpec
+from scaling.specs.training import TrainingSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,6 +77,27 @@ def check_family(name: str, where: str) -> None:
     """Refuse a family that does not exist."""
     if name not in FAMILIES:
         raise StudyError(f"unknown model family '{name}' ({where}); {known_names(name, FAMILIES)}")
+
+
+def check_training(spec: ModelSpec, training: TrainingSpec, where: str) -> None:
+    """Refuse what a model cannot be trained with, as far as that is known without building it.
+
+    Raises:
+        StudyError: a drop_path, tuned or fixed, and no residual blocks that can be dropped.
+    """
+    if training.drop_path and not may_drop(spec):
+        raise StudyError(
+            f"drop_path={training.drop_path:g} needs residual blocks that can be dropped, and {spec.label()} has none "
+            f"({where}.drop_path); set it to 0 for family '{spec.family}', or, if it is tuned, leave it out of "
+            "tune.fields or train this family in a study of its own"
+        )
+
+
+def may_drop(spec: ModelSpec) -> bool:
+    """Whether a model has residual blocks beyond its first, see `drop_path.set_drop_path`; timm's may have."""
+    if spec.family == "efficientnet":
+        return spec.depth != min(DEPTHS)  # one block a stage
+    return spec.family not in ("alexnet", "cornet_s") and spec.depth != 1
 
 
 def build_model(spec: ModelSpec, image_size: int, n_classes: int) -> nn.Module:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scaling.data.portions import ImageCounts
 from scaling.errors import StudyError
 from scaling.probes.cells import Cell, grid_cells, grid_flops
-from scaling.probes.design import choose_cells
+from scaling.probes.design import cheapest, choose_cells
 from scaling.rates import with_fields
 from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec, check_batches
 from scaling.specs.study import StudySpec
-from scaling.specs.tune import LR, TuneSpec
+from scaling.specs.tune import LEAST_TRIALS, LR, MOST_PROBED, TuneSpec
 from scaling.verify.trials import fresh_seed
+
+ALIKE = 1.05  # costs of cells that one budget gives: whole images miss it by up to 1 %
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def plan_probes(spec: StudySpec, runs: Sequence[RunSpec], counts: ImageCounts) -
     }
     flops = tune.trials * sum(cell.flops for cell in searched)
     found = ProbePlan(cells, searched, trials, flops, seed)
-    _check_share(found, tune)
+    _check_share(found, spec, tune)
     for cell in searched:
         _check_images(trials[cell.key][0], cell, counts, tune.validation)
     return found
@@ -112,7 +115,7 @@ def _trials(run: RunSpec, tune: TuneSpec, seed: int, study: str) -> tuple[RunSpe
     return tuple(with_fields(own, point) for point in trial_points(tune))
 
 
-def _check_share(plan: ProbePlan, tune: TuneSpec) -> None:
+def _check_share(plan: ProbePlan, spec: StudySpec, tune: TuneSpec) -> None:
     if plan.share <= tune.share * (1 + 1e-9):
         return
     numbers = (
@@ -120,19 +123,49 @@ def _check_share(plan: ProbePlan, tune: TuneSpec) -> None:
         f"of the grid's {grid_flops(plan.grid):.3g}, above tune.share={tune.share:g}"
     )
     if tune.asks_for_share:
-        raise StudyError(
-            f"{numbers}, which how: each exceeds by its nature; write share: {plan.share:.2g} if you mean it"
-        )
-    if tune.how == "each":
-        raise StudyError(f"{numbers}; raise it, lower tune.trials, or search cheap cells alone (how: probe)")
-    groups = dict.fromkeys(cell.group for cell in plan.searched)
-    costs = {group: tune.trials * sum(c.flops for c in plan.searched if c.group == group) for group in groups}
-    own = {group: grid_flops([c for c in plan.grid if c.group == group]) for group in groups}
-    dear = max(groups, key=lambda group: costs[group] / own[group])
-    raise StudyError(
-        f"{numbers}, as the cheapest cells of {dear} take {costs[dear] / own[dear]:.3g} of its own; raise it, lower "
-        f"tune.trials={tune.trials}, or add larger models, more data or seeds"
-    )
+        what = ", which how: each exceeds by its nature"
+        remedies = [f"write share: {_up(plan.share):g} if you mean it"]
+    else:
+        what, remedies = _ways_out(plan, spec, tune)
+    raise StudyError(f"{numbers}{what} (study '{spec.name}', tune); {', or '.join(remedies)}")
+
+
+def _ways_out(plan: ProbePlan, spec: StudySpec, tune: TuneSpec) -> tuple[str, list[str]]:
+    """Why the probes are dear, and what makes them fit: nothing that would be refused again."""
+    family, cheap = _dearest(plan.grid, tune.trials)
+    each = tune.how == "each"
+    share = plan.share if each else cheap
+    found = [f"raise tune.share to {_up(share):g}"] if each or _up(share) <= MOST_PROBED else []
+    trials = int(tune.trials * tune.share / share * (1 + 1e-9))
+    if trials >= LEAST_TRIALS:
+        found.append(f"lower tune.trials from {tune.trials} to {trials}")
+    if each and _up(cheap) <= MOST_PROBED:
+        found.append(f"search cheap cells alone (how: probe, share: {max(_up(cheap), min(tune.share, MOST_PROBED)):g})")
+    seeds = math.ceil(len(spec.seeds) * share / tune.share * (1 - 1e-9))
+    found.append(f"train the grid with {seeds} seeds in place of {len(spec.seeds)}")
+    if each:
+        return "", found
+    costs = [cell.flops for cell in plan.grid if cell.group == family]
+    alike = max(costs) <= min(costs) * ALIKE
+    if not alike:
+        found.append("add larger models or more data to the grid")
+    why = "all cells cost alike, and none is cheap" if alike else f"they take {cheap:.3g} of its own"
+    return f", as the cheapest cells of {family}: {why}", found
+
+
+def _dearest(cells: Sequence[Cell], trials: int) -> tuple[str, float]:
+    """The family whose cheapest probes take the largest share of its own grid, and that share."""
+    shares = {}
+    for group in dict.fromkeys(cell.group for cell in cells):
+        own = [cell for cell in cells if cell.group == group]
+        shares[group] = trials * sum(cell.flops for cell in cheapest(own)) / grid_flops(own)
+    return max(shares.items(), key=lambda item: item[1])
+
+
+def _up(share: float) -> float:
+    """Two significant digits, and no less."""
+    step = 10.0 ** (math.floor(math.log10(share)) - 1)
+    return float(f"{math.ceil(share / step * (1 - 1e-9)) * step:.2g}")
 
 
 def _check_images(run: RunSpec, cell: Cell, counts: ImageCounts, share: float) -> None:

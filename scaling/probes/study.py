@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from scaling.layout import PROBES_FILE
 from scaling.ledger import Study
 from scaling.specs.run import RunSpec
-from scaling.specs.study import StudySpec
+from scaling.specs.study import PROBES, StudySpec
 from scaling.storage import Storage
 
-SUFFIX = ".probes"
 # What probes have of their study; the grid, when to stop and what is kept they have of their own
 SHARED = ("dataset", "models", "benchmarks", "training", "resources", "scoring", "storage", "max_failures", "tune")
 
@@ -25,7 +24,7 @@ def probing_study(study: Study, runs: Sequence[RunSpec], track: bool = True) -> 
     """The study that holds a study's probes, opened with them. track: in the study's own MLflow store."""
     fields = {name: getattr(study.spec, name) for name in SHARED}
     spec = StudySpec(
-        name=study.name + SUFFIX, seeds=tuple({run.seed for run in runs}) or study.spec.seeds,
+        name=study.name + PROBES, seeds=tuple({run.seed for run in runs}) or study.spec.seeds,
         mlflow=study.tracking_uri if track else study.spec.mlflow, **fields,
     )  # fmt: skip
     return Study(spec, runs)
@@ -49,4 +48,4 @@ def listed_probes(study: Study) -> Study | None:
 
 
 def _folder(study: Study) -> Storage:
-    return Storage(study.spec.storage).child(study.name + SUFFIX)
+    return Storage(study.spec.storage).child(study.name + PROBES)

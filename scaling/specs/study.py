@@ -20,6 +20,9 @@ from scaling.specs.tune import TuneSpec
 from scaling.streams import FIXED, SEED_LIMIT
 
 LONGEST_NAME = 200  # bytes; file systems take 255
+PROBES, VERIFY = ".probes", ".verify"  # end the names of the studies that stand beside one
+LONGEST_OWN = LONGEST_NAME - max(len(PROBES), len(VERIFY))  # of a study that a file describes
+TOO_LONG = "a name of {} bytes exceeds {}: it names a folder, and NAME{} and NAME{} beside it; shorten it"
 BESIDE = "{} is written beside {}, which replaces it; keep one"
 DataSize = PositiveInt | Literal["all"]
 Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
@@ -29,8 +32,13 @@ def _safe_name(value: str) -> str:
     if value.startswith(".") or not all(c.isalnum() or c in "-_." for c in value):
         raise ValueError(f"{value!r} must consist of letters, digits, '-', '_' and '.': it names a folder")
     if len(value.encode()) > LONGEST_NAME:
-        raise ValueError(f"a name of {len(value.encode())} bytes exceeds {LONGEST_NAME}: it names a folder; shorten it")
+        raise ValueError(too_long(value))
     return value
+
+
+def too_long(name: str) -> str:
+    """Why a study may not have this name."""
+    return TOO_LONG.format(len(name.encode()), LONGEST_OWN, PROBES, VERIFY)
 
 
 def _axis(data: dict[str, Any]) -> tuple[str, int] | None:

@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from scaling.errors import StudyError, known_names
 from scaling.specs.base import Spec
+from scaling.specs.objective import ObjectiveSpec, objective_spec
 from scaling.specs.training import TrainingSpec
 
 LR = "lr"
@@ -18,6 +20,8 @@ TUNABLE = ("lr", "weight_decay", "momentum", "label_smoothing", "clip_norm", "dr
 DIGITS = 3  # of a rate, before it is in a run: its id is of the text
 LEAST_TRIALS = 4  # a parabola has three numbers
 MOST_PROBED = 0.5  # of the grid's FLOP, for probes on cheap cells
+WIDEST = 1e6  # a log range's high / low: its trials lie too far apart beyond; assumption
+A_RANGE = "a range is {log: [low, high]} or {uniform: [low, high]}"
 Limits = tuple[float, float]
 
 
@@ -27,15 +31,33 @@ class RangeSpec(Spec):
     log: Limits | None = None
     uniform: Limits | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_written(cls, value: Any) -> Any:
+        if not isinstance(value, dict | RangeSpec):
+            raise PydanticCustomError("range", "{text}", {"text": A_RANGE})
+        return value
+
+    @field_validator("log", "uniform", mode="before")
+    @classmethod
+    def _has_two_ends(cls, value: Any) -> Any:
+        if value is not None and (not isinstance(value, list | tuple) or len(value) != len(("low", "high"))):
+            raise PydanticCustomError("range", "{text}", {"text": f"two numbers belong here; {A_RANGE}"})
+        return value
+
     @model_validator(mode="after")
     def _check(self) -> RangeSpec:
         if (self.log is None) == (self.uniform is None):
-            raise ValueError("a range is {log: [low, high]} or {uniform: [low, high]}; give one of the two")
+            raise ValueError(f"{A_RANGE}; give one of the two")
         low, high = self.limits
         if not low < high:
             raise ValueError(f"the range from {low:g} to {high:g} is empty; write the smaller number first")
         if self.log is not None and low <= 0:
             raise ValueError(f"a log range begins above 0, not at {low:g}; raise it, or write uniform")
+        if self.log is not None and math.log(high) - math.log(low) > math.log(WIDEST) * (1 + 1e-9):
+            raise ValueError(
+                f"the log range from {low:g} to {high:g} spans more than {WIDEST:g}-fold; bring its ends closer"
+            )
         return self
 
     @property
@@ -47,6 +69,10 @@ class RangeSpec(Spec):
         low, high = self.limits
         value = low * (high / low) ** share if self.log else low + (high - low) * share
         return rounded(value)
+
+    def distinct(self, n: int) -> int:
+        """How many values n even shares of the range have."""
+        return len({self.at(place / (n - 1)) for place in range(n)})
 
 
 class TuneSpec(Spec):
@@ -88,14 +114,28 @@ class TuneSpec(Spec):
                 raise ValueError(f"{where} is none of the tuned fields ({', '.join(self.fields)}); write it there too")
             if name == LR and found.log is None:
                 raise ValueError(f"{where} is uniform, and its law is one of log lr; write lr: {{log: [low, high]}}")
-            for value in found.limits:
+            for value in (*found.limits, found.at(0), found.at(1)):
                 TrainingSpec.model_validate({name: value})
+            self._check_apart(where, name, found)
         if self.how == "probe" and self.share > MOST_PROBED:
             raise ValueError(
                 f"share={self.share:g} exceeds {MOST_PROBED:g}, what probes on cheap cells may take; lower it, or "
                 "search every cell (how: each)"
             )
         return self
+
+    def _check_apart(self, where: str, name: str, found: RangeSpec) -> None:
+        """Refuse trials that are one training; fields beside lr, whose rates keep trials apart, need a few values."""
+        least = self.trials if name == LR else LEAST_TRIALS
+        if (there := found.distinct(least)) == least:
+            return
+        able = (n for n in range(least - 1, LEAST_TRIALS - 1, -1) if found.distinct(n) == n)
+        fewer = f", or lower trials to {n}" if (n := next(able, None)) else ""
+        low, high = found.limits
+        raise ValueError(
+            f"{where} from {low:.12g} to {high:.12g} is too narrow: its {least} values at {DIGITS} digits, for "
+            f"trials={self.trials}, are {there} different ones; widen it{fewer}"
+        )
 
     def _ranges(self) -> Iterator[tuple[str, str, RangeSpec]]:
         """Where each range is written, its field, and it."""
@@ -161,6 +201,26 @@ def provisional_training(
             "tune.fields.lr"
         )
     return training.model_copy(update=tune.middle())
+
+
+def check_used(tune: TuneSpec | None, training: TrainingSpec, objective: str | ObjectiveSpec, where: str) -> None:
+    """Refuse to search a field that a family's trainings do not use.
+
+    Raises:
+        StudyError: momentum of an optimizer without it, or a field that the objective gives no meaning to.
+    """
+    if tune is None or not tune.is_on:
+        return
+    spec = objective_spec(objective)
+    unused = {name: f"objective '{spec.name}', {reason}" for name, reason in spec.unused.items()}
+    if training.optimizer == "adamw":
+        unused["momentum"] = "optimizer=adamw, which has betas of its own"
+    for name in tune.fields:
+        if name in unused:
+            raise StudyError(
+                f"tune.fields.{name} is searched, and has no meaning for {unused[name]} ({where}); leave it out, or "
+                "train this family in a study of its own"
+            )
 
 
 def rounded(value: float) -> float:

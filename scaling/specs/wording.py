@@ -25,6 +25,8 @@ def said(detail: Any) -> str:
         return KINDS[kind] + _written(KINDS[kind], value)
     if kind == "too_short":
         return f"Input should hold at least {detail['ctx']['min_length']}"
+    if kind == "too_long":
+        return f"Input should hold at most {detail['ctx']['max_length']}"
     if kind == "literal_error":
         return detail["msg"] + _near(str(value), detail["ctx"]["expected"])
     message = str(detail["msg"]).removeprefix("Value error, ")

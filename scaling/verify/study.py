@@ -15,10 +15,9 @@ from pathlib import Path
 from scaling import layout
 from scaling.ledger import Study
 from scaling.specs.run import RunSpec
-from scaling.specs.study import StudySpec
+from scaling.specs.study import VERIFY, StudySpec
 from scaling.storage import Storage
 
-SUFFIX = ".verify"
 # What a verification has of its study; all else (the grid, checkpoints, when to stop) it has of its own
 SHARED = ("dataset", "parametrization", "benchmarks", "training", "resources", "scoring", "storage", "max_failures")
 
@@ -36,7 +35,7 @@ def verifying_study(study: Study, runs: Sequence[RunSpec] = (), track: bool = Tr
     seeds = tuple(dict.fromkeys(run.seed for run in runs)) or own.seeds
     objective = runs[0].objective if runs else own.all_objectives[0]
     spec = StudySpec(
-        name=own.name + SUFFIX, models=models, seeds=seeds, objective=objective,
+        name=own.name + VERIFY, models=models, seeds=seeds, objective=objective,
         mlflow=study.tracking_uri if track else own.mlflow, **fields,
     )  # fmt: skip
     return Study(spec, runs)
@@ -50,7 +49,7 @@ def read_all(study: Study) -> dict[str, bytes]:
 def read_beside(results: str | Path) -> dict[str, bytes]:
     """`read_all` of the study whose results stand in a folder (or URI), without its study file."""
     beside, name = Storage.of_file(str(results).rstrip("/"))
-    return _read(beside.child(name + SUFFIX))
+    return _read(beside.child(name + VERIFY))
 
 
 def _read(storage: Storage) -> dict[str, bytes]:

@@ -131,7 +131,16 @@ def test_before_it_is_tuned_everything_says_so(tmp_path: Path) -> None:
         refused = CliRunner().invoke(app, command)
         assert refused.exit_code == 2
         assert "5 of the grid's" in refused.output
-    assert not (tmp_path / "results/tuned.probes").exists()
+    left = [file.name for file in (tmp_path / "results").glob("**/*") if file.is_file()]
+    assert left == [".lock"], "of `score`; what is refused leaves nothing behind"
+
+
+def test_of_what_the_share_is_is_said_where_a_stop_is(tmp_path: Path) -> None:
+    for stop in ({}, {"stop": {"recipe": "IT", "budget": 1e10, "factor": 2}}):
+        path = str(write(tmp_path, **stop))
+        planned = CliRunner().invoke(app, ["plan", path, "--throughput", "1e9"])
+        assert planned.exit_code == 0, planned.output
+        assert ("the share is of the whole grid: `stop` may leave out" in planned.output) == bool(stop)
 
 
 @pytest.mark.campaign

@@ -103,9 +103,9 @@ def check_optimizer(spec: ModelSpec, training: TrainingSpec, where: str) -> None
     """Refuse an optimizer that mup has no rule for.
 
     Raises:
-        StudyError: LARS.
+        StudyError: LARS, at another width than the base's, where both parametrizations are one model.
     """
-    if spec.parametrization == MUP and training.optimizer == "lars":
+    if base_model(spec) is not None and training.optimizer == "lars":
         raise StudyError(
             "optimizer=lars with parametrization=mup: LARS sets every layer's step from the norm of its weights, which "
             f"undoes a rate by layer ({where}); take sgd or adamw, or parametrization: standard"

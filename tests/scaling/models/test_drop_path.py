@@ -9,9 +9,11 @@ from timm.layers import DropPath
 from torch import nn
 
 from scaling.errors import StudyError
-from scaling.models import build_model
+from scaling.models import build_model, check_training, may_drop
 from scaling.models.drop_path import set_drop_path
+from scaling.models.efficientnet import DEPTHS
 from scaling.specs.model import ModelSpec
+from scaling.specs.training import TrainingSpec
 
 NAMES = ["resnet18", "resnet50", "vit_tiny_patch16_224", "deit3_small_patch16_224", "convnext_atto", "efficientnet_b0",
          "swin_tiny_patch4_window7_224", "regnety_002", "mobilenetv3_small_050"]  # fmt: skip
@@ -66,3 +68,25 @@ def test_a_model_without_blocks_to_drop_is_refused(family, depth):
     model = build_model(ModelSpec(family=family, size=20, depth=depth), 64, 4)
     with pytest.raises(StudyError, match=r"drop_path=0\.1 needs residual blocks .* set it to 0"):
         set_drop_path(model, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("family", "size", "depths", "heads"),
+    [("alexnet", 20, [None], None), ("cornet_s", 20, [None], None), ("efficientnet", 20, DEPTHS, None),
+     ("resnet", 4, [10, 18], None), ("convnext", 8, [4, 12], None), ("vit", 12, [1, 2], 3), ("deit3", 12, [1, 2], 3)],
+)  # fmt: skip
+def test_what_a_plan_refuses_is_what_building_refuses(family, size, depths, heads):
+    training = TrainingSpec(drop_path=0.1)
+    for depth in depths:
+        spec = ModelSpec(family=family, size=size, depth=depth, heads=heads)
+        with torch.device("meta"):
+            model = build_model(spec, 64, 4)
+        if may_drop(spec):
+            check_training(spec, training, "study")
+            set_drop_path(model, 0.1)
+            continue
+        with pytest.raises(StudyError, match=f"family '{family}'"):
+            check_training(spec, training, "study")
+        with pytest.raises(StudyError):
+            set_drop_path(model, 0.1)
+        check_training(spec, TrainingSpec(), "study")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -257,6 +258,17 @@ def test_what_mup_cannot_be_is_refused_with_its_reason(name):
     }
     with pytest.raises(StudyError, match=reason):
         parse_study(content | study)
+
+
+@pytest.mark.parametrize(("sizes", "fine"), [([4], True), ([4, 8], False), ([8], False)])
+def test_lars_is_taken_at_the_base_where_both_parametrizations_are_one_model(sizes, fine):
+    family = RESNET | {"sizes": sizes, "base_size": 4}
+    content = {
+        "name": "base", "dataset": "digits", "models": [family], "parametrization": "mup",
+        "training": {"optimizer": "lars"}, "benchmarks": ["simulated-ventral-stream"],
+    }  # fmt: skip
+    with nullcontext() if fine else pytest.raises(StudyError, match="optimizer=lars with"):
+        parse_study(content)
 
 
 def test_every_family_with_widths_has_a_rule():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 
@@ -13,7 +14,7 @@ from scaling.probes.rating import find_rates
 from scaling.rates import with_fields
 from scaling.records import RunRecord, run_record
 from scaling.specs.tune import TuneSpec
-from scaling.study import expand_study
+from scaling.study import expand_study, parse_study
 from scaling.verify.images import ImageCounts
 
 DIGITS = ImageCounts(8, 10, 1437, 139)
@@ -76,8 +77,51 @@ def test_each_searches_every_cell_and_has_to_be_meant(make_study) -> None:
 def test_what_exceeds_the_share_is_refused_with_its_numbers(make_study) -> None:
     with pytest.raises(StudyError, match=r"36 probes in 4 cells would take .* FLOP, 0.\d+ of .*above tune.share=0.001"):
         planned(make_study, tune={"share": 0.001})
-    with pytest.raises(StudyError, match=r"above tune.share=0.5; raise it, lower tune.trials, or search cheap cells"):
+    with pytest.raises(StudyError, match=r"above tune.share=0.5 \(study 'tiny', tune\); raise tune.share to 3, or "):
         planned(make_study, "each", {"share": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("how", "tune", "changes", "has", "lacks"),
+    [
+        ("probe", {"share": 0.15}, {}, ["raise tune.share to", "lower tune.trials from 9 to", "seeds"], ["each"]),
+        ("probe", {"share": 0.05, "trials": 4}, {}, ["raise tune.share to", "larger models"], ["lower tune.trials"]),
+        ("probe", {"share": 0.5}, {"seeds": [0], "data_sizes": [10]}, ["with 18 seeds", "study 'tiny'"], ["raise"]),
+        (
+            "probe", {"share": 0.5},
+            {"budgets": [1e9], "data_sizes": None, "seeds": [0], "training": {"batch_size": 10}},
+            ["all cells cost alike", "seeds"], ["raise", "larger models"],
+        ),
+        ("each", {"share": 0.5}, {}, ["how: probe, share: "], ["lower tune.trials"]),
+        ("each", {"share": 0.5}, {"seeds": [0], "data_sizes": [10]}, ["raise tune.share to 9"], ["how: probe"]),
+    ],
+)  # fmt: skip
+def test_remedies_are_those_that_work(make_study, how, tune, changes, has, lacks) -> None:
+    grid = {name: value for name, value in (GRID | changes).items() if value is not None}
+    base = {"tune": {"how": how, "fields": RANGE} | tune}
+    spec = make_study(**grid | base) if "data_sizes" in grid else budgeted(make_study, grid | base)
+    with pytest.raises(StudyError) as refused:
+        plan_probes(spec, expand_study(spec), DIGITS)
+    said = str(refused.value)
+    for word in has:
+        assert word in said, said
+    for word in lacks:
+        assert word not in said.partition("); ")[2], said
+    if raised := re.search(r"raise tune.share to ([\d.]+)", said):
+        again = spec.model_copy(update={"tune": spec.tune.model_copy(update={"share": float(raised[1])})})
+        plan_probes(again, expand_study(again), DIGITS)
+    if fewer := re.search(r"lower tune.trials from 9 to (\d+)", said):
+        again = spec.model_copy(update={"tune": spec.tune.model_copy(update={"trials": int(fewer[1])})})
+        plan_probes(again, expand_study(again), DIGITS)
+    more = int(re.search(r"with (\d+) seeds", said)[1])
+    again = spec.model_copy(update={"seeds": tuple(range(more))})
+    plan_probes(again, expand_study(again), DIGITS)
+
+
+def budgeted(make_study, changes: dict):
+    """A study of budgets alone: the test study has data sizes and epochs."""
+    own = make_study().model_dump(include={"name", "dataset", "benchmarks"})
+    return parse_study(own | changes)
 
 
 @pytest.mark.parametrize(

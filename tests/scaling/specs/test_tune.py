@@ -30,12 +30,29 @@ def tuned(tune: dict | None = None, **changes: object):
         ({"fields": {"lr": {"log": [1, 0.1]}}}, ["the range from 1 to 0.1 is empty", "smaller number first"]),
         ({"fields": {"lr": {"log": [0.1, 0.1]}}}, ["the range from 0.1 to 0.1 is empty"]),
         ({"fields": {"lr": {"log": [0, 0.1]}}}, ["a log range begins above 0, not at 0"]),
-        ({"fields": {"lr": {"log": [0.1]}}}, ["tune.fields.lr.log"]),
+        ({"fields": {"lr": {"log": [0.1]}}}, ["tune.fields.lr.log=[0.1]: two numbers", "{log: [low, high]}"]),
+        ({"fields": {"lr": {"log": [0.1, 1, 3]}}}, ["tune.fields.lr.log=[0.1, 1, 3]: two numbers"]),
+        ({"fields": {"lr": {"log": 0.1}}}, ["tune.fields.lr.log=0.1: two numbers"]),
+        ({"families": {"resnet": {"lr": 0.1}}}, ["tune.families.resnet.lr=0.1: a range is {log: [low, high]}"]),
+        (
+            {"fields": {"lr": {"log": [0.1, 0.1001]}}},
+            ["fields.lr from 0.1 to 0.1001 is too narrow", "trials=9, are 1 "],
+        ),
+        ({"fields": {"lr": {"log": [0.1, 0.106]}}}, ["are 7 different ones; widen it, or lower trials to 7"]),
+        ({"trials": 1000}, ["fields.lr from 0.003 to 1 is too narrow", "lower trials to "]),
+        ({"families": {"resnet": {"lr": {"log": [0.1, 0.1001]}}}}, ["families.resnet.lr from 0.1 to 0.1001"]),
+        (
+            {"fields": RANGE | {"weight_decay": {"log": [1e-4, 1.001e-4]}}},
+            ["fields.weight_decay from 0.0001 to 0.0001"],
+        ),
+        ({"fields": {"lr": {"log": [1e-300, 1e300]}}}, ["from 1e-300 to 1e+300 spans more than 1e+06-fold"]),
+        ({"fields": RANGE | {"weight_decay": {"log": [1e-9, 1]}}}, ["spans more than 1e+06-fold"]),
+        ({"fields": RANGE | {"momentum": {"uniform": [0.5, 0.9999]}}}, ["momentum", "less than 1"]),
         ({"fields": {"lr": {"log": [0.1, "inf"]}}}, ["tune.fields.lr.log", "finite"]),
         ({"fields": {"lr": {}}}, ["a range is {log: [low, high]} or {uniform: [low, high]}"]),
         ({"fields": {"lr": {"log": [0.1, 1], "uniform": [0.1, 1]}}}, ["give one of the two"]),
         ({"fields": {"lr": {"uniform": [0.1, 1]}}}, ["fields.lr is uniform", "write lr: {log: [low, high]}"]),
-        ({"fields": {"lr": 0.1}}, ["tune.fields.lr=0.1"]),
+        ({"fields": {"lr": 0.1}}, ["tune.fields.lr=0.1: a range is {log: [low, high]}"]),
         ({"fields": RANGE | {"momentum": {"uniform": [0.5, 1]}}}, ["momentum", "less than 1"]),
         ({"fields": RANGE | {"weight_decay": {"uniform": [-1, 1]}}}, ["weight_decay", "greater than or equal to 0"]),
         ({"families": {"vit": RANGE}}, ["tune.families names 'vit'", "known: resnet"]),
@@ -82,6 +99,32 @@ def test_a_tuned_field_is_not_fixed_too(changes: dict, words: list[str]) -> None
         tuned(**changes)
     for word in words:
         assert word in str(refused.value), refused.value
+
+
+@pytest.mark.parametrize(
+    ("field", "changes", "words"),
+    [
+        ({"momentum": {"uniform": [0.5, 0.9]}}, {"training": {"optimizer": "adamw"}}, "fields.momentum .*=adamw"),
+        ({"label_smoothing": {"uniform": [0, 0.2]}}, {"objective": "simclr"}, "fields.label_smoothing .* 'simclr'"),
+        (
+            {"drop_path": {"uniform": [0, 0.5]}},
+            {"dataset": {"name": "digits", "image_size": 64}, "models": [{"family": "alexnet", "sizes": [8]}]},
+            "drop_path=.* alexnet w8 has none .*leave it out of tune.fields",
+        ),
+    ],
+)
+def test_a_field_that_a_family_does_not_use_is_not_searched(field: dict, changes: dict, words: str) -> None:
+    with pytest.raises(StudyError, match=words) as refused:
+        tuned({"fields": RANGE | field}, **changes)
+    assert "models[0]" in str(refused.value)
+    assert "study of its own" in str(refused.value)
+
+
+@pytest.mark.parametrize("tune", [{}, {"tune": None}])
+def test_a_name_leaves_room_for_what_stands_beside(tune: dict) -> None:
+    assert tuned(**tune, name="n" * 193).name
+    with pytest.raises(StudyError, match=r"194 bytes exceeds 193: .* NAME.probes and NAME.verify .*shorten it"):
+        tuned(**tune, name="n" * 194)
 
 
 def test_none_is_as_if_it_was_not_there() -> None:

@@ -80,7 +80,7 @@ def test_a_storage_by_the_command_line_is_not_empty(make_study):
         ({"name": 7}, ["name=7: Input should be text: write '7'"]),
         ({"name": "a/b"}, ["'a/b' must consist of letters"]),
         ({"name": "a\nb"}, [r"'a\nb' must consist of letters"]),
-        ({"name": "ü" * 101}, ["202 bytes exceeds 200"]),
+        ({"name": "ü" * 101}, ["202 bytes exceeds 193", "NAME.probes and NAME.verify"]),
         ({"seeds": [1.5]}, ["seeds[0]=1.5: Input should be a whole number"]),
         ({"training": {"epochs": "ten"}}, ["training.epochs='ten'", "integer"]),
         ({"training": {"optimizer": "AdamW"}}, ["'sgd', 'adamw' or 'lars'; did you mean 'adamw'?"]),
