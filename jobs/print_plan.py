@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isclose
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -40,27 +42,33 @@ def print_plan(plan: StudyPlan, console: Console) -> None:
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    columns = ("run", "model", "seed", "N", "images", "samples", "C, FLOP", "GiB", "s", "")
+    apart = any(not isclose(item.flops_spent, item.flops) for item in plan.runs)
+    spent = ("spent",) if apart else ()
+    columns = ("run", "model", "seed", "N", "images", "epochs", "samples", "C, FLOP", *spent, "GiB", "s", "")
     for column in columns:
         table.add_column(column, justify="left" if column in ("run", "model", "") else "right", no_wrap=True)
     for item in plan.runs:
         table.add_row(
             item.run.run_id, item.run.model.label(), str(item.run.seed), f"{item.n_params:,}", f"{item.n_samples:,}",
-            f"{item.samples_seen:,}", f"{item.flops:.3g}", f"{item.memory_bytes / GIB:.3f}", f"{item.train_s:.1f}",
+            f"{item.run.training.epochs:,}", f"{item.samples_seen:,}", f"{item.flops:.3g}",
+            *((f"{item.flops_spent:.3g}",) if apart else ()), f"{item.memory_bytes / GIB:.3f}", f"{item.train_s:.1f}",
             _mark(plan, item.run.run_id),
         )  # fmt: skip
     console.print(table)
     print_map(plan.runs, console)
     console.print(
-        "samples: samples seen D; GiB: memory of one worker's step; s: training time\n"
+        "samples: samples seen D = images x epochs; "
+        f"{'spent: of C what no trunk computes for it; ' if apart else ''}"
+        "GiB: memory of one worker's step; s: training time\n"
         f"total: {sum(item.flops_spent for item in plan.runs):.3g} FLOP, "
         f"{sum(item.train_s for item in plan.runs):.0f} s of training ({plan.how_timed}); "
         f"left: about {plan.wall_s:.0f} s {_at_once(plan)}, without start-up and scoring",
         highlight=False,
     )
     if any(item.run.trunk for item in plan.runs):
-        shared = f"each run alone would cost {sum(item.flops for item in plan.runs):.3g} FLOP"
-        console.print(f"horizons share trunks: {shared}", highlight=False)
+        shared = "share trunks" if apart else "share nothing, since every cooldown begins with the first step"
+        alone = f"each run alone would cost {sum(item.flops for item in plan.runs):.3g} FLOP"
+        console.print(f"horizons {shared}: {alone}", highlight=False)
     for line in dict.fromkeys(fit for item in plan.runs for fit in adaptations(item.run.training, item.n_samples)):
         console.print(f"fitted to the runs' length: {line}", highlight=False)
     if plan.enough is not None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 from scaling.data.portions import images_and_epochs, stated_counts
 from scaling.errors import StudyError
+from scaling.specs.base import MOST_EPOCHS
 from scaling.specs.model import FamilySpec, ModelSpec
 from scaling.specs.objective import ObjectiveSpec, objective_spec
 from scaling.specs.run import RunSpec
@@ -20,10 +22,18 @@ WITHIN = 0.01  # share by which a run's C may miss its budget
 
 
 class Cell(NamedTuple):
-    """images_per_class: None: all. epochs: None: as the training has them."""
+    """images_per_class: None: all. epochs: None: as the training has them. budget: FLOP that it spends, if any."""
 
     images_per_class: int | None
     epochs: int | None = None
+    budget: float | None = None
+
+    def place(self, model: ModelSpec) -> str:
+        """Where in the grid it is, behind where in the file; nothing of a cell whose epochs the training has."""
+        if self.epochs is None:
+            return ""
+        budget = "" if self.budget is None else f" of budgets={self.budget:.4g} (raise the budget to train longer)"
+        return f"; {model.label()}, {self.images_per_class or 'all'} images/class, {self.epochs} epochs{budget}"
 
 
 def grid_cells(study: StudySpec) -> list[Cell]:
@@ -43,7 +53,8 @@ def budget_cells(study: StudySpec, model: ModelSpec, objective: str | ObjectiveS
     D = budget / (passes . flops_per_image) becomes as many unique images as there are, in whole epochs.
 
     Raises:
-        StudyError: whole images of every class spend no budget within WITHIN.
+        StudyError: whole images of every class spend no budget within WITHIN, only more than MOST_EPOCHS do, or two
+            budgets are spent by the same.
     """
     if not study.budgets:
         return []
@@ -55,16 +66,35 @@ def budget_cells(study: StudySpec, model: ModelSpec, objective: str | ObjectiveS
     )
     cells = []
     for budget in study.budgets:
+        if budget / one_image > MOST_EPOCHS * counts.n_train:
+            raise StudyError(
+                f"budgets={budget:.4g} FLOP are {budget / one_image / counts.n_train:.3g} epochs of all "
+                f"{counts.n_train:,} images for {model.label()}, above the limit of {MOST_EPOCHS:,} ({where}); lower "
+                "the budget, or leave this size out"
+            )
         shown = images_and_epochs(max(budget / one_image, 1.0), counts, WITHIN)
         spent = one_image * shown.samples_seen
         if abs(spent / budget - 1) > WITHIN:
+            times = "1 epoch" if shown.epochs == 1 else f"{shown.epochs:,} epochs"
             raise StudyError(
                 f"budgets={budget:.4g} FLOP cannot be spent within {WITHIN:.0%} by {model.label()}, which sees "
-                f"{budget / one_image:.4g} images for it: {shown.n_samples:,} of {counts.n_classes} classes in "
-                f"{shown.epochs} epochs spend {spent:.4g} ({where}); raise the budget, or leave this size out"
+                f"{budget / one_image:.4g} images for it: {shown.n_samples:,} images, as many of each of "
+                f"{counts.n_classes} classes, in {times} spend {spent:.4g} ({where}); raise the budget, or leave this "
+                "size out"
             )
-        cells.append(Cell(shown.images_per_class or counts.least, shown.epochs))
+        cells.append(Cell(shown.images_per_class or counts.least, shown.epochs, budget))
+    _check_apart(cells, model, where)
     return cells
+
+
+def _check_apart(cells: Sequence[Cell], model: ModelSpec, where: str) -> None:
+    for first, second in combinations(cells, 2):
+        if first[:2] == second[:2]:
+            raise StudyError(
+                f"two runs of the grid are the same: budgets={first.budget:.6g} and budgets={second.budget:.6g} are "
+                f"both {first.images_per_class:,} images/class in {first.epochs} epochs for {model.label()} ({where}); "
+                "remove one of the budgets, or move them apart"
+            )
 
 
 def training_of(study: StudySpec, family: FamilySpec, cell: Cell, where: str) -> TrainingSpec:
@@ -74,7 +104,7 @@ def training_of(study: StudySpec, family: FamilySpec, cell: Cell, where: str) ->
         StudyError: as `resolve_training` and `provisional_training`.
     """
     above = dict(family.training) | ({} if cell.epochs is None else {"epochs": cell.epochs})
-    if study.horizons is not None and study.horizons.data and cell in grid_cells(study):
+    if study.horizons is not None and study.horizons.data and cell._replace(budget=None) in grid_cells(study):
         above |= {"order": "nested"}
     training = resolve_training(study.training, above, where)
     return provisional_training(study.tune and study.tune.of(family.family), study.training, above, training, where)

@@ -10,13 +10,13 @@ from typing import Any
 from scaling.errors import StudyError
 from scaling.grid import Cell, budget_cells, grid_cells, training_of, with_trunks
 from scaling.specs.base import override, read_spec
-from scaling.specs.checkpoints import schedule_epochs
+from scaling.specs.checkpoints import names_nothing, schedule_epochs
 from scaling.specs.model import FamilySpec, ModelSpec
 from scaling.specs.objective import ObjectiveSpec, check_objective, objective_spec
 from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec, check_batch_sizes
 from scaling.specs.study import LONGEST_OWN, StudySpec, too_long
-from scaling.specs.training import TrainingSpec
+from scaling.specs.training import TrainingSpec, resolve_training
 from scaling.specs.trunk import check_shared
 from scaling.specs.tune import check_used
 from scaling.yaml_file import read_fields
@@ -65,6 +65,7 @@ def expand_study(study: StudySpec, where: str = "study") -> list[RunSpec]:
     runs = []
     for index, family in enumerate(study.models):
         place = f"{where}, models[{index}]"
+        resolve_training(study.training, family.training, f"{place}.training")  # what is wrong of it in any cell
         resources = override(study.resources, family.resources, f"{place}.resources")
         asked = family.model_copy(update={"parametrization": family.parametrization or study.parametrization})
         models = [resolve_model(asked, size, study.dataset.image_size, place) for size in family.sizes]
@@ -96,11 +97,13 @@ def _model_runs(
     normed = has_batch_norm(model) or objective_spec(objective).batch_norm
 
     def of_cells(cells: Sequence[Cell]) -> list[RunSpec]:
-        trainings = {cell: training_of(study, family, cell, f"{where}.training") for cell in cells}
-        for training in trainings.values():
+        trainings = {}
+        for cell in cells:
+            place = f"{where}{cell.place(model)}"
+            training = trainings[cell] = training_of(study, family, cell, f"{where}.training{cell.place(model)}")
             check_used(study.tune, training, objective, f"{where}, {model.label()}")
             check_training(model, training, f"{where}.training")
-            check_objective(objective, training, resources.workers, where, resources.micro_batch)
+            check_objective(objective, training, resources.workers, place, resources.micro_batch)
             check_optimizer(model, training, where)
         return [
             _run(study, model, objective, cell, seed, trainings[cell], resources, normed)
@@ -145,6 +148,16 @@ def _run(
 
 
 def _check_epochs(study: StudySpec, runs: list[RunSpec], where: str) -> None:
+    """Schedules that name no epoch of a run, and epochs that lie beyond one."""
+    by_length = {run.training.epochs: run for run in runs}
+    for field in ("keep", "score"):
+        nothing = names_nothing(getattr(study.checkpoints, field), by_length)
+        if nothing is not None:
+            written, epochs = nothing
+            raise StudyError(
+                f"{{{written}}} names no epoch of a run of epochs={epochs} ({by_length[epochs].label()}; "
+                f"{where}, checkpoints.{field}); lower it, train longer, or write 'last' beside it"
+            )
     for run in runs:
         beyond = [epoch for epoch in run.keep_epochs if epoch > run.training.epochs]
         if beyond:

@@ -10,17 +10,20 @@ from scaling.errors import StudyError
 from scaling.specs.run import RunSpec
 from scaling.streams import subset_stream
 
+DATA_SIZES = "data_sizes"  # the field of a study file that says images a class
+
 
 def run_images(labels: np.ndarray, run: RunSpec) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the images that a run trains on, and of those that it validates on: none, but of a probe."""
-    subset = nested_subset(labels, run.images_per_class, run.seed)
+    field = "horizons.data" if run.trunk or run.branches else DATA_SIZES
+    subset = nested_subset(labels, run.images_per_class, run.seed, f"{field} of study '{run.study}'")
     if not run.validation:
         return subset, subset[:0]
     held = held_out(labels, run.images_per_class, run.seed, run.validation)
     return np.setdiff1d(subset, held, assume_unique=True), held
 
 
-def nested_subset(labels: np.ndarray, images_per_class: int | None, seed: int) -> np.ndarray:
+def nested_subset(labels: np.ndarray, images_per_class: int | None, seed: int, where: str = DATA_SIZES) -> np.ndarray:
     """Indices of the first `images_per_class` images of every class, in one seeded order a class.
 
     The order does not depend on `images_per_class`, so for one seed a smaller subset lies inside every larger one
@@ -28,6 +31,7 @@ def nested_subset(labels: np.ndarray, images_per_class: int | None, seed: int) -
 
     Args:
         labels: (n_images,) class of each image.
+        where: what says images_per_class, for an error.
 
     Returns:
         (n_classes * images_per_class,) indices, ascending.
@@ -37,16 +41,16 @@ def nested_subset(labels: np.ndarray, images_per_class: int | None, seed: int) -
     """
     if images_per_class is None:
         return np.arange(len(labels))
-    return np.sort(nested_rounds(labels, images_per_class, seed), axis=None)
+    return np.sort(nested_rounds(labels, images_per_class, seed, where), axis=None)
 
 
-def nested_rounds(labels: np.ndarray, images_per_class: int, seed: int) -> np.ndarray:
+def nested_rounds(labels: np.ndarray, images_per_class: int, seed: int, where: str = DATA_SIZES) -> np.ndarray:
     """The images of `nested_subset` by rank: (images_per_class, classes) indices, a row one image of each class.
 
     Raises:
         StudyError: a class has fewer images.
     """
-    return np.stack([order[:images_per_class] for order in _orders(labels, images_per_class, seed)], axis=1)
+    return np.stack([order[:images_per_class] for order in _orders(labels, images_per_class, seed, where)], axis=1)
 
 
 def held_out(labels: np.ndarray, images_per_class: int | None, seed: int, share: float) -> np.ndarray:
@@ -82,14 +86,17 @@ def held_places(n: int, share: float) -> np.ndarray:
     return np.diff(counts, prepend=0) > 0
 
 
-def _orders(labels: np.ndarray, images_per_class: int | None, seed: int) -> Iterator[np.ndarray]:
+def _orders(
+    labels: np.ndarray, images_per_class: int | None, seed: int, where: str = DATA_SIZES
+) -> Iterator[np.ndarray]:
     """The images of each class, in the class's own seeded order."""
     by_class = np.argsort(labels, kind="stable")  # one pass, whatever the number of classes
     classes, counts = np.unique(labels, return_counts=True)
     for label, members in zip(classes, np.split(by_class, np.cumsum(counts)[:-1]), strict=True):
         if images_per_class is not None and images_per_class > len(members):
+            remedy = "lower it or write 'all'" if where.startswith(DATA_SIZES) else "lower it"
             raise StudyError(
                 f"images a class={images_per_class:,} exceeds the {len(members):,} training images of class {label} "
-                "(data_sizes); lower it or write 'all'"
+                f"({where}); {remedy}"
             )
         yield members[subset_stream(seed, int(label)).permutation(len(members))]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from scaling.errors import StudyError, known_names, nearest
 from scaling.specs.wording import said, shown_value
 
 SpecT = TypeVar("SpecT", bound="Spec")
+MOST_EPOCHS = 100_000  # of a training; assumption: more is a slip, such as a budget in other units
+EpochCount = Annotated[int, Field(gt=0, le=MOST_EPOCHS)]
 
 
 class Spec(BaseModel):

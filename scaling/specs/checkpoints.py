@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,8 +16,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from scaling.errors import StudyError, known_names
-from scaling.specs.base import Spec
+from scaling.errors import known_names
+from scaling.specs.base import EpochCount, Spec
 from scaling.specs.wording import said
 
 PUBLISHED = (*range(1, 11), *range(15, 101, 5), 150, 200, 250, 300)  # Gokce & Schrimpf 2025
@@ -29,7 +30,7 @@ class EverySpec(Spec):
 
     every: PositiveInt
     start: NonNegativeInt | None = None
-    stop: PositiveInt | None = None
+    stop: EpochCount | None = None
 
     @model_validator(mode="after")
     def _check(self) -> EverySpec:
@@ -117,11 +118,7 @@ class CheckpointSpec(Spec):
 
 
 def schedule_epochs(wanted: tuple[Epoch, ...], last: int) -> tuple[int, ...]:
-    """The epochs that entries name in a run of `last` epochs, ascending; a plain number or a `stop` may lie beyond.
-
-    Raises:
-        StudyError: {every: …} names no epoch of the run.
-    """
+    """The epochs that entries name in a run of `last` epochs, ascending; a plain number or a `stop` may lie beyond."""
     found: set[int] = set()
     for entry in wanted:
         if entry == "last":
@@ -129,17 +126,20 @@ def schedule_epochs(wanted: tuple[Epoch, ...], last: int) -> tuple[int, ...]:
         elif entry == "published":
             found.update(epoch for epoch in PUBLISHED if epoch <= last)
         elif isinstance(entry, EverySpec | GeometricSpec):
-            found.update(_of_schedule(entry, last))
+            found.update(entry.epochs(last))
         else:
             found.add(int(entry))
     return tuple(sorted(found))
 
 
-def _of_schedule(entry: EverySpec | GeometricSpec, last: int) -> list[int]:
-    epochs = entry.epochs(last)
-    if not epochs:
-        written = ", ".join(f"{name}: {value}" for name, value in _plain(entry).items())
-        raise StudyError(
-            f"{{{written}}} names no epoch of a run of epochs={last} (checkpoints); lower it, or train longer"
-        )
-    return epochs
+def names_nothing(wanted: tuple[Epoch, ...], lengths: Collection[int]) -> tuple[str, int] | None:
+    """A schedule that names no epoch, as it is written, and of how long a run; None where each names one.
+
+    Each has to name one of the longest run, and all together one of the shortest: of short ones others may be enough.
+    """
+    empty = [(entry, max(lengths)) for entry in wanted if not schedule_epochs((entry,), max(lengths))]
+    if not empty and wanted and not schedule_epochs(wanted, min(lengths)):
+        empty = [(wanted[0], min(lengths))]
+    for entry, last in empty:
+        return ", ".join(f"{name}: {value}" for name, value in _plain(entry).items()), last
+    return None

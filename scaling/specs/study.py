@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
-from scaling.specs.base import Spec
+from scaling.specs.base import MOST_EPOCHS, EpochCount, Spec
 from scaling.specs.checkpoints import CheckpointSpec
 from scaling.specs.dataset import DatasetSpec, as_dataset
 from scaling.specs.model import FamilySpec, Parametrization
@@ -24,6 +24,7 @@ PROBES, VERIFY = ".probes", ".verify"  # end the names of the studies that stand
 LONGEST_OWN = LONGEST_NAME - max(len(PROBES), len(VERIFY))  # of a study that a file describes
 TOO_LONG = "a name of {} bytes exceeds {}: it names a folder, and NAME{} and NAME{} beside it; shorten it"
 BESIDE = "{} is written beside {}, which replaces it; keep one"
+GRID = frozenset({"data_sizes", "epochs", "horizons"})  # what gives cells beside those of budgets
 DataSize = PositiveInt | Literal["all"]
 Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
 
@@ -42,7 +43,13 @@ def too_long(name: str) -> str:
 
 
 def _axis(data: dict[str, Any]) -> tuple[str, int] | None:
-    """What replaces training.epochs in a study file, and its longest; None where nothing does, or nothing that can."""
+    """What replaces training.epochs in a study file, and its longest; None where nothing does, or nothing that can.
+
+    Budgets become epochs only in the cells, which are checked each: here nothing is too short for what is written.
+    """
+    if data.get("budgets") and not GRID & data.keys():
+        nested = isinstance(data.get("training"), dict) and data["training"].get("order") == "nested"
+        return "budgets", 1 if nested else MOST_EPOCHS
     horizons = data.get("horizons")
     if isinstance(horizons, HorizonsSpec):
         horizons = horizons.model_dump()
@@ -50,7 +57,7 @@ def _axis(data: dict[str, Any]) -> tuple[str, int] | None:
     lengths = [1] if written.get("data") else written.get("epochs") or data.get("epochs")
     if not isinstance(lengths, list | tuple) or not lengths or not all(isinstance(length, int) for length in lengths):
         return None
-    return ("horizons" if written else "epochs"), max(1, *lengths)
+    return ("horizons" if written else "epochs"), min(max(1, *lengths), MOST_EPOCHS)
 
 
 class StudySpec(Spec):
@@ -72,7 +79,7 @@ class StudySpec(Spec):
     models: Annotated[tuple[FamilySpec, ...], Field(min_length=1)]
     parametrization: Parametrization = "standard"
     data_sizes: Annotated[tuple[DataSize, ...], Field(min_length=1)] = ("all",)
-    epochs: tuple[PositiveInt, ...] = ()
+    epochs: tuple[EpochCount, ...] = ()
     budgets: tuple[Annotated[float, Field(gt=0)], ...] = ()
     horizons: HorizonsSpec | None = None
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
@@ -132,10 +139,7 @@ class StudySpec(Spec):
     def _check_axes(self) -> None:
         """The epochs of a training beside what replaces them."""
         axis = "horizons" if self.horizons else "epochs" if self.epochs else "" if self.has_grid else "budgets"
-        places = ["training.epochs"] if axis == "budgets" and "epochs" in self.training.model_fields_set else []
-        places += [
-            f"models[{i}].training.epochs" for i, family in enumerate(self.models) if "epochs" in family.training
-        ]
+        places = [f"models[{i}].training.epochs" for i, family in enumerate(self.models) if "epochs" in family.training]
         if axis and places:
             raise ValueError(BESIDE.format(places[0], axis))
 
@@ -145,6 +149,15 @@ class StudySpec(Spec):
                 raise ValueError(f"horizons and {field} are both given; keep one")
         if horizons.data and "data_sizes" in self.model_fields_set:
             raise ValueError("horizons.data are images a class, and data_sizes are given too; keep one")
+        orders = {"training": self.training.model_dump(include=self.training.model_fields_set)}
+        orders |= {f"models[{i}].training": family.training for i, family in enumerate(self.models)}
+        for place, training in orders.items():
+            if horizons.data and training.get("order", "nested") != "nested":
+                raise ValueError(
+                    f"{place}.order={training['order']!r} contradicts horizons.data, whose smaller subsets come first "
+                    "in every larger one's order; write order: nested, leave it out, or write data_sizes in place of "
+                    "horizons"
+                )
         for field in ("keep", "score"):
             if getattr(self.checkpoints, field) != ("last",):
                 raise ValueError(
@@ -155,8 +168,7 @@ class StudySpec(Spec):
     @property
     def has_grid(self) -> bool:
         """Are there data sizes, beside budgets?"""
-        written = self.model_fields_set & {"data_sizes", "epochs", "horizons"}
-        return not self.budgets or bool(written)
+        return not self.budgets or bool(GRID & self.model_fields_set)
 
     @property
     def all_objectives(self) -> tuple[str | ObjectiveSpec, ...]:

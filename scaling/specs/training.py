@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from scaling.specs.base import Spec, read_spec
+from scaling.specs.base import EpochCount, Spec, read_spec
 from scaling.specs.presets import preset_fields
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -87,7 +87,7 @@ class TrainingSpec(Spec):
     renamed: ClassVar[Mapping[str, str]] = {"recipe": "preset"}
 
     preset: str | None = None
-    epochs: PositiveInt = 10
+    epochs: EpochCount = 10
     batch_size: PositiveInt = 64
     cap_batch: bool = False
     optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
@@ -139,10 +139,11 @@ class TrainingSpec(Spec):
     def _check(self) -> TrainingSpec:
         if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
             raise ValueError(
-                f"warmup_epochs={self.warmup_epochs} leaves none of epochs={self.epochs}; lower it or train longer"
+                f"warmup_epochs={self.warmup_epochs} leaves none of epochs={self.epochs}; lower it, "
+                "train longer, or write warmup_share"
             )
         for names, thing in zip(SPELLINGS, SPELT, strict=True):
-            written = [f"{name}={getattr(self, name):g}" for name in names if self._differs(name)]
+            written = [f"{name}={getattr(self, name):g}" for name in names if self._is_given(name)]
             if len(written) > 1:
                 raise ValueError(f"{' and '.join(written)} are one thing, {thing}; keep one")
         self._check_cooldown()
@@ -151,9 +152,11 @@ class TrainingSpec(Spec):
         half_life = share if epochs is None else epochs / self.epochs
         if half_life is not None and not half_life <= LONGEST_HALF_LIFE:
             field = SPELLINGS[0][1] if epochs is None else SPELLINGS[0][2]
+            remedy = "lower it" if epochs is None else "lower it, train longer, or write ema_half_life_share"
             raise ValueError(
-                f"{field}={getattr(self, field):g} is above {LONGEST_HALF_LIFE} (ln 2 / 9) of the training, which the "
-                f"average's decay, at most (1 + step) / (10 + step), reaches in the end; lower it"
+                f"{field}={getattr(self, field):g} is above {LONGEST_HALF_LIFE} (ln 2 / 9) of the training of epochs="
+                f"{self.epochs}, which the average's decay, at most (1 + step) / (10 + step), reaches in the end; "
+                f"{remedy}"
             )
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr={self.min_lr} exceeds lr={self.lr}; lower it")
@@ -164,12 +167,16 @@ class TrainingSpec(Spec):
             )
         return self
 
-    def _differs(self, field: str) -> bool:
-        return bool(getattr(self, field) != type(self).model_fields[field].default)
+    def _is_given(self, field: str) -> bool:
+        """Is it written, and not as off; of a stored training, which holds all fields: is it no default?"""
+        value = getattr(self, field)
+        stored = self.model_fields_set.issuperset(SPELLINGS[1] + COOLDOWN)
+        written = field in self.model_fields_set and not stored and bool(value)
+        return written or bool(value != type(self).model_fields[field].default)
 
     def _check_cooldown(self) -> None:
         """A cooldown belongs to schedule wsd, fits the training, and begins after the warm-up."""
-        strange = [name for name in COOLDOWN if self._differs(name)]
+        strange = [name for name in COOLDOWN if self._is_given(name)]
         if self.schedule != "wsd":
             if strange:
                 raise ValueError(
@@ -179,12 +186,15 @@ class TrainingSpec(Spec):
             return
         length = self.cooldown_share * self.epochs if self.cooldown_epochs is None else self.cooldown_epochs
         if length > self.epochs:
-            raise ValueError(f"cooldown_epochs={length:g} exceeds epochs={self.epochs}; lower it or train longer")
+            raise ValueError(
+                f"cooldown_epochs={length:g} exceeds epochs={self.epochs}; lower it, train longer, or write "
+                "cooldown_share"
+            )
         warmup = self.warmup_epochs or self.warmup_share * self.epochs
         if warmup > self.epochs - length + 1e-9:
             raise ValueError(
                 f"a warm-up of {warmup:g} epochs reaches into the cooldown, the last {length:g} of epochs={self.epochs}"
-                "; shorten either, or train longer"
+                "; shorten either, train longer, or write warmup_share and cooldown_share"
             )
 
     def _check_order(self) -> None:

@@ -9,7 +9,7 @@ from pydantic import PositiveInt, model_validator
 
 from scaling.errors import StudyError
 from scaling.place import shown
-from scaling.specs.base import Spec
+from scaling.specs.base import EpochCount, Spec
 from scaling.specs.objective import ObjectiveSpec, objective_spec
 from scaling.specs.training import TrainingSpec
 
@@ -36,7 +36,7 @@ class HorizonsSpec(Spec):
     once. Schedule wsd; what comes before the cooldown must not depend on the horizon.
     """
 
-    epochs: tuple[PositiveInt, ...] = ()
+    epochs: tuple[EpochCount, ...] = ()
     data: tuple[PositiveInt, ...] = ()
 
     @model_validator(mode="after")
@@ -55,6 +55,11 @@ class HorizonsSpec(Spec):
     def lengths(self) -> tuple[int, ...]:
         return self.epochs or self.data
 
+    @property
+    def apart(self) -> str:
+        """What a study file says in place of horizons that share nothing."""
+        return f"{'epochs' if self.epochs else 'data_sizes'}: {list(self.lengths)} in place of horizons"
+
 
 def check_shared(
     horizons: HorizonsSpec, trainings: Sequence[TrainingSpec], objective: str | ObjectiveSpec, where: str
@@ -71,13 +76,13 @@ def check_shared(
     if spec.schedule != "wsd":
         raise StudyError(
             f"horizons branch from a trunk of constant rate, and schedule={spec.schedule!r} falls from the beginning "
-            f"({where}, training.schedule); write schedule: wsd, or epochs: {list(horizons.lengths)} in place of "
-            "horizons"
+            f"({where}, training.schedule); write schedule: wsd, or {horizons.apart}"
         )
     follows = objective_spec(objective).follows_horizon
     if follows:
         raise StudyError(
-            f"horizons share no trunk with objective '{objective_spec(objective).name}': {follows} ({where})"
+            f"horizons share no trunk with objective '{objective_spec(objective).name}': {follows} ({where}); write "
+            f"{horizons.apart}"
         )
     for field, remedy in (OF_ALL | (OF_DATA if horizons.data else {})).items():
         value = getattr(spec, field)
@@ -87,11 +92,24 @@ def check_shared(
                 f"training.{field}); {remedy}"
             )
     _check_alike(trainings, where)
+    _check_something(horizons, trainings[:-1], where)
     start = objective_spec(objective).start_from
     if horizons.data and start is not None and not start.endswith(".safetensors"):
         raise StudyError(
             f"objective.start_from='{shown(start)}' has other weights for each data size, so that horizons.data share "
             f"no trunk ({where}); give one checkpoint (….safetensors)"
+        )
+
+
+def _check_something(horizons: HorizonsSpec, short: Sequence[TrainingSpec], where: str) -> None:
+    """Some branch must begin behind the trunk's first step."""
+    spec = short[-1]
+    cooldown = spec.cooldown_share * spec.epochs if spec.cooldown_epochs is None else spec.cooldown_epochs
+    if cooldown >= spec.epochs:
+        field = "cooldown_share" if spec.cooldown_epochs is None else "cooldown_epochs"
+        raise StudyError(
+            f"{field}={getattr(spec, field):g} is all of epochs={spec.epochs}, so that horizons share nothing "
+            f"({where}, training.{field}); lower it, or write {horizons.apart}"
         )
 
 

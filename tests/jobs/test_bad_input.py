@@ -159,7 +159,7 @@ CASES = [
     Case("negative rate", ["training.lr=-0.1", "greater than 0"], {"training": {"lr": -0.1}}),
     Case("rate is no number", ["training.lr='fast'", "valid number"], {"training": {"lr": "fast"}}),
     Case("no epochs", ["training.epochs=0", "greater than 0"], {"training": {"epochs": 0}}),
-    Case("long warm-up", ["warmup_epochs=5", "epochs=5", "lower it or train longer"],
+    Case("long warm-up", ["warmup_epochs=5", "epochs=5", "write warmup_share"],
          {"training": {"epochs": 5, "warmup_epochs": 5}}),
     Case("late checkpoint", ["epoch 9", "epochs=2", "checkpoints", "or write 'last'"], {"checkpoints": {"score": [9]}}),
     Case("unknown dataset", ["unknown dataset 'digit'", "did you mean 'digits'?", "path"], {"dataset": "digit"}),

@@ -32,6 +32,7 @@ N_SAMPLES = {2: 20, None: 1437}
 class Row(NamedTuple):
     n_params: int
     n_samples: int
+    epochs: int
     samples_seen: int
     flops: float
     gib: float
@@ -48,7 +49,7 @@ def rows(printed: str, runs: list[RunSpec]) -> list[Row]:
     for run in runs:
         (line,) = re.findall(rf"^\s*{run.run_id} .*$", printed, re.MULTILINE)
         words = line.replace(",", "").removesuffix("done").split()
-        found.append(Row(*map(int, words[-6:-3]), *map(float, words[-3:])))
+        found.append(Row(*map(int, words[-7:-3]), *map(float, words[-3:])))
     return found
 
 
@@ -62,7 +63,7 @@ def test_the_table_holds_n_images_samples_and_compute(write_study):
         flops = 3 * FLOPS[run.model.family] * 3 * N_SAMPLES[run.images_per_class]
         memory = training_memory(run.model, 8, 10, 10, "sgd")
         assert row.n_params == sum(p.numel() for p in model.parameters())
-        assert (row.n_samples, row.samples_seen) == (n := N_SAMPLES[run.images_per_class], 3 * n)
+        assert (row.n_samples, row.epochs, row.samples_seen) == (n := N_SAMPLES[run.images_per_class], 3, 3 * n)
         assert row.flops == pytest.approx(flops, rel=5e-3), "printed with three digits"
         assert row.gib == pytest.approx(memory / 2**30, abs=5e-4)
         assert row.seconds == pytest.approx(flops / 1e6, abs=0.051)
@@ -137,6 +138,11 @@ def test_the_grid_is_shown_as_a_map_and_what_trunks_save(write_study):
     assert f"5.2e+03 {one:.2g} {2 * one:.2g} {10 * one:.2g}" in lines
     total, alone = (float(re.search(rf"{said} (\S+) FLOP", result.output)[1]) for said in ("total:", "would cost"))
     assert total / alone == pytest.approx((10 + 0.2 * 3) / 13, rel=2e-2)
+    runs = re.findall(r"^ *\w{12} .*$", result.output, re.MULTILINE)
+    spent = [[float(word) for word in line.split()[-4:-2]] for line in runs]
+    assert sum(row[1] for row in spent) == pytest.approx(total, rel=1e-2)
+    assert [row[0] == row[1] for row in spent] == [False, False, True] * 2
+    assert [line.split()[-6].replace(",", "") for line in runs] == ["1", "2", "10"] * 2, "epochs"
 
 
 def test_many_amounts_of_data_share_columns():

@@ -6,10 +6,12 @@ import itertools
 
 import pytest
 
+from scaling.checks import check_runs
 from scaling.errors import StudyError
 from scaling.grid import WITHIN
 from scaling.models.cost import model_cost, training_flops
 from scaling.specs.objective import objective_spec
+from scaling.specs.training import TrainingSpec
 from scaling.study import expand_study, parse_study
 
 RESNET = {"family": "resnet", "depth": 10, "sizes": [2]}
@@ -159,3 +161,89 @@ def test_what_cannot_be_is_refused_by_name(changes, words):
         study(**changes)
     assert [word for word in words if word not in str(error.value)] == [], str(error.value)
     assert "\n" not in str(error.value)
+
+
+WSD = {"batch_size": 16, "schedule": "wsd"}
+LONG = {"sizes": [2, 4]}
+
+
+@pytest.mark.parametrize(
+    ("field", "training", "budgets"),
+    [
+        ("warmup_epochs", {"warmup_epochs": 12}, [1e12]),
+        ("cooldown_epochs", {"schedule": "wsd", "cooldown_epochs": 15}, [1e12]),
+        ("ema_half_life_epochs", {"ema_half_life_epochs": 1}, [1e12]),
+        ("order", {"schedule": "wsd", "order": "nested"}, [1.4e8]),
+    ],
+)
+def test_budgets_alone_check_durations_in_their_cells(field, training, budgets):
+    grid = runs(models=[RESNET | LONG], budgets=budgets, training={"batch_size": 16} | training)
+    assert [getattr(run.training, field) for run in grid] == [training[field]] * 2
+    if field != "order":
+        assert min(run.training.epochs for run in grid) > 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"budgets": [1e10, 1e11], "training": {"batch_size": 16, "warmup_epochs": 2}, "models": [
+            RESNET | {"sizes": [2, 4, 8, 16]}]},
+         ["a.yaml, models[0].training", "warmup_epochs=2 leaves none of epochs=", "resnet-10 w", "images/class",
+          "budgets=1e+10", "write warmup_share", "raise the budget"]),
+        ({"epochs": [2, 9], "training": {"warmup_epochs": 3}},
+         ["a.yaml", "epochs=2", "resnet-10 w2, all images/class, 2 epochs", "write warmup_share"]),
+        ({"epochs": [2, 9], "training": WSD | {"cooldown_epochs": 3}}, ["a.yaml", "2 epochs", "write cooldown_share"]),
+        ({"epochs": [2, 99], "training": {"ema_half_life_epochs": 1}}, ["a.yaml", "epochs=2", "ema_half_life_share"]),
+        ({"epochs": [18, 60], "checkpoints": {"score": [{"every": 50}]}},
+         ["{every: 50} names no epoch of a run of epochs=18", "resnet-10 w2", "a.yaml, checkpoints.score", "'last'"]),
+        ({"epochs": [18, 60], "checkpoints": {"keep": [{"every": 70}, "last"]}},
+         ["{every: 70} names no epoch of a run of epochs=60", "a.yaml, checkpoints.keep"]),
+        ({"epochs": [18, 60], "checkpoints": {"score": [{"every": 50}, {"every": 30}]}}, ["{every: 50}", "epochs=18"]),
+        ({"horizons": {"data": [5, 9]}, "training": FLAT | {"order": "shuffled"}},
+         ["training.order='shuffled' contradicts horizons.data", "order: nested"]),
+        ({"horizons": {"data": [5, 9]}, "models": [RESNET | {"training": {"order": "shuffled"}}], "training": FLAT},
+         ["models[0].training.order='shuffled'"]),
+        ({"budgets": [1e30]}, ["budgets=1e+30", "epochs of all 1,390 images", "resnet-10 w2", "100,000", "a.yaml"]),
+        ({"epochs": [1, 10**11]}, ["epochs[1]=100000000000", "less than or equal to 100000"]),
+        ({"training": {"epochs": 10**11}}, ["training.epochs=100000000000", "100000"]),
+        ({"horizons": {"epochs": [1, 10**11]}, "training": FLAT}, ["horizons.epochs[1]=100000000000", "100000"]),
+        ({"checkpoints": {"keep": [{"every": 1, "stop": 10**12}]}}, ["checkpoints.keep[0]=", "100000"]),
+        ({"budgets": [1e12], "models": [RESNET | {"training": {"lrr": 1}}]},
+         ["unknown field 'lrr' (a.yaml, models[0].training); did you mean 'lr'"]),
+        (HORIZONS | {"training": FLAT, "objective": "dino"}, ["write epochs: [1, 4] in place of horizons"]),
+        (HORIZONS | {"training": FLAT | {"cooldown_share": 1}},
+         ["cooldown_share=1 is all of epochs=1", "horizons share nothing", "lower it"]),
+        ({"horizons": {"epochs": [2, 4]}, "training": FLAT | {"cooldown_epochs": 2}}, ["cooldown_epochs=2 is all of"]),
+        ({"horizons": {"data": [5, 9]}, "training": FLAT | {"cooldown_share": 1}}, ["data_sizes: [5, 9] in place of"]),
+        ({"training": FLAT | {"cooldown_share": 0.2, "cooldown_epochs": 1}}, ["one thing, the cooldown"]),
+        ({"training": {"cooldown_share": 0.2}}, ["cooldown_share=0.2 belongs to schedule='wsd'"]),
+        ({"training": {"cooldown": "sqrt"}}, ["cooldown='sqrt' belongs to schedule='wsd'"]),
+        ({"budgets": [1e7]}, ["images, as many of each of 10 classes, in 1 epoch spend"]),
+        ({"budgets": [1e10, 1.001e10]}, ["two runs", "budgets=1e+10 and budgets=1.001e+10", "images/class"]),
+    ],
+)  # fmt: skip
+def test_lengths_that_cannot_be_name_their_cell_and_a_remedy(changes, words):
+    with pytest.raises(StudyError) as error:
+        parse_study(BASE | {"training": {"batch_size": 10}} | changes, "a.yaml")
+    assert [word for word in words if word not in str(error.value)] == [], str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_schedules_that_name_none_of_a_short_run_are_lenient_beside_others():
+    grid = runs(epochs=[18, 60], checkpoints={"score": [{"every": 50}, "last"], "keep": [{"every": 15}]})
+    assert [run.keep_epochs for run in grid] == [(15, 18), (15, 30, 45, 50, 60)]
+    assert [run.score_epochs for run in grid] == [(18,), (50, 60)]
+
+
+def test_a_stored_training_holds_fields_that_a_file_may_not_write():
+    for training in (TrainingSpec(), TrainingSpec(schedule="wsd", cooldown_epochs=2, warmup_epochs=1)):
+        assert TrainingSpec.model_validate(training.model_dump()) == training
+
+
+@pytest.mark.parametrize(("run", "words"), [
+    ({"horizons": {"data": [20, 500]}, "training": FLAT}, r"\(horizons\.data of study 'axes'\); lower it$"),
+    ({"data_sizes": [500]}, r"\(data_sizes of study 'axes'\); lower it or write 'all'$"),
+])  # fmt: skip
+def test_more_images_than_there_are_name_the_field_and_the_study(run, words, digits_data):
+    with pytest.raises(StudyError, match=words):
+        check_runs(runs(**run), digits_data)
