@@ -22,6 +22,7 @@ from scaling.cluster.stopping import Stopped, StopSwitch, stop_switch
 from scaling.data.image_set import ImageData
 from scaling.data.image_source import ImageSource, image_source
 from scaling.errors import StudyError
+from scaling.ledger import open_study
 from scaling.records import EpochRecord, ResultsStore
 from scaling.specs.run import RunSpec
 from scaling.storage import Storage
@@ -140,14 +141,14 @@ def test_a_node_that_has_gone_is_named_within_the_time_limit(nodes, tmp_path):
 
 
 def test_a_node_looks_at_the_images_and_its_refusals_are_told(nodes, make_study, tmp_path, digits_data):
-    study = make_study(storage=str(tmp_path))
-    runs, source = expand_study(study), image_source(study.dataset, tmp_path)
+    study = open_study(make_study(storage=str(tmp_path)))
+    runs, source = study.runs, image_source(study.spec.dataset, tmp_path)
     facts = look_on_a_node(study, runs, source, print)
     assert (list(facts.cost), facts.source.digest) == ([runs[0].run_id], digits_data.digest())
     assert growing_nodes() == (), "no autoscaler"
-    greedy = make_study(storage=str(tmp_path), data_sizes=[5000])
+    greedy = open_study(make_study(storage=str(tmp_path), data_sizes=[5000]))
     with pytest.raises(StudyError, match="exceeds the 142 training images"):
-        look_on_a_node(greedy, expand_study(greedy), source, print)
+        look_on_a_node(greedy, greedy.runs, source, print)
 
 
 def test_one_worker_goes_on_after_a_bug_and_gives_way_after_its_device_broke(nodes, make_study, tmp_path):
