@@ -93,7 +93,9 @@ def test_an_experiment_that_is_deleted_meanwhile_is_told_too(client, study, stor
     monkeypatch.setattr("scaling.tracking.FLUSH_INTERVAL_S", 0.1)
     tracker = Tracker(client, study, storage)
     tracker.run_changed(records[0].run_id)
-    while client.get_experiment_by_name(study.name) is None or not logged(client, study)[1]:
+    while not (there := client.get_experiment_by_name(study.name)) or not any(
+        "mlflow.parentRunId" in run.data.tags for run in client.search_runs([there.experiment_id])
+    ):
         time.sleep(0.1)
     time.sleep(1)
     client.delete_experiment(client.get_experiment_by_name(study.name).experiment_id)
