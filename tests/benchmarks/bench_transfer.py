@@ -196,19 +196,20 @@ def draw(curves: Sequence[Curve], out: Path) -> None:
 
     families = list(dict.fromkeys(curve.family for curve in curves))
     shape = len(families), len(PARAMETRIZATIONS)
-    figure, panels = pyplot.subplots(*shape, figsize=(7.5, 2.6 * shape[0]), squeeze=False, layout="constrained")
+    size = 7.5, 2.6 * shape[0]
+    figure, panels = pyplot.subplots(
+        *shape, figsize=size, squeeze=False, sharex="row", sharey="row", layout="constrained"
+    )
     for curve in curves:
         panel = panels[families.index(curve.family)][PARAMETRIZATIONS.index(curve.rule)]
         steps = [step for step in sorted(curve.losses) if np.isfinite(curve.losses[step]).all()]
         means = [float(np.mean(curve.losses[step])) for step in steps]
         (line,) = panel.plot([curve.rate(s) for s in steps], means, marker="o", markersize=3, label=f"w{curve.width}")
         panel.axvline(curve.rate(best_step(curve)), color=line.get_color(), linewidth=0.8, linestyle=":")
-        panel.set(xscale="log", xlabel="peak rate", ylabel="training loss", title=f"{curve.family}, {curve.rule}")
-    for row in panels:
-        bounds = [panel.get_xlim() for panel in row]
-        for panel in row:
-            panel.set_xlim(min(low for low, _ in bounds), max(high for _, high in bounds))
-            panel.legend(frameon=False)
+        panel.set_xscale("log", base=2)
+        panel.xaxis.set_major_formatter(lambda rate, position: f"{rate:.2g}")
+        panel.set(xlabel="peak rate", ylabel="training loss", title=f"{curve.family}, {curve.rule}")
+        panel.legend(frameon=False)
     for kind in ("png", "svg"):
         figure.savefig(out / f"transfer.{kind}", dpi=150)
     pyplot.close(figure)
