@@ -193,6 +193,7 @@ def draw(curves: Sequence[Curve], out: Path) -> None:
 
     matplotlib.use("agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator
 
     families = list(dict.fromkeys(curve.family for curve in curves))
     shape = len(families), len(PARAMETRIZATIONS)
@@ -207,6 +208,7 @@ def draw(curves: Sequence[Curve], out: Path) -> None:
         (line,) = panel.plot([curve.rate(s) for s in steps], means, marker="o", markersize=3, label=f"w{curve.width}")
         panel.axvline(curve.rate(best_step(curve)), color=line.get_color(), linewidth=0.8, linestyle=":")
         panel.set_xscale("log", base=2)
+        panel.xaxis.set_major_locator(LogLocator(2, numticks=6))
         panel.xaxis.set_major_formatter(lambda rate, position: f"{rate:.2g}")
         panel.set(xlabel="peak rate", ylabel="training loss", title=f"{curve.family}, {curve.rule}")
         panel.legend(frameon=False)
