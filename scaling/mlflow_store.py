@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from scaling.errors import StudyError
 from scaling.layout import MLFLOW_FILE
+from scaling.mlflow_empty import put_empty_store
 from scaling.place import Place, is_uri, scrub, shown
 from scaling.specs.study import StudySpec
 from scaling.storage import Storage
@@ -102,6 +103,7 @@ def connect(uri: str) -> MlflowClient:
     try:
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
+            put_empty_store(file)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     except Exception as error:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import http.server
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 
+import mlflow.version
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -231,3 +235,34 @@ def test_only_what_is_of_the_store_counts_as_its_failure():
     assert is_of_store(ModuleNotFoundError("boto3"))
     assert not is_of_store(ZeroDivisionError())
     assert told(ZeroDivisionError(), "http://host") == "ZeroDivisionError"
+
+
+def tables(file: Path) -> dict[str, list[tuple]]:
+    """All that a SQLite file holds, its schema too."""
+    with closing(sqlite3.connect(file)) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = {name: sorted(database.execute(f'SELECT * FROM "{name}"').fetchall()) for name in names}
+        return rows | {"": sorted(database.execute("SELECT type, name, sql FROM sqlite_master").fetchall(), key=str)}
+
+
+def test_a_copied_empty_store_is_the_one_that_mlflow_makes(tmp_path, monkeypatch):
+    """Which it makes itself where the cache cannot be written."""
+    copied = f"sqlite:///{tmp_path}/copied.db"
+    number = connect(copied).create_experiment("mine")
+    assert connect(copied).get_experiment_by_name("mine").experiment_id == number, "one that is there is left"
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("SCALING_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    connect(f"sqlite:///{tmp_path}/made.db")
+    found, expected = tables(tmp_path / "copied.db"), tables(tmp_path / "made.db")
+    for rows in (found, expected):  # the default experiment: its number, name and place, but not its times
+        rows["experiments"] = [row[:4] for row in rows["experiments"] if row[1] != "mine"]
+    assert found == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copied.db", "file", "made.db"]
+
+
+def test_a_damaged_empty_store_in_the_cache_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCALING_CACHE_DIR", str(tmp_path))
+    kept = tmp_path / f"mlflow-{mlflow.version.VERSION}.db"
+    kept.write_bytes(b"SQLite format 3\0 and no more")
+    assert connect(f"sqlite:///{tmp_path}/mine.db").search_experiments()[0].name == "Default"
+    assert len(tables(kept)["alembic_version"]) == 1
