@@ -1,4 +1,4 @@
-"""The quickstart with a bucket for its storage: trained, scored, answered and resumed by the command line."""
+"""The quickstart with a bucket for its storage: killed anywhere, resumed, scored and answered by the command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tests_jobs import QUICK_EPOCHS, QUICK_RUNS, results, scaling, without_times, write_quickstart
+from tests_jobs import (
+    QUICK_EPOCHS,
+    QUICK_RUNS,
+    kill_anywhere,
+    results,
+    scaling,
+    seeded_moments,
+    without_times,
+    write_quickstart,
+)
 
 from scaling.layout import ANSWER, CHECKPOINTS, EPOCHS, RAY_FOLDER, RUNS, SCORES
 from scaling.place import Place
@@ -18,11 +27,24 @@ from scaling.storage import Storage
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> tuple[Path, str, Any]:
-    """The study's file, its storage, and what its run printed."""
+    """The study's file, its storage, and what its run printed after a trainer, an actor and the driver died."""
     folder = tmp_path_factory.mktemp("s3")
     path = write_quickstart(folder, mlflow=f"sqlite:///{folder}/mlflow.db")
     uri = Place.of(s3_server).child("results").uri
-    return path, uri, scaling("run", path, "--storage", uri, cwd=folder)
+    command, store = ["run", path, "--storage", uri], Storage(uri).child("quickstart")
+    kill_anywhere(command, folder, lambda: len(store.names(RUNS)), seeded_moments())
+    before = ended(uri)
+    assert 0 < len(before) < QUICK_RUNS, (folder / "log").read_text()
+    again = scaling(*command, cwd=folder, timeout_s=500)
+    assert {run_id: ended(uri)[run_id] for run_id in before} == before, "a finished run was trained again"
+    return path, uri, again
+
+
+def ended(uri: str) -> dict[str, Any]:
+    """When each finished run ended, by its id."""
+    store = Storage(uri).child("quickstart")
+    runs = pd.read_parquet(store.path(RUNS), filesystem=store.filesystem).query("status == 'finished'")
+    return dict(zip(runs.run_id, runs.ended_at, strict=True))
 
 
 def tables(uri: str) -> dict[str, pd.DataFrame]:
@@ -35,7 +57,7 @@ def test_its_tables_are_those_of_a_local_disk(study: tuple[Path, str, Any], quic
     assert done.returncode == 0, done.stdout
     found, expected = tables(uri), results(quickstart[1] / "results/quickstart")
     for name, table in expected.items():
-        pd.testing.assert_frame_equal(without_times(name, found[name]), table, check_exact=True)
+        pd.testing.assert_frame_equal(without_times(name, found[name]), table, check_exact=True, check_dtype=False)
 
 
 def test_nothing_else_is_left(study: tuple[Path, str, Any]) -> None:

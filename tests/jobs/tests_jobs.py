@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,33 @@ def kill_one(driver: int, title: str) -> int:
     return int(pids[0])
 
 
+def kill_anywhere(command: Sequence[object], cwd: Path, finished: Callable[[], int], moments: random.Random) -> None:
+    """kill -9 of a training process, a scoring actor and the driver of `scaling COMMAND`, with runs ended and not."""
+    driver = start_scaling(*command, cwd=cwd, log=cwd / "log")
+    wait_for("a finished run", lambda: finished() >= 1)
+    for title in ("ray::RunTrainable", "ray::ScoringActor"):
+        time.sleep(moments.uniform(0, 3))
+        kill_one(driver.pid, title)
+    wait_for("more finished runs", lambda: finished() >= moments.randint(2, 4))
+    time.sleep(moments.uniform(0, 1))
+    below = descendants(driver.pid)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    wait_for("the end of Ray's processes", lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
+
+
+def seeded_moments() -> random.Random:
+    """When to kill; the seed is printed."""
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed of the moments: {seed}")
+    return random.Random(seed)
+
+
 @pytest.fixture(scope="session")
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     """The quickstart with short runs, undisturbed: (study file, folder it ran in, what it printed)."""
     folder = tmp_path_factory.mktemp("quickstart")
     path = write_quickstart(folder)
-    done = scaling("run", path, cwd=folder)
+    done = scaling("run", path, cwd=folder, timeout_s=500)
     assert done.returncode == 0, done.stdout
     return path, folder, done.stdout
