@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.sparse import csr_matrix
-from sklearn.random_projection import SparseRandomProjection
 
 from scaling.alignment.features.representation import Representation
 from scaling.alignment.numerics import VARIANCE_FLOOR, Array
@@ -114,6 +113,8 @@ class SparseProjection(Reduction):
 
     def matrix(self, n_features: int) -> csr_matrix:
         """R, (n_components, n_features)."""
+        from sklearn.random_projection import SparseRandomProjection  # a second of processor time
+
         projection = SparseRandomProjection(self.n_components, density="auto", random_state=self.seed)
         return projection.fit(csr_matrix((1, n_features))).components_  # only the shape is looked at
 

@@ -7,10 +7,9 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 from scaling.alignment.features.representation import Representation
-from scaling.alignment.numerics import VARIANCE_FLOOR, Array, pearson
+from scaling.alignment.numerics import VARIANCE_FLOOR, Array, mean_ranks, pearson
 from scaling.errors import StudyError, known_names
 
 RsaKind = Literal["spearman", "pearson", "whitened", "whitened_cosine"]
@@ -108,7 +107,7 @@ def check_rdms(model_rdm: ArrayLike, target_rdm: ArrayLike) -> tuple[Array, Arra
 def ranks(values: Array) -> Array:
     """Ranks, ties sharing their mean rank; all zero when the values are constant to rounding."""
     constant = np.ptp(values) <= VARIANCE_FLOOR * np.max(np.abs(values))
-    return np.zeros_like(values) if constant else rankdata(values)
+    return np.zeros_like(values) if constant else mean_ranks(values)
 
 
 def whitened_products(first: Array, second: Array) -> Array:

@@ -7,9 +7,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
-from scaling.alignment.numerics import Array, pearson
+from scaling.alignment.numerics import Array, mean_ranks, pearson
 from scaling.errors import StudyError
 
 HUMAN_CEILING = 0.65753  # Spearman rho between people's ClickMe maps (Fel et al. 2022, serre-lab/Harmonization)
@@ -72,7 +71,7 @@ def human_alignment(saliency: ArrayLike, maps: ArrayLike, ceiling: float = HUMAN
             raise StudyError(f"{name}: {bad:,} of {x.size:,} values are not finite; correct it")
     if not 0 < ceiling <= 1:
         raise StudyError(f"ceiling={ceiling} of the human alignment is outside (0, 1]; ClickMe's is {HUMAN_CEILING}")
-    ranks = (rankdata(x.reshape(len(x), -1), axis=1).T for x in (s, h))
+    ranks = (np.stack([mean_ranks(one.ravel()) for one in x]).T for x in (s, h))
     correlations = pearson(*ranks)
     valid = correlations[~np.isnan(correlations)]
     if valid.size == 0:

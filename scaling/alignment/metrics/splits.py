@@ -57,8 +57,6 @@ def stratified_shuffle_splits(
 
     Source: `sklearn.model_selection.StratifiedShuffleSplit(n_splits, train_size=train_size, random_state=seed)`.
     """
-    from sklearn.model_selection import StratifiedShuffleSplit
-
     labels = np.asarray(labels)
     if labels.ndim != 1:
         raise StudyError(f"splits: labels of shape {labels.shape}; give one label a stimulus, (n_stimuli,)")
@@ -74,8 +72,36 @@ def stratified_shuffle_splits(
             f"splits: train_size={train_size} of {len(labels)} stimuli leaves {n_train} to fit and {n_test} held out, "
             f"fewer than the {len(names)} labels; give more stimuli or another train_size"
         )
-    splitter = StratifiedShuffleSplit(n_splits, train_size=train_size, random_state=seed)
-    return [StimulusSplit(train, test) for train, test in splitter.split(np.zeros(len(codes)), codes)]
+    rng, members = np.random.RandomState(seed), np.split(np.argsort(codes, kind="stable"), np.cumsum(counts)[:-1])
+    return [_stratified(members, (n_train, n_test), rng) for _ in range(n_splits)]
+
+
+def _stratified(members: Sequence[Index], sizes: tuple[int, int], rng: np.random.RandomState) -> StimulusSplit:
+    """One split: of each label as many stimuli as its share; draws from `rng` in scikit-learn's order."""
+    counts = np.array([len(one) for one in members])
+    fitted = _shares(counts, sizes[0], rng)
+    held_out = _shares(counts - fitted, sizes[1], rng)
+    train, test = list[int](), list[int]()
+    for one, n_fitted, n_held_out in zip(members, fitted, held_out, strict=True):
+        shuffled = one[rng.permutation(len(one))]
+        train += shuffled[:n_fitted].tolist()
+        test += shuffled[n_fitted : n_fitted + n_held_out].tolist()
+    return StimulusSplit(rng.permutation(train), rng.permutation(test))
+
+
+def _shares(counts: Index, n: int, rng: np.random.RandomState) -> Index:
+    """n divided in proportion to counts: rounded down, then one more each by largest remainder, ties drawn."""
+    exact = counts / counts.sum() * n
+    shares = np.floor(exact)
+    remainder, left = exact - shares, int(n - shares.sum())
+    for value in np.unique(remainder)[::-1]:
+        if left == 0:
+            break
+        tied = np.flatnonzero(remainder == value)
+        drawn = rng.choice(tied, size=min(len(tied), left), replace=False)
+        shares[drawn] += 1
+        left -= len(drawn)
+    return shares.astype(np.intp)
 
 
 def shuffle_splits(n_stimuli: int, n_splits: int = 10, train_size: float = 0.9, seed: int = 1) -> list[StimulusSplit]:
@@ -84,11 +110,10 @@ def shuffle_splits(n_stimuli: int, n_splits: int = 10, train_size: float = 0.9, 
     Raises:
         StudyError: nothing to fit, or fewer than 4 stimuli held out.
     """
-    from sklearn.model_selection import ShuffleSplit
-
-    _part_sizes(n_stimuli, n_splits, train_size)
-    splitter = ShuffleSplit(n_splits, train_size=train_size, random_state=seed)
-    return [StimulusSplit(train, test) for train, test in splitter.split(np.zeros(n_stimuli))]
+    _, n_test = _part_sizes(n_stimuli, n_splits, train_size)
+    rng = np.random.RandomState(seed)
+    orders = [rng.permutation(n_stimuli) for _ in range(n_splits)]
+    return [StimulusSplit(order[n_test:], order[:n_test]) for order in orders]
 
 
 def check_splits(splits: Sequence[StimulusSplit], n_stimuli: int) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
 from scaling.data.recordings.catalogue import Selection
@@ -16,6 +14,10 @@ from scaling.data.recordings.netcdf import NEUROID, PRESENTATION, TIME, blocks, 
 from scaling.data.recordings.presentations import Groups, as_texts, check_stimuli, group_presentations
 from scaling.data.recordings.stimuli import StimulusSet
 from scaling.errors import StudyError, known_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 REGION, NEUROID_ID = "region", "neuroid_id"
 

@@ -16,10 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 
 from scaling.data.recordings.assemblies import Recording, assemblies_from, check_array
 from scaling.data.recordings.catalogue import FREEMANZIEMBA, MAJAJHONG, PUBLISHED, RAJALINGHAM
@@ -29,6 +28,10 @@ from scaling.data.recordings.stimuli import StimulusFiles
 from scaling.data.recordings.trials import TrialColumns, trials_from
 from scaling.data.recordings.visual_angle import MODEL_DEGREES, placement_ratio
 from scaling.errors import StudyError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 __all__ = [
     "FREEMANZIEMBA",

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
 from scaling.errors import StudyError
 from scaling.foreign import what_else
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 PRESENTATION, NEUROID, TIME = "presentation", "neuroid", "time_bin"
 
@@ -52,6 +53,8 @@ def open_array(path: Path, remedy: str) -> Iterator[xr.DataArray]:
 @contextmanager
 def open_file(path: Path, remedy: str) -> Iterator[xr.Dataset]:
     """All variables of a NetCDF4 or NetCDF3 file; as `open_array`."""
+    import xarray as xr  # with pandas nearly a second of processor time, which only readers need
+
     path = Path(path)
     if not path.is_file():
         raise StudyError(f"{path} does not exist; {remedy}")
@@ -90,6 +93,8 @@ def coordinates(array: xr.DataArray, dimension: str) -> dict[str, NDArray[Any]]:
     MultiIndexes are stored as plain coordinates, one a level, and a coordinate named like its dimension has a
     trailing `_`, which is taken off. Bytes become text.
     """
+    import pandas as pd
+
     found: dict[str, NDArray[Any]] = {}
     for name, values in array.coords.items():
         is_multi_index = name == dimension and isinstance(array.indexes.get(dimension), pd.MultiIndex)

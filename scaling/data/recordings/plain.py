@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from scaling.data.recordings.netcdf import open_file
@@ -39,6 +38,8 @@ def write_plain(path: Path, variables: Variables, attributes: Mapping[str, str |
         StudyError: another suffix than .nc and .npz, lengths along a dimension that differ, a folder that cannot be
             written.
     """
+    import xarray as xr
+
     path = Path(path)
     _check_suffix(path)
     _check_lengths(path, variables)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from scaling.errors import StudyError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STIMULUS_ID, LEGACY_STIMULUS_ID, FILENAME = "stimulus_id", "image_id", "filename"
 REPETITION = "repetition"
@@ -42,6 +44,8 @@ def read_stimulus_table(path: Path, remedy: str) -> pd.DataFrame:
     Raises:
         StudyError: a file that is missing or no such table, an id that comes twice.
     """
+    import pandas as pd
+
     if not Path(path).is_file():
         raise StudyError(f"{path} does not exist; {remedy}")
     text = dict.fromkeys((STIMULUS_ID, LEGACY_STIMULUS_ID, FILENAME), str)
@@ -116,6 +120,8 @@ def _sorted_stimuli(
     presentations: Mapping[str, NDArray[Any]], first: NDArray[np.intp], stimulus: NDArray[np.intp]
 ) -> NDArray[np.intp]:
     """Stimuli sorted by their coordinates; `first` is a presentation of each, in the order of their ids."""
+    import pandas as pd
+
     keys: list[NDArray[np.intp]] = []
     for coordinate, values in presentations.items():
         codes = pd.factorize(values, sort=True, use_na_sentinel=False)[0]
@@ -131,6 +137,8 @@ def _repetitions(
     if REPETITION in presentations:
         labels, repetition = np.unique(presentations[REPETITION], return_inverse=True)
         return labels, np.asarray(repetition, dtype=np.intp)
+    import pandas as pd
+
     counted = np.asarray(pd.Series(stimulus).groupby(stimulus).cumcount(), dtype=np.intp)
     return np.arange(counted.max() + 1), counted
 

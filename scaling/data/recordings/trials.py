@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from scaling.data.recordings.netcdf import PRESENTATION, coordinates
 from scaling.data.recordings.presentations import as_texts, stimulus_ids
 from scaling.errors import StudyError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 SAMPLE, DISTRACTOR, CHOICE, TRUTH = "sample_obj", "dist_obj", "choice", "truth"
 

@@ -7,11 +7,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import pearsonr, rankdata, spearmanr
 
 from scaling.alignment import numerics as arrays
 from scaling.alignment.features.representation import Representation
 from scaling.alignment.metrics.rsa import rdm, rsa, upper_triangle, whitened_products
+from scaling.alignment.numerics import mean_ranks
 from scaling.errors import StudyError
 
 KINDS = ("spearman", "pearson", "whitened")
@@ -130,6 +131,13 @@ def test_whitened_cosine_of_euclidean_rdms_is_the_cosine_of_centred_kernels(rng)
     distances = [squareform(pdist(z, "sqeuclidean")) for z in (x, y)]
     cosine = np.vdot(*kernels) / np.sqrt(np.vdot(kernels[0], kernels[0]) * np.vdot(kernels[1], kernels[1]))
     assert rsa(*distances, kind="whitened_cosine") == pytest.approx(cosine, abs=1e-12)
+
+
+@pytest.mark.parametrize("values", [[3.0], [2.0, 1.0, 2.0, 2.0], [0.0, -0.0, 1e-300], list(range(9, 0, -1))])
+def test_ranks_are_scipys(values, rng):
+    many = np.concatenate([values, rng.integers(0, 30, 200).astype(float)])
+    assert (mean_ranks(np.array(values)) == rankdata(values)).all()
+    assert (mean_ranks(many) == rankdata(many)).all()
 
 
 def test_rsa_sees_ranks_only(rng):
