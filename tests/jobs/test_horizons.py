@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from tests_jobs import results, scaling, without_times
+from tests_jobs import kill_anywhere, results, scaling, seeded_moments, without_times
 
 from scaling.checkpoints import resume
 from scaling.cluster.plan import plan_study
@@ -59,3 +59,24 @@ def test_branches_are_the_runs_that_they_would_be_alone(tmp_path, digits_data, m
     assert spent <= sum(record.flops for record in study.records.values())
     planned = plan_study(study, tmp_path, None, 1e9)
     assert sum(plan.flops_spent for plan in planned.runs) == pytest.approx(spent)
+
+
+@pytest.mark.campaign
+def test_killed_anywhere_trunks_and_branches_end_as_alone(tmp_path, digits_data):
+    """kill -9 of what trains a trunk or a branch, of an actor and of the driver."""
+    path = tmp_path / "horizons.yaml"
+    long = {"horizons": {"epochs": [20, 40, 60, 80]}, "data_sizes": [60]}
+    path.write_text(yaml.safe_dump(STUDY | long))
+    folder, command = tmp_path / "results" / "horizons", ["run", path, "--no-mlflow"]
+    kill_anywhere(command, tmp_path, lambda: len(list(folder.glob("runs/*.parquet"))), seeded_moments())
+    done = scaling(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    ran, apart = (
+        table.drop(columns=["spec", "flops_spent"])
+        for table in (
+            results(folder)["runs"],
+            alone(open_study(path, tmp_path / "results"), digits_data, tmp_path / "alone"),
+        )
+    )
+    pd.testing.assert_frame_equal(ran, apart)
+    assert len(results(folder)["scores"]) == len(ran) == 8
