@@ -35,7 +35,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> tuple[Pat
     kill_anywhere(command, folder, lambda: len(store.names(RUNS)), seeded_moments())
     before = ended(uri)
     assert 0 < len(before) < QUICK_RUNS, (folder / "log").read_text()
-    again = scaling(*command, cwd=folder, timeout_s=500)
+    again = scaling(*command, cwd=folder)
     assert {run_id: ended(uri)[run_id] for run_id in before} == before, "a finished run was trained again"
     return path, uri, again
 

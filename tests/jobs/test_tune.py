@@ -154,7 +154,7 @@ def test_killed_during_its_probes_it_finds_the_same_rates(tmp_path: Path) -> Non
     probes = folders[1] / "results/tuned.probes"
     for n in (3, 9):
         driver = start_scaling("run", paths[1], "--no-mlflow", cwd=folders[1], log=folders[1] / "log")
-        wait_for("ended probes", lambda n=n: len(list(probes.glob("runs/*.parquet"))) >= n)
+        wait_for("ended probes", lambda n=n: len(list(probes.glob("runs/*.parquet"))) >= n, 500)
         below = descendants(driver.pid)
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()

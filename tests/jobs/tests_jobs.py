@@ -39,7 +39,7 @@ def write_quickstart(folder: Path, **changes: Any) -> Path:
     return write_study(folder, "quickstart", **{"training": training, "data_sizes": QUICK_SIZES} | changes)
 
 
-def scaling(*words: object, cwd: Path, timeout_s: float = 300, env: dict[str, str] | None = None) -> Any:
+def scaling(*words: object, cwd: Path, timeout_s: float = 500, env: dict[str, str] | None = None) -> Any:
     """Run the command in a process of its own; stdout and stderr are captured together."""
     return subprocess.run(
         [sys.executable, "-m", "jobs.cli", *map(str, words)],
@@ -104,11 +104,11 @@ def kill_one(driver: int, title: str) -> int:
 def kill_anywhere(command: Sequence[object], cwd: Path, finished: Callable[[], int], moments: random.Random) -> None:
     """kill -9 of a training process, a scoring actor and the driver of `scaling COMMAND`, with runs ended and not."""
     driver = start_scaling(*command, cwd=cwd, log=cwd / "log")
-    wait_for("a finished run", lambda: finished() >= 1)
+    wait_for("a finished run", lambda: finished() >= 1, 500)
     for title in ("ray::RunTrainable", "ray::ScoringActor"):
         time.sleep(moments.uniform(0, 3))
         kill_one(driver.pid, title)
-    wait_for("more finished runs", lambda: finished() >= moments.randint(2, 4))
+    wait_for("more finished runs", lambda: finished() >= moments.randint(2, 4), 500)
     time.sleep(moments.uniform(0, 1))
     below = descendants(driver.pid)
     os.kill(driver.pid, signal.SIGKILL)
@@ -128,6 +128,6 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, st
     """The quickstart with short runs, undisturbed: (study file, folder it ran in, what it printed)."""
     folder = tmp_path_factory.mktemp("quickstart")
     path = write_quickstart(folder)
-    done = scaling("run", path, cwd=folder, timeout_s=500)
+    done = scaling("run", path, cwd=folder)
     assert done.returncode == 0, done.stdout
     return path, folder, done.stdout
