@@ -12,7 +12,7 @@ from scaling.errors import StudyError
 HIDDEN = "***"
 # Keys of a query that hold no secret; the value of any other is hidden.
 SHOWN_KEYS = frozenset({
-    "region", "scheme", "endpoint_override", "connect_timeout", "request_timeout", "retry_limit_seconds",
+    "region", "scheme", "endpoint_override", "connect_timeout", "request_timeout", "retry_limit_seconds", "patience_s",
     "allow_bucket_creation", "allow_bucket_deletion", "check_directory_existence_before_creation", "replication",
 })  # fmt: skip
 

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import platform
+import shutil
 import tempfile
 import time
 import uuid
@@ -19,6 +20,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from scaling.errors import MissingFile, StorageError, StudyError
+from scaling.patience import Patience
 from scaling.place import Place
 
 LOCK = ".lock"
@@ -28,6 +30,9 @@ STALE_S = 12 * 3600.0  # a temporary file this old has lost its writer; assumpti
 # the defaults take 100 s (measured). request_timeout is of silence, not of the whole request.
 TIMEOUTS_S = {"connect_timeout": 5.0, "request_timeout": 15.0}
 RETRY_LIMIT = {"retry_limit_seconds": "60"}  # Google's; its default is 15 minutes
+PATIENCE = "patience_s"  # a key of a URI's query
+CHUNK = 8 << 20  # bytes
+WITHOUT_FOLDERS = ("s3", "gcs")  # where a folder is no more than the beginning of names
 CLIENT_WORDS = ("AWS Error", "google::cloud::Status", "curlCode")  # what clients of stores say in their own errors
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -40,11 +45,13 @@ class Storage:
     object stores publish an object only when its upload closes, so they are written in place).
 
     Every method raises StorageError where the place is full, refuses or does not answer, and MissingFile where a file
-    that is read is not there.
+    that is read is not there. Where a place that has answered before does not any more, or asks for a pause, tries go
+    on for a while first, see `Patience`.
 
     Args:
         uri: a local path (absolute or relative to the working directory) or a pyarrow file system URI. s3:// takes
-            `connect_timeout` and `request_timeout` in seconds beside Arrow's own keys.
+            `connect_timeout` and `request_timeout` in seconds beside Arrow's own keys, every URI `patience_s`: how
+            long it is tried again, from the first call on.
 
     Attributes:
         place: the URI. filesystem, root: of pyarrow, and this folder's path there.
@@ -56,7 +63,8 @@ class Storage:
 
     def __init__(self, uri: str | Path | Place) -> None:
         self.place = uri if isinstance(uri, Place) else Place.of(uri)
-        self.filesystem, self.root = _open(self.place)
+        self.filesystem, self.root, seconds = _open(self.place)
+        self._patience = Patience(seconds)  # shared by all folders of the place
 
     @classmethod
     def of_file(cls, uri: str | Path) -> tuple[Storage, str]:
@@ -66,8 +74,13 @@ class Storage:
 
     @property
     def uri(self) -> str:
-        """What opens this folder in another process; it may hold credentials: people are told `shown`."""
-        return self.place.uri
+        """What opens this folder in another process, which is as patient as this one.
+
+        It may hold credentials: people are told `shown`.
+        """
+        if self.is_local or not self._patience.waits:
+            return self.place.uri
+        return self.place.with_options(self.place.options | {PATIENCE: f"{self._patience.seconds:g}"}).uri
 
     @property
     def shown(self) -> str:
@@ -93,7 +106,8 @@ class Storage:
     def file_infos(self, names: Sequence[str]) -> list[fs.FileInfo]:
         """Type, size and time of change of each; of a file that is not there, the type NotFound."""
         with self._answering("read", names[0] if names else ""):
-            return self.filesystem.get_file_info([self.path(name) for name in names])
+            paths = [self.path(name) for name in names]
+            return self._patience.ask(lambda: self.filesystem.get_file_info(paths))
 
     def names(self, folder: str = "", suffix: str = "") -> list[str]:
         """Names of the files directly in `folder`, sorted; an absent folder is empty.
@@ -101,21 +115,26 @@ class Storage:
         Temporary files are left out, and those that killed writers left are removed.
         """
         with self._answering("listed", folder):
-            files = self.filesystem.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
+            selector = fs.FileSelector(self.path(folder), allow_not_found=True)
+            files = self._patience.ask(lambda: self.filesystem.get_file_info(selector))
         found = [info for info in files if info.type == fs.FileType.File]
         for info in found:
             self._remove_stale(info)
         return sorted(i.base_name for i in found if i.base_name.endswith(suffix) and not i.base_name.startswith("."))
 
     def read_bytes(self, name: str) -> bytes:
-        with self.open_file(name) as file, self._answering("read", name):
-            return file.read()
+        def read() -> bytes:
+            with self.filesystem.open_input_file(self.path(name)) as file:
+                return file.read()
+
+        with self._answering("read", name):
+            return self._patience.ask(read)
 
     @contextmanager
     def open_file(self, name: str) -> Iterator[Any]:
         """A pyarrow stream. Reads in the block raise what they raise; see `failed`."""
         with self._answering("read", name):
-            file = self.filesystem.open_input_file(self.path(name))
+            file = self._patience.ask(lambda: self.filesystem.open_input_file(self.path(name)))
         with file:
             yield file
 
@@ -146,19 +165,27 @@ class Storage:
         target = self.path(name)
         folder = target.rsplit("/", 1)[0]
         with self._answering("written", name):
-            self.filesystem.create_dir(folder, recursive=True)
+            if self.filesystem.type_name not in WITHOUT_FOLDERS:
+                self._patience.ask(lambda: self.filesystem.create_dir(folder, recursive=True))
             if self.is_local:
                 temporary = Path(folder) / f".{uuid.uuid4().hex}{PART}"
                 try:
                     yield temporary
-                    os.replace(temporary, target)
+                    self._patience.ask(lambda: os.replace(temporary, target))
                 finally:
                     temporary.unlink(missing_ok=True)
             else:
                 with tempfile.TemporaryDirectory() as scratch:
                     temporary = Path(scratch) / "file"
                     yield temporary
-                    fs.copy_files(str(temporary), target, destination_filesystem=self.filesystem)
+                    self._patience.ask(lambda: self._upload(temporary, target))
+
+    def _upload(self, file: Path, target: str) -> None:
+        """Copy a local file; closed here, as an error of the last request would be lost otherwise."""
+        with file.open("rb") as source:
+            stream = self.filesystem.open_output_stream(target)
+            shutil.copyfileobj(source, stream, CHUNK)
+            stream.close()
 
     @contextmanager
     def local_file(self, name: str) -> Iterator[Path]:
@@ -172,20 +199,20 @@ class Storage:
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "file"
             with self._answering("read", name):
-                fs.copy_files(self.path(name), str(path), source_filesystem=self.filesystem)
+                self._patience.ask(lambda: fs.copy_files(self.path(name), str(path), source_filesystem=self.filesystem))
             yield path
 
     def delete(self, name: str) -> None:
         """Remove a file; one that is already gone is fine."""
         with suppress(MissingFile), self._answering("deleted", name):
             if self.exists(name):
-                self.filesystem.delete_file(self.path(name))
+                self._patience.ask(lambda: self.filesystem.delete_file(self.path(name)))
 
     def delete_folder(self, name: str) -> None:
         """Remove a folder and all in it; one that is already gone is fine."""
         with suppress(MissingFile), self._answering("deleted", name):
             if self.exists(name):
-                self.filesystem.delete_dir(self.path(name))
+                self._patience.ask(lambda: self.filesystem.delete_dir(self.path(name)))
 
     def check_writable(self) -> None:
         """Write and remove a probe.
@@ -270,13 +297,16 @@ def storage_error(doing: str, where: str, message: str, error: BaseException | N
     )
 
 
-def _open(place: Place) -> tuple[fs.FileSystem, str]:
+def _open(place: Place) -> tuple[fs.FileSystem, str, float | None]:
+    """File system, folder, and the patience that the URI asks for."""
     options = place.options
+    seconds = options.pop(PATIENCE, None)
     limits = {key: options.pop(key) for key in TIMEOUTS_S if place.scheme == "s3" and key in options}
     if place.scheme in ("gs", "gcs"):
         options = RETRY_LIMIT | options
     text = place.uri if options == place.options else place.with_options(options).uri
     try:
+        patience = None if seconds is None else float(seconds)
         filesystem, root = fs.FileSystem.from_uri(text)
         if filesystem.type_name == "s3":
             filesystem = _with_limits(filesystem, TIMEOUTS_S | {key: float(value) for key, value in limits.items()})
@@ -287,10 +317,10 @@ def _open(place: Place) -> tuple[fs.FileSystem, str]:
             f"storage='{place.shown}' is no place that pyarrow can open ({place.hide(error)}); give a local path, "
             "s3://… or gs://…"
         ) from error
-    return filesystem, root
+    return filesystem, root, patience
 
 
 def _with_limits(filesystem: fs.FileSystem, limits: dict[str, float]) -> fs.FileSystem:
-    """The same S3 with timeouts, which a URI cannot give; made anew as unpickling does."""
+    """The same S3 with timeouts, and small files in one request, which a URI cannot give; made as unpickling does."""
     rebuild, (settings,) = filesystem.__reduce__()
-    return rebuild(settings | limits)
+    return rebuild(settings | limits | {"allow_delayed_open": True})

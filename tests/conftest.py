@@ -15,11 +15,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import io
 import json
-import logging
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +26,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+from moto_bucket import MotoBucket
 
 from scaling.data.images import ImageData, load_images
 from scaling.place import Place
@@ -103,21 +105,16 @@ def storage(tmp_path: Path) -> Storage:
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """The URI of an empty bucket on a server of this machine, which speaks as S3 does; for child processes too."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        os.environ.setdefault(name, "testing")
-    os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    query = f"endpoint_override={quote(f'http://{host}:{port}', safe='')}&scheme=http"
-    Storage(f"s3://bucket?{query}&allow_bucket_creation=true").filesystem.create_dir("bucket")
-    yield f"s3://bucket?{query}"
+def bucket() -> Iterator[MotoBucket]:
+    server = MotoBucket()
+    yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server(bucket: MotoBucket) -> str:
+    """The URI of an empty bucket on a server of this machine, which speaks as S3 does; for child processes too."""
+    return bucket.uri
 
 
 @pytest.fixture

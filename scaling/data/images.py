@@ -59,7 +59,7 @@ def prepared_data(spec: DatasetSpec, data_dir: Path, cache_dir: Path) -> Prepare
     Raises:
         StudyError: it cannot be found.
     """
-    place = "built in" if spec.path is None else dataset_root(spec.path, data_dir).uri
+    place = "built in" if spec.path is None else dataset_root(spec.path, data_dir).place.uri
     return Prepared(spec, _splits(spec, data_dir), place, cache_dir)
 
 

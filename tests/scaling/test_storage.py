@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import socket
+import threading
 import time
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pytest
 from pyarrow import fs
 
 from scaling.errors import MissingFile, StorageError, StudyError
+from scaling.patience import passes
 from scaling.storage import TIMEOUTS_S, Storage
 
 
@@ -155,7 +157,7 @@ def test_a_full_disk_is_the_places_fault(place, monkeypatch):
     with pytest.raises(StorageError, match=r"'.*a.*' cannot be written \(.*No space left.*make room there or choose"):
         fill("a")
     monkeypatch.setattr("scaling.storage.os.replace", no_room)
-    monkeypatch.setattr("scaling.storage.fs.copy_files", no_room)
+    monkeypatch.setattr("scaling.storage.Storage._upload", no_room)
     with pytest.raises(StorageError, match="No space left"):
         place.write_bytes("a", b"new")
     monkeypatch.undo()
@@ -222,7 +224,7 @@ def test_limits_leave_the_rest_of_an_s3_place_as_it_is():
     plain = "s3://KEY:s%2Fx@bucket/x?endpoint_override=127.0.0.1:9&scheme=http&region=eu-west-1"
     place, arrow = Storage(f"{plain}&request_timeout=7"), fs.FileSystem.from_uri(plain)[0]
     settings, expected = place.filesystem.__reduce__()[1][0], arrow.__reduce__()[1][0]
-    assert settings == expected | {"connect_timeout": 5.0, "request_timeout": 7.0}
+    assert settings == expected | {"connect_timeout": 5.0, "request_timeout": 7.0, "allow_delayed_open": True}
     assert place.uri == f"{plain}&request_timeout=7"
 
 
@@ -243,3 +245,74 @@ def test_a_place_that_cannot_be_parsed_is_refused_without_its_credentials():
 def test_a_place_that_arrow_does_not_know_is_refused(uri):
     with pytest.raises(StudyError, match=f"storage='{uri}' is no place .*give a local path"):
         Storage(uri)
+
+
+@pytest.fixture
+def flaky(bucket, s3, monkeypatch):
+    """A place in the bucket; the bucket, which is away while `busy`; waits are short."""
+    monkeypatch.setattr("scaling.patience.FIRST_WAIT_S", 0.05)
+    yield Storage(s3), bucket
+    bucket.busy = False
+
+
+def away_for(bucket, seconds: float) -> threading.Timer:
+    bucket.busy = True
+    back = threading.Timer(seconds, lambda: setattr(bucket, "busy", False))
+    back.start()
+    return back
+
+
+def test_a_place_that_has_answered_is_waited_for(flaky, tmp_path):
+    """Whatever is asked of it; reading, writing and listing go on once it is back."""
+    place, bucket = flaky
+    place.write_bytes("a", b"1")
+    actions = {
+        "read": lambda: place.read_bytes("a"),
+        "list": lambda: place.names(),
+        "write": lambda: place.write_bytes("b", b"2"),
+    }
+    found = {}
+    for name, action in actions.items():
+        back, began = away_for(bucket, 1.5), time.monotonic()
+        found[name] = action()
+        assert time.monotonic() - began >= 1.5, "Arrow's own three tries are over sooner"
+        back.join()
+    assert (found["read"], found["list"], place.names()) == (b"1", ["a"], ["a", "b"])
+
+
+def test_patience_ends_and_a_place_that_never_answered_is_told_at_once(flaky, monkeypatch):
+    place, bucket = flaky
+    bucket.busy = True
+    with pytest.raises(StorageError, match="cannot be listed"):
+        Storage(place.place).names()
+    assert Storage(place.place).uri == place.place.uri
+    bucket.busy = False
+    place.names()
+    told = Storage(place.uri)  # what a worker opens
+    assert "patience_s=180" in place.uri
+    told._patience.seconds, bucket.busy = 2.0, True
+    began = time.monotonic()
+    with pytest.raises(StorageError, match="cannot be read"):
+        told.read_bytes("a")
+    assert 2.0 < time.monotonic() - began < 20
+    assert Storage(place.place.with_options(place.place.options | {"patience_s": "7"}))._patience.seconds == 7
+
+
+PASSING = [
+    "AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 7",
+    "AWS Error SLOW_DOWN during PutObject",
+    "AWS Error UNKNOWN (HTTP status 503) during ListObjectsV2",
+    "google::cloud::Status(UNAVAILABLE: x)",
+]
+STAYING = [
+    "AWS Error ACCESS_DENIED during PutObject",
+    "AWS Error NO_SUCH_BUCKET during ListObjectsV2",
+    "AWS Error UNKNOWN (HTTP status 400) during HeadObject: ExpiredToken",
+]
+
+
+def test_only_what_passes_by_itself_is_tried_again():
+    assert all(passes(OSError(text)) for text in PASSING)
+    assert passes(OSError(errno.ESTALE, "Stale file handle"))
+    assert not any(passes(OSError(text)) for text in STAYING)
+    assert not any(passes(OSError(number, "x")) for number in (errno.ENOSPC, errno.EACCES, errno.EIO, errno.ENOENT))
