@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from scaling.alignment.benchmark import Benchmark
 from scaling.alignment.commitment import Commitment, read_commitment
 from scaling.alignment.features.cache import RepresentationCache
 from scaling.alignment.features.passes import FeatureBudget
 from scaling.alignment.features.reduction import PrincipalComponents, Reduction, SparseProjection
+from scaling.alignment.pooled import AnyBenchmark
 from scaling.data.recordings.stimuli import Stimuli
 from scaling.errors import StudyError
 from scaling.place import is_uri, shown
@@ -61,6 +61,6 @@ def _cache(folder: str) -> RepresentationCache:
     return RepresentationCache(folder)
 
 
-def with_convention(benchmarks: Sequence[Benchmark], spec: ScoringSpec) -> list[Benchmark]:
+def with_convention(benchmarks: Sequence[AnyBenchmark], spec: ScoringSpec) -> list[AnyBenchmark]:
     """The benchmarks, ceiled as the study says."""
-    return [b if spec.ceiled is None else replace(b, ceiled=spec.ceiled) for b in benchmarks]
+    return [b if spec.ceiled is None else b.with_convention(spec.ceiled) for b in benchmarks]

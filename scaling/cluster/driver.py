@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scaling.alignment.benchmark import Benchmark
+from scaling.alignment.pooled import AnyBenchmark
 from scaling.alignment.scoring import ScoringOptions, with_convention
 from scaling.alignment.suites.registry import build_benchmarks
 from scaling.checks import check_study
@@ -61,7 +61,7 @@ class Prepared:
     """What training and scoring need, once the images were looked at."""
 
     facts: DataFacts
-    benchmarks: list[Benchmark]
+    benchmarks: list[AnyBenchmark]
     scoring: ScoringOptions
 
 

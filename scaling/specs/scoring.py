@@ -14,8 +14,10 @@ class ScoringSpec(Spec):
 
     commitment: 'split' chooses each region's layer on one half of the stimuli and scores it on the other; 'all' chooses
     and scores on all stimuli, as Brain-Score's public benchmarks do; else a YAML file, benchmark or region -> layer.
-    degrees: visual angle of a model's input; stimuli whose size is known are placed in it, on grey or cropped.
-    ceiled: the score's convention, see `ceilings.ceiled_score`; by default the benchmark's own.
+    degrees: visual angle of a model's input; stimuli whose size is known are placed in it, on grey or cropped. Others
+    fill it, and their protocols say 8 deg whatever is set here.
+    ceiled: the score's convention, formula and ceiling in one, see `ceilings.ceiled_score`; by default the benchmark's
+    own, which also stays where its ceiling is no reliability ('mean r/c': where no units are known by subject).
     reduction: of layers wider than `components`: none, a sparse random projection, or principal components.
     memory_gb, spill_gb: bounds of an actor's memory for features and of its temporary file. cache: a folder for
     representations, or None. resamples: of each score's bootstrap interval; 0 computes none.
@@ -26,7 +28,7 @@ class ScoringSpec(Spec):
     gpus: NonNegativeFloat = 0.0
     commitment: str = "split"
     degrees: PositiveFloat = 8.0
-    ceiled: Literal["r/c", "r2/c", "r2/c2"] | None = None
+    ceiled: Literal["r/c", "mean r/c", "r2/c", "r2/c2"] | None = None
     reduction: Literal["none", "random_projection", "pca"] = "none"
     components: PositiveInt = 1000
     memory_gb: PositiveFloat = 2.0

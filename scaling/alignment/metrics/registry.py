@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Protocol, get_args
+from typing import Any, ClassVar, Protocol, get_args
 
 import numpy as np
 
@@ -19,19 +19,21 @@ from scaling.alignment.metrics.results import (
     FoldEvaluation,
     Index,
     MappingEvaluation,
+    Needs,
     PlainEvaluation,
     RDMEvaluation,
     Strata,
 )
-from scaling.alignment.metrics.ridge import ridge_cv_predictions
+from scaling.alignment.metrics.ridge import ALPHAS, ridge_cv_predictions
 from scaling.alignment.metrics.rsa import RsaKind, rdm
 from scaling.alignment.metrics.saliency import HUMAN_CEILING, ChannelReduction, human_alignment, reduce_channels
+from scaling.alignment.metrics.shared_ridge import BRAIN_SCORE_ALPHAS, EEG_ALPHAS, shared_ridge
 from scaling.alignment.metrics.spatial import MIN_IMAGES, N_COMPONENTS, map_ceiling, spatial_score
 from scaling.alignment.metrics.splits import StimulusSplit, k_folds, shuffle_splits, stratified_shuffle_splits
+from scaling.alignment.metrics.subjects import SubjectMetric
 from scaling.alignment.numerics import Array
 from scaling.errors import StudyError
 
-Needs = Literal["representation", "maps", "saliency"]
 MIN_HALF = 20  # stimuli in the smaller half: 5 folds of 4 for ridge, 190 pairs for RSA
 
 
@@ -285,6 +287,22 @@ def _published_splits(n_stimuli: int, strata: Strata) -> list[StimulusSplit]:
     return shuffle_splits(n_stimuli) if strata is None else stratified_shuffle_splits(strata)
 
 
+def _ridge_of_all_units(alphas: Array, relative: bool) -> SubjectMetric:
+    def fit(rep: Representation, y: Array, split: StimulusSplit, inner: Sequence[Index]) -> tuple[Array, list[Array]]:
+        found = shared_ridge(rep, y, split, inner, alphas, relative)
+        return found.predictions, found.inner
+
+    return SubjectMetric(fit)
+
+
+def _pls_of_all_units(
+    rep: Representation, y: Array, split: StimulusSplit, inner: Sequence[Index]
+) -> tuple[Array, list[Array]]:
+    folds = [StimulusSplit(np.delete(split.train, part), split.train[part]) for part in inner]
+    held_out, *left_out = pls_predictions(rep, y, [split, *folds])
+    return held_out, left_out
+
+
 METRICS: dict[str, Metric] = {
     "pls": NeuroidMetric(pls_predictions, _published_splits),
     "ridge": NeuroidMetric(ridge_cv_predictions, _folds, by_column=True),
@@ -294,4 +312,9 @@ METRICS: dict[str, Metric] = {
     **{kind: TrialMetric(kind) for kind in get_args(behavior.SignatureKind)},
     "spatial": SpatialMetric(),
     **{f"saliency-{kind}": SaliencyMetric(kind) for kind in get_args(ChannelReduction)},
+    "ridge_split": _ridge_of_all_units(np.array([1.0]), relative=False),  # Brain-Score's
+    "ridgecv_split": _ridge_of_all_units(BRAIN_SCORE_ALPHAS, relative=False),
+    "ridgecv_split_eeg": _ridge_of_all_units(EEG_ALPHAS, relative=False),
+    "ridge_units": _ridge_of_all_units(ALPHAS, relative=True),
+    "pls_split": SubjectMetric(_pls_of_all_units),
 }

@@ -22,7 +22,8 @@ from scaling.alignment.metrics.rsa import RsaKind, rsa
 from scaling.alignment.metrics.splits import StimulusSplit, split_correlations
 from scaling.alignment.numerics import Array
 
-CeilingKind = Literal["split_half", "brain_score", "subjects", "neuroids", "published", "none"]
+CeilingKind = Literal["split_half", "brain_score", "subjects", "neuroids", "published", "assumed_noise", "none"]
+Needs = Literal["representation", "maps", "saliency"]
 Interval = tuple[float, float]
 Index = NDArray[np.intp]
 Strata = NDArray[Any] | None

@@ -177,7 +177,7 @@ BAD[1, 2, 3] = np.nan
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"region": "TE"}, ["region 'TE'", "V1, V2, V4, IT, behavior"]),
+        ({"region": "a.b"}, ["region 'a.b'", "such as V4, IT, EVC"]),
         ({"metric": "plsr"}, ["metric 'plsr'", "pls, ridge, cka, rsa"]),
         ({"assembly": np.ones((3, 59, 5))}, ["(3, 59, 5)", "60 stimuli"]),
         ({"assembly": np.ones((60, 5))}, ["(60, 5)", "(repetitions, 60 stimuli, neuroids)"]),
