@@ -14,12 +14,16 @@ from pydantic import BaseModel, ConfigDict
 from scaling.alignment.commitment import Commitment, LayerEvaluation, choose_best, choose_by_stimulus
 from scaling.alignment.features.representation import Representation
 from scaling.alignment.metrics.ceilings import Convention, ceiled_score, ceiling_for
-from scaling.alignment.metrics.registry import METRICS, Metric
+from scaling.alignment.metrics.registry import METRICS, Metric, SubjectRDMMetric
 from scaling.alignment.metrics.results import CeilingKind, Evaluation, Index, Needs
 from scaling.alignment.metrics.subjects import SubjectMetric
-from scaling.alignment.regions import INPUT, check_region
+from scaling.alignment.metrics.unit_draws import speaks_of, two_level_interval
+from scaling.alignment.numerics import Array
+from scaling.alignment.regions import INPUT, OUTPUT, check_region
 from scaling.data.recordings.stimuli import StimulusSet
 from scaling.errors import StudyError
+
+NO_LAYERS = {"saliency": INPUT, "choices": OUTPUT}  # what stands for a layer where there is none to choose
 
 
 class AlignmentResult(BaseModel):
@@ -122,7 +126,7 @@ class Benchmark:
 
     def with_convention(self, ceiled: Convention) -> Benchmark:
         """The benchmark, ceiled by another convention; as it is where its ceiling is no reliability, or of no units."""
-        has_scale = self.ceiling_kind in ("split_half", "subjects", "brain_score")
+        has_scale = self.ceiling_kind in ("split_half", "subjects", "single_subject", "brain_score")
         return replace(self, ceiled=ceiled) if has_scale and ceiled != "mean r/c" else self
 
     def __call__(
@@ -148,10 +152,10 @@ class Benchmark:
     def candidates(self, layers: Sequence[str], commitment: Commitment) -> list[str]:
         """Which of a model's layers may be committed to: the fixed one, the readout layer (the last), or all.
 
-        Saliency is of no layer: INPUT.
+        Saliency is of no layer: INPUT; nor are choices: OUTPUT.
         """
-        if self.needs == "saliency":
-            return [INPUT]
+        if self.needs in NO_LAYERS:
+            return [NO_LAYERS[self.needs]]
         if not layers:
             raise StudyError(f"benchmark {self.name}: no features; give at least one layer")
         fixed = commitment.fixed(self.name, self.region)
@@ -180,7 +184,9 @@ class Benchmark:
             choice = choice._replace(leak=nested.leak) if commitment.scored_on == "all" else nested
         layer, final = choice.layer, choice.final
         on_all = evaluations[layer].everything is not None
-        interval = final.interval(resamples, self.seed) if resamples else None
+        draws = final.draws(resamples, self.seed) if resamples else None
+        interval = None if draws is None else two_level_interval(draws, final.n_subjects)
+        bounds, subjects = self._bounds(on_all), final.subjects
         raw, ceiling = _raw(final, self.name), self.ceiling(on_all)
         return AlignmentResult(
             benchmark=self.name,
@@ -201,7 +207,32 @@ class Benchmark:
             selection_raw=choice.selection_raw,
             selection_leak=choice.leak,
             layer_scores=layer_scores,
+            n_subjects=final.n_subjects,
+            subject_scores=None if subjects is None else self._by_subject(subjects, ceiling),
+            interval_of=None if draws is None else speaks_of(final.n_subjects, (), self._drawn),
+            mapping_samples=final.n_fitted,
+            ceiling_low=bounds and bounds[0],
+            ceiling_high=bounds and bounds[1],
+            draws=None if draws is None else [float(draw) for draw in draws],
         )
+
+    @property
+    def _drawn(self) -> str:
+        """What the bootstrap draws where no subjects are known."""
+        return "stimuli" if self._metric.n_neuroids(self.assembly) is None else "stimuli and units"
+
+    def _by_subject(self, raws: Array, ceiling: float | None) -> dict[str, dict[str, float | None]]:
+        scores = [raw if ceiling is None else ceiled_score(raw, ceiling, self.ceiled) for raw in raws]
+        rows = zip(raws.tolist(), scores, strict=True)
+        return {str(i + 1): {"raw": raw, "ceiling": ceiling, "score": score} for i, (raw, score) in enumerate(rows)}
+
+    def _bounds(self, on_all: bool) -> tuple[float, float] | None:
+        """Two ceilings between which the ceiling lies, where the metric has them."""
+        metric = self._metric
+        if not isinstance(metric, SubjectRDMMetric) or self.ceiling_kind == "none":
+            return None
+        index = np.arange(len(self.stimuli)) if on_all else self.halves[1]
+        return metric.bounds(metric.take(self.assembly, index))
 
     def _score(self, final: Evaluation, raw: float, ceiling: float | None) -> float:
         if ceiling is None:

@@ -16,7 +16,14 @@ from scaling.alignment.metrics.error_bars import nan_median
 from scaling.alignment.metrics.mapping_sizes import Subset
 from scaling.alignment.metrics.spatial import choose_on_others
 from scaling.alignment.metrics.subjects import SubjectEvaluation
-from scaling.alignment.metrics.unit_draws import FEWEST, centred, subject_draws, two_level_interval
+from scaling.alignment.metrics.unit_draws import (
+    FEWEST,
+    centred,
+    speaks_of,
+    spread_of_new,
+    subject_draws,
+    two_level_interval,
+)
 from scaling.alignment.numerics import Array
 from scaling.errors import StudyError
 
@@ -141,7 +148,7 @@ class PooledBenchmark:
             layer=choice.layer,
             commitment=commitment.name if fixed or commitment.scored_on == "all" else "folds",
             raw=float(np.mean([score.raw for score in scores.values()])),
-            raw_error=None if draws is None else float(draws.std() * _spread_of_new(len(scores))),
+            raw_error=None if draws is None else float(draws.std() * spread_of_new(len(scores))),
             raw_low=interval[0] if interval else None,
             raw_high=interval[1] if interval else None,
             ceiling=float(np.mean(known)) if known else None,
@@ -155,8 +162,8 @@ class PooledBenchmark:
             layer_scores=layer_scores,
             n_subjects=len(scores),
             subject_scores={name: score._asdict() for name, score in scores.items()},
-            interval_of=_speaks_of(list(scores)) if interval else None,
-            mapping_samples=min(e.n_fitted for e in choice.scored),
+            interval_of=speaks_of(len(scores), list(scores), "stimuli and units") if interval else None,
+            mapping_samples=min(len(split.train) for e in choice.scored for split in e.splits),
             mapping_curve=self._curve(evaluations[choice.layer]),
             draws=None if draws is None else [float(draw) for draw in draws],
         )
@@ -257,7 +264,7 @@ class PooledBenchmark:
     def _draws(self, parts: Sequence[SubjectEvaluation], resamples: int) -> Array:
         """(n_resamples,) two-level draws of raw; of one or two subjects, of their stimuli and units."""
         few = len(self.subjects) < FEWEST
-        draws = [e.draws(resamples, self.first.seed, units=few) for e in parts]
+        draws = [e.unit_draws(resamples, self.first.seed, units=few) for e in parts]
         means = np.nanmean(self._over_units(self._pooled(draws)), axis=1)  # over splits
         raws = np.array([score.raw for score in self._subject_scores(parts).values()])
         return subject_draws(centred(means, raws), self.first.seed)
@@ -294,14 +301,3 @@ def nan_mean(values: Array) -> Array:
     count = there.sum(axis=-1)
     total = np.where(there, values, 0.0).sum(axis=-1)
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-
-
-def _spread_of_new(n_subjects: int) -> float:
-    return float(np.sqrt(n_subjects / (n_subjects - 1))) if n_subjects >= FEWEST else 1.0
-
-
-def _speaks_of(subjects: Sequence[str]) -> str:
-    """What the interval says something about."""
-    if len(subjects) < FEWEST:
-        return f"stimuli and units; {' and '.join(subjects)} alone"
-    return f"stimuli and subjects ({len(subjects)})"

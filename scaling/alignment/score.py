@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
-from scaling.alignment.benchmark import AlignmentResult, Benchmark, evaluate_layer, group_alike
+from scaling.alignment.benchmark import NO_LAYERS, AlignmentResult, Benchmark, evaluate_layer, group_alike
 from scaling.alignment.commitment import LayerEvaluation
 from scaling.alignment.features.activations import check_layers
+from scaling.alignment.features.choices import class_probabilities
 from scaling.alignment.features.extraction import layer_representations
 from scaling.alignment.features.gradients import input_gradients
 from scaling.alignment.features.layer_maps import layer_maps
@@ -24,6 +25,7 @@ from scaling.checkpoints.weights import CheckpointInfo, load_weights
 from scaling.errors import StudyError
 from scaling.models import candidate_layers
 from scaling.records import AlignmentRecord, ResultsStore
+from scaling.specs.objective import objective_spec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,11 +38,15 @@ JSON_COLUMNS = ("layer_scores", "subject_scores", "mapping_curve", "draws")  # t
 
 @dataclass(frozen=True)
 class Subject:
-    """A model as it is shown stimuli; layers that may be committed to, input side first, the readout layer last."""
+    """A model as it is shown stimuli; layers that may be committed to, input side first, the readout layer last.
+
+    has_classifier: its logits were trained, so that it makes choices of its own.
+    """
 
     model: nn.Module
     layers: Sequence[str]
     preprocessing: Preprocessing
+    has_classifier: bool = True
 
 
 def score_checkpoint(
@@ -75,7 +81,7 @@ def score_checkpoint(
         return known
     model, info = load_weights(storage, run_id, epoch)
     preprocessing = Preprocessing.square(info.image_size, info.mean, info.std)
-    subject = Subject(model.to(device), candidate_layers(info.run.model, model), preprocessing)
+    subject = Subject(model.to(device), candidate_layers(info.run.model, model), preprocessing, _is_classifier(info))
     with threadpool_limits(1):
         scores = score_model(subject, missing, options)
     facts = checkpoint_facts(info)
@@ -86,6 +92,10 @@ def score_checkpoint(
     new.sort(key=lambda record: record.benchmark)
     store.write_scores(new)
     return sorted([*known, *new], key=lambda record: record.benchmark)
+
+
+def _is_classifier(info: CheckpointInfo) -> bool:
+    return not objective_spec(info.run.objective).own_views
 
 
 def _made(record: AlignmentRecord, protocols: Mapping[str, Protocol]) -> bool:
@@ -186,7 +196,7 @@ class _StimulusScoring:
         for benchmark in self._benchmarks:
             layers = benchmark.candidates(list(self._subject.layers), self._options.commitment)
             try:
-                if benchmark.needs != "saliency":
+                if benchmark.needs not in NO_LAYERS:
                     check_layers(self._subject.model, layers)
             except StudyError as error:
                 self._outcomes[benchmark.key].failed = f"benchmark {benchmark.name}: {error}"
@@ -200,9 +210,19 @@ class _StimulusScoring:
         shown = (self._subject.model, layers, first.stimuli, self._subject.preprocessing, o.budget)
         if first.needs == "maps":
             return layer_maps(*shown, progress=o.progress)
+        if first.needs == "choices":
+            self._check_classifier()
+            return class_probabilities(shown[0], first.stimuli, self._subject.preprocessing, o.progress)
         if first.needs == "saliency":
             return input_gradients(*shown, progress=o.progress)
         return layer_representations(*shown, reduction=o.reduction, cache=o.cache, progress=o.progress)
+
+    def _check_classifier(self) -> None:
+        if not self._subject.has_classifier:
+            raise StudyError(
+                "choices: the model's classifier was never trained (its objective uses no labels); score runs with a "
+                "supervised objective on this benchmark"
+            )
 
     def _evaluate(self, layer: str, values: Any, alike: Sequence[Benchmark]) -> None:
         began = time.monotonic()

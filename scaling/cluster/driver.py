@@ -106,7 +106,8 @@ def prepare(spec: StudySpec, options: RunOptions, facts: DataFacts) -> Prepared:
     Raises:
         StudyError: as `build_benchmarks` and `scoring_options`.
     """
-    built = build_benchmarks(spec.benchmarks, facts.heldout, options.data_dir, spec.scoring.degrees, facts.mapped)
+    shown = (facts.heldout, options.data_dir, spec.scoring.degrees, facts.mapped, facts.classes)
+    built = build_benchmarks(spec.benchmarks, *shown)
     return Prepared(facts, with_convention(built, spec.scoring), facts.scoring_options(spec))
 
 

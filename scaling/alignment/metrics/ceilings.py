@@ -184,6 +184,17 @@ def rdm_ceiling(rdms: ArrayLike, n_halvings: int = N_HALVINGS, seed: int = 0) ->
     return float(np.sqrt(max(reliability, 0.0))) if np.isfinite(reliability) else float("nan")
 
 
+def single_rdm_ceiling(rdms: ArrayLike, n_halvings: int = N_HALVINGS, seed: int = 0) -> float:
+    """Ceiling of RSA against single subjects: √reliability of one subject's RDM.
+
+    With ρ the reliability of the mean of n (`rdm_ceiling`²), one subject's is `ρ / (n − (n − 1) ρ)`, Spearman–Brown
+    for a measurement 1/n as long; its root is what the noiseless mean of the population reaches, and lies between
+    the two of `intersubject_ceilings`.
+    """
+    mean = rdm_ceiling(rdms, n_halvings, seed)
+    return float(np.sqrt(np.maximum(spearman_brown(mean**2, 1.0 / len(np.asarray(rdms))), 0.0)))
+
+
 class IntersubjectCeilings(NamedTuple):
     """Correlation of each subject with the others' mean (`lower`) and with everyone's mean, its own in it (`upper`)."""
 
@@ -233,6 +244,8 @@ SCALES: dict[Convention, Scale] = {
 KIND_SCALES: dict[str, Scale] = {
     "split_half": "correlation",
     "subjects": "correlation",
+    "single_subject": "correlation",
+    "halves": "correlation",
     "assumed_noise": "correlation",
     "published": "correlation",
     "brain_score": "reliability",

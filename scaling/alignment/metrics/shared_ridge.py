@@ -44,6 +44,56 @@ class SharedFit(NamedTuple):
     inner: list[Array]
 
 
+class SharedRidge:
+    """Ridge regressions on one representation: each set of training stimuli is decomposed once, whoever's units follow.
+
+    `min ‖Y_c − X_c W‖² + α‖W‖²` for all units of a subject at once, α of least leave-one-out error, summed over units;
+    the first of equals. As scikit-learn's `RidgeCV(alphas)` where not relative, and its `Ridge(alpha)` for one penalty.
+
+    Args:
+        rep: n stimuli. alphas, relative: as `ridge_cv_predictions`.
+
+    Source: as there; held-out blocks of a linear smoother: Zhang (1993), Annals of Statistics 21:299.
+    """
+
+    def __init__(self, rep: Representation, alphas: ArrayLike = ALPHAS, relative: bool = True) -> None:
+        self._rep, self._alphas, self._relative = rep, check_alphas(alphas), relative
+        self._known: dict[bytes, _Decomposed] = {}
+
+    def fit(self, responses: ArrayLike, split: StimulusSplit, inner: Sequence[Index] = ()) -> SharedFit:
+        """Fitted on a split's training stimuli.
+
+        What the fit would predict for a part t of its own training stimuli, had it not seen them, follows from the
+        whole fit's residual e = (I − H) Y at the same α: `Ŷ_t = Y_t − (I − H_tt)^-1 e_t`, H the hat matrix with the
+        mean in it.
+
+        Args:
+            responses: (n, q), finite. inner: parts of the training stimuli, as positions in `split.train`.
+
+        Raises:
+            StudyError: as `ridge_cv_predictions`.
+        """
+        y = as_responses(responses)
+        if len(self._rep) != len(y):
+            n, m = len(self._rep), len(y)
+            raise StudyError(f"ridge: features of {n} stimuli, responses of {m}; give the same stimuli")
+        check_splits([split], len(y))
+        of, mean = self._decomposed(split), y[split.train].mean(axis=0)
+        if of.flat:
+            return _constant(y[split.train], mean, len(split.test), inner, float(self._alphas[0]))
+        penalties = self._alphas * (of.scale if self._relative else 1.0)
+        solved = _Solved.of(of, y[split.train] - mean, penalties)
+        residual = solved.residual()
+        left_out = [y[split.train][t] - np.linalg.solve(solved.freedom(t), residual[t]) for t in inner]
+        return SharedFit(mean + of.right @ solved.weights(), solved.alpha, left_out)
+
+    def _decomposed(self, split: StimulusSplit) -> _Decomposed:
+        key = split.train.tobytes() + b"|" + split.test.tobytes()
+        if key not in self._known:
+            self._known[key] = _Decomposed.of(ridge_fold(self._rep, split))
+        return self._known[key]
+
+
 def shared_ridge(
     rep: Representation,
     responses: ArrayLike,
@@ -52,81 +102,82 @@ def shared_ridge(
     alphas: ArrayLike = ALPHAS,
     relative: bool = True,
 ) -> SharedFit:
-    """One ridge regression of all units, fitted on a split's training stimuli; see `ridge_cv_predictions`.
+    """One regression alone; see `SharedRidge`."""
+    return SharedRidge(rep, alphas, relative).fit(responses, split, inner)
 
-    `min ‖Y_c − X_c W‖² + α‖W‖²`, α of least leave-one-out error, summed over units; the first of equals. As
-    scikit-learn's `RidgeCV(alphas)` where not relative, and its `Ridge(alpha)` for one penalty.
 
-    What the fit would predict for a part t of its own training stimuli, had it not seen them, follows from the whole
-    fit's residual e = (I − H) Y at the same α: `Ŷ_t = Y_t − (I − H_tt)^-1 e_t`, H the hat matrix with the mean in it.
+def _constant(y: Array, mean: Array, n_test: int, inner: Sequence[Index], alpha: float) -> SharedFit:
+    """Of features that are constant over the training stimuli."""
+    kept = [np.delete(y, part, axis=0).mean(axis=0) for part in inner]
+    flat = [np.tile(m, (len(part), 1)) for m, part in zip(kept, inner, strict=True)]
+    return SharedFit(np.tile(mean, (n_test, 1)), alpha, flat)
 
-    Args:
-        rep: n stimuli. responses: (n, q), finite. split: stimuli to fit and to predict. inner: parts of the training
-            stimuli, as positions in `split.train`. alphas, relative: as `ridge_cv_predictions`.
 
-    Raises:
-        StudyError: as `ridge_cv_predictions`.
+class _Decomposed(NamedTuple):
+    """A fold's eigenvectors; `basis`: themselves (dual), or the scores X V (primal).
 
-    Source: as there; held-out blocks of a linear smoother: Zhang (1993), Annals of Statistics 21:299.
+    primal, flat, scale, right: as in `RidgeFold`, whose Gram matrix is let go.
     """
-    penalties, y = check_alphas(alphas), as_responses(responses)
-    if len(rep) != len(y):
-        raise StudyError(f"ridge: features of {len(rep)} stimuli, responses of {len(y)}; give the same stimuli")
-    check_splits([split], len(y))
-    fold, mean = ridge_fold(rep, split), y[split.train].mean(axis=0)
-    if fold.flat:
-        kept = [np.delete(y[split.train], part, axis=0).mean(axis=0) for part in inner]
-        flat = [np.tile(m, (len(part), 1)) for m, part in zip(kept, inner, strict=True)]
-        return SharedFit(np.tile(mean, (len(split.test), 1)), float(penalties[0]), flat)
-    solved = _Solved.of(fold, y[split.train] - mean, penalties * (fold.scale if relative else 1.0))
-    residual = solved.residual()
-    left_out = [y[split.train][t] - np.linalg.solve(solved.freedom(t), residual[t]) for t in inner]
-    return SharedFit(mean + fold.right @ solved.weights(), solved.alpha, left_out)
 
-
-class _Solved(NamedTuple):
-    """A fit by eigenvectors of the fold's Gram matrix: `basis` its eigenvectors (dual) or the scores X V (primal)."""
-
-    fold: RidgeFold
-    y: Array
-    alpha: float
+    primal: bool
+    flat: bool
+    scale: float
+    right: Array
     values: Array
     vectors: Array
     basis: Array
+
+    @classmethod
+    def of(cls, fold: RidgeFold) -> _Decomposed:
+        kept = (fold.primal, fold.flat, fold.scale, fold.right)
+        if fold.flat:
+            return cls(*kept, *(np.empty(0) for _ in range(3)))
+        values, vectors = np.linalg.eigh(fold.gram)
+        values = np.where(values > len(fold.left) * EPS * values[-1], values, 0.0)  # else rounding
+        return cls(*kept, values, vectors, fold.left @ vectors if fold.primal else vectors)
+
+
+class _Solved(NamedTuple):
+    """A fit at one penalty."""
+
+    of_fold: _Decomposed
+    y: Array
+    alpha: float
     projected: Array
 
     @classmethod
-    def of(cls, fold: RidgeFold, y: Array, alphas: Array) -> _Solved:
-        values, vectors = np.linalg.eigh(fold.gram)
-        values = np.where(values > len(y) * EPS * values[-1], values, 0.0)  # else rounding
-        basis = fold.left @ vectors if fold.primal else vectors
-        solved = cls(fold, y, float(alphas[0]), values, vectors, basis, basis.T @ y)
+    def of(cls, fold: _Decomposed, y: Array, alphas: Array) -> _Solved:
+        solved = cls(fold, y, float(alphas[0]), fold.basis.T @ y)
         if len(alphas) == 1:
             return solved
-        square = basis**2
+        square = fold.basis**2
         errors = [solved._replace(alpha=float(alpha))._error(square) for alpha in alphas]
         return solved._replace(alpha=float(alphas[int(np.argmin(errors))]))
 
     @property
+    def primal(self) -> bool:
+        return self.of_fold.primal
+
+    @property
     def shrinkage(self) -> Array:
-        return (1.0 if self.fold.primal else self.alpha) / (self.values + self.alpha)
+        return (1.0 if self.primal else self.alpha) / (self.of_fold.values + self.alpha)
 
     def residual(self) -> Array:
         """(n, q) `Y − Ŷ`."""
-        smooth = self.basis @ (self.shrinkage[:, None] * self.projected)
-        return self.y - smooth if self.fold.primal else smooth
+        smooth = self.of_fold.basis @ (self.shrinkage[:, None] * self.projected)
+        return self.y - smooth if self.primal else smooth
 
     def freedom(self, part: Index) -> Array:
         """`I − H` of some training stimuli."""
-        some = self.basis[part]
-        smooth = (some * self.shrinkage) @ some.T - (-1.0 if self.fold.primal else 1.0) / len(self.y)
-        return np.eye(len(part)) - smooth if self.fold.primal else smooth
+        some = self.of_fold.basis[part]
+        smooth = (some * self.shrinkage) @ some.T + (1.0 if self.primal else -1.0) / len(self.y)
+        return np.eye(len(part)) - smooth if self.primal else smooth
 
     def weights(self) -> Array:
-        return self.vectors @ (self.projected / (self.values + self.alpha)[:, None])
+        return self.of_fold.vectors @ (self.projected / (self.of_fold.values + self.alpha)[:, None])
 
     def _error(self, square: Array) -> float:
         """Sum of squared leave-one-out errors, `(y_i − ŷ_i) / (1 − h_ii)`."""
         kept = square @ self.shrinkage
-        freedom = np.maximum((1.0 - kept if self.fold.primal else kept) - 1.0 / len(self.y), EPS)
+        freedom = np.maximum((1.0 - kept if self.primal else kept) - 1.0 / len(self.y), EPS)
         return float(np.sum((self.residual() / freedom[:, None]) ** 2))

@@ -14,7 +14,8 @@ from scaling.alignment.features.representation import Representation
 from scaling.alignment.metrics import ceilings
 from scaling.alignment.metrics.error_bars import split_score
 from scaling.alignment.metrics.mapping_sizes import MappingSizes, Subset
-from scaling.alignment.metrics.results import CeilingKind, Evaluation, Index, Interval, Needs, Strata
+from scaling.alignment.metrics.results import CeilingKind, Evaluation, Index, Needs, Strata
+from scaling.alignment.metrics.shared_ridge import SharedFit
 from scaling.alignment.metrics.splits import MIN_HELD_OUT, StimulusSplit, k_folds, split_correlations
 from scaling.alignment.metrics.unit_draws import fold_draws
 from scaling.alignment.numerics import Array
@@ -23,7 +24,7 @@ from scaling.errors import StudyError
 INNER_FOLDS = 5  # inside the training stimuli, by which layers are chosen (Gokce, Tang & Schrimpf 2026)
 MOST_FOLDS = 10  # of a recording without a fixed split: as many as there are groups, up to this; assumption
 
-Fit = Callable[[Representation, Array, StimulusSplit, Sequence[Index]], tuple[Array, list[Array]]]
+Fit = Callable[[Array, StimulusSplit, Sequence[Index]], SharedFit]  # of responses, on one representation
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +127,8 @@ class SubjectEvaluation:
     inner: Array | None = None
     curve: dict[Subset, Array] | None = None
     ceiled: float | None = None
+    subjects: Array | None = None
+    n_subjects: int | None = None
 
     @cached_property
     def correlations(self) -> Array:
@@ -141,16 +144,16 @@ class SubjectEvaluation:
         return split_score(self.correlations).error
 
     @property
-    def n_fitted(self) -> int:
+    def n_fitted(self) -> int | None:
         """Stimuli that the mapping is fitted on, of the smallest split."""
         return min(len(split.train) for split in self.splits)
 
-    def draws(self, n_resamples: int, seed: int, units: bool) -> Array:
+    def unit_draws(self, n_resamples: int, seed: int, units: bool) -> Array:
         """(n_splits, n_resamples, n_units) r of bootstrap draws of the held-out stimuli (and of units)."""
         return fold_draws(self.predictions, self.responses, self.splits, n_resamples, seed, units)
 
-    def interval(self, n_resamples: int, seed: int) -> Interval | None:
-        """None: what it speaks of depends on the other subjects; see `PooledBenchmark`."""
+    def draws(self, n_resamples: int, seed: int) -> Array | None:
+        """None: what they speak of depends on the other subjects; see `PooledBenchmark`."""
         return None
 
     def with_fold(self, fold: int, other: SubjectEvaluation) -> SubjectEvaluation:
@@ -162,13 +165,11 @@ class SubjectEvaluation:
 
 @dataclass(frozen=True)
 class SubjectMetric:
-    """Assemblies are `SubjectAssembly`s. fit: representation, responses, split, inner folds → held-out predictions of
-    the split, and of each inner fold of its training stimuli.
-
-    names: how messages call the mapping's own limits.
+    """Assemblies are `SubjectAssembly`s. mapping: a representation → what fits responses on it, for all subjects that
+    were shown the same stimuli: held-out predictions of a split, and of folds inside its training stimuli.
     """
 
-    fit: Fit
+    mapping: Callable[[Representation], Fit]
     needs: ClassVar[Needs] = "representation"
     min_stimuli: ClassVar[int] = 2 * MIN_HELD_OUT
 
@@ -211,27 +212,26 @@ class SubjectMetric:
         return split_score(rows).score
 
     def evaluate(self, rep: Representation, assemblies: Sequence[Any], strata: Strata) -> list[Evaluation]:
-        return [self._evaluate(rep, assembly) for assembly in assemblies]
+        fit = self.mapping(rep)
+        return [_evaluate(fit, assembly) for assembly in assemblies]
 
-    def _evaluate(self, rep: Representation, of: SubjectAssembly) -> SubjectEvaluation:
-        found = []
-        for split in of.splits:
-            inner = of.inner(split.train) if of.test is not None else []
-            found.append((self.fit(rep, of.responses, split, inner), inner, split))
-        predictions = [held_out for (held_out, _), _, _ in found]
-        (_, left_out), inner, split = found[0]
-        chosen = None if of.test is None else _inner_r(left_out, of.responses[split.train], inner)
-        curve = None if of.sizes is None else self._curve(rep, of, of.sizes)
-        return SubjectEvaluation(predictions, of.responses, of.splits, chosen, curve)
 
-    def _curve(self, rep: Representation, of: SubjectAssembly, sizes: MappingSizes) -> dict[Subset, Array]:
-        """r of mappings that are fitted on fewer of the training stimuli; one representation serves all."""
-        found = {}
-        for subset in sizes.subsets(min(len(split.train) for split in of.splits)):
-            splits = [StimulusSplit(sizes.choose(split.train, subset), split.test) for split in of.splits]
-            predictions = [self.fit(rep, of.responses, split, [])[0] for split in splits]
-            found[subset] = np.nanmean(split_correlations(predictions, of.responses, splits), axis=0)
-        return found
+def _evaluate(fit: Fit, of: SubjectAssembly) -> SubjectEvaluation:
+    inner = of.inner(of.splits[0].train) if of.test is not None else []
+    found = [fit(of.responses, split, inner) for split in of.splits]
+    chosen = None if of.test is None else _inner_r(found[0].inner, of.responses[of.splits[0].train], inner)
+    curve = None if of.sizes is None else _curve(fit, of, of.sizes)
+    return SubjectEvaluation([one.predictions for one in found], of.responses, of.splits, chosen, curve)
+
+
+def _curve(fit: Fit, of: SubjectAssembly, sizes: MappingSizes) -> dict[Subset, Array]:
+    """r of mappings that are fitted on fewer of the training stimuli; one representation serves all."""
+    found = {}
+    for subset in sizes.subsets(min(len(split.train) for split in of.splits)):
+        splits = [StimulusSplit(sizes.choose(split.train, subset), split.test) for split in of.splits]
+        predictions = [fit(of.responses, split, []).predictions for split in splits]
+        found[subset] = np.nanmean(split_correlations(predictions, of.responses, splits), axis=0)
+    return found
 
 
 def _inner_r(left_out: Sequence[Array], responses: Array, inner: Sequence[Index]) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import norm, t
 
 from scaling.alignment.metrics.error_bars import Interval, bootstrap_draws, draw_counts, weighted_pearson
@@ -53,14 +54,32 @@ def subject_draws(draws: Array, seed: int) -> Array:
 
     One or two subjects are not drawn: the mean then speaks of these alone.
     """
-    n = len(draws)
-    if n < FEWEST:
+    if len(draws) < FEWEST:
         return draws.mean(axis=0)
-    drawn = np.random.default_rng((seed, n)).integers(0, n, (draws.shape[1], n))
-    return np.take_along_axis(draws.T, drawn, axis=1).mean(axis=1)
+    return np.take_along_axis(draws.T, drawn_subjects(len(draws), draws.shape[1], seed), axis=1).mean(axis=1)
 
 
-def two_level_interval(draws: Array, n_subjects: int, level: float = 0.95) -> Interval:
+def drawn_subjects(n_subjects: int, n_draws: int, seed: int) -> NDArray[np.intp]:
+    """(n_draws, n_subjects) subjects with replacement, by a stream of their own."""
+    return np.random.default_rng((seed, n_subjects)).integers(0, n_subjects, (n_draws, n_subjects))
+
+
+def speaks_of(n_subjects: int | None, names: Sequence[str] = (), over: str = "stimuli") -> str:
+    """What an interval says something about."""
+    if n_subjects is None:
+        return over
+    if n_subjects < FEWEST:
+        these = "this subject" if n_subjects == 1 else f"these {n_subjects} subjects"
+        return f"{over}; {' and '.join(names) or these} alone"
+    return f"stimuli and subjects ({n_subjects})"
+
+
+def spread_of_new(n_subjects: int | None) -> float:
+    """What the spread of drawn subjects' means is multiplied by to be that of new subjects."""
+    return 1.0 if n_subjects is None or n_subjects < FEWEST else float(np.sqrt(n_subjects / (n_subjects - 1)))
+
+
+def two_level_interval(draws: Array, n_subjects: int | None, level: float = 0.95) -> Interval:
     """Percentiles of draws of subjects and stimuli, widened for few subjects.
 
     Subjects drawn with replacement vary by (n − 1)/n of what new ones would, and n subjects tell their own spread no
@@ -73,9 +92,9 @@ def two_level_interval(draws: Array, n_subjects: int, level: float = 0.95) -> In
     if not values.size:
         return Interval(float("nan"), float("nan"))
     tail = (1 + level) / 2
-    factor = 1.0
-    if n_subjects >= FEWEST:
-        factor = np.sqrt(n_subjects / (n_subjects - 1)) * t.ppf(tail, n_subjects - 1) / norm.ppf(tail)
+    factor = spread_of_new(n_subjects)
+    if n_subjects is not None and n_subjects >= FEWEST:
+        factor *= float(t.ppf(tail, n_subjects - 1) / norm.ppf(tail))
     low, high = np.quantile(values, [1 - tail, tail])
-    middle = values.mean()
-    return Interval(float(middle + factor * (low - middle)), float(middle + factor * (high - middle)))
+    middle = float(values.mean()) if factor != 1.0 else 0.0  # nothing is shifted where nothing is widened
+    return Interval(middle + factor * (float(low) - middle), middle + factor * (float(high) - middle))

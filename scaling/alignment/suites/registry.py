@@ -9,12 +9,12 @@ from pathlib import Path
 from scaling.alignment.pooled import AnyBenchmark
 from scaling.alignment.regions import REGIONS, SALIENCY
 from scaling.alignment.suites import cowley as suite_cowley
-from scaling.alignment.suites import human_alignment, simulated
+from scaling.alignment.suites import human_alignment, human_imaging, people, simulated
 from scaling.alignment.suites.file import build_recording, check_recording, read_own_header
 from scaling.alignment.suites.human_alignment import MappedStimuli
 from scaling.alignment.suites.recordings import build_kriegeskorte, build_neural, build_rajalingham
 from scaling.alignment.suites.suite import Shown, Suite
-from scaling.data.recordings import brainscore, cowley, kriegeskorte
+from scaling.data.recordings import brainscore, cichy, cifar10h, cowley, geirhos, henaff, kriegeskorte
 from scaling.data.recordings.recording import Header
 from scaling.data.recordings.stimuli import Stimuli
 from scaling.data.recordings.visual_angle import MODEL_DEGREES
@@ -70,6 +70,22 @@ BENCHMARKS: dict[str, Suite] = {
         build=suite_cowley.build_cowley,
         check=lambda data_dir: [cowley.read_session(name, data_dir) for name in cowley.SESSIONS],
         of_units=True,
+    ),
+    henaff.NAME: Suite(regions={"V1": "V1"}, build=human_imaging.build_henaff, check=henaff.read_henaff, of_units=True),
+    cichy.NAME: Suite(
+        regions={"EVC": "EVC", "IT": "IT"}, build=human_imaging.build_cichy, check=human_imaging.check_cichy
+    ),
+    cifar10h.NAME: Suite(
+        regions=dict.fromkeys(people.CIFAR10H, "behavior"),
+        build=people.build_cifar10h,
+        check=cifar10h.read_cifar10h,
+        ceilings="bound",
+    ),
+    geirhos.NAME: Suite(
+        regions=dict.fromkeys(people.GEIRHOS, "behavior"),
+        build=people.build_geirhos,
+        check=people.check_geirhos,
+        ceilings="bound",
     ),
     brainscore.MAJAJHONG: _published(brainscore.MAJAJHONG),
     brainscore.FREEMANZIEMBA: _published(brainscore.FREEMANZIEMBA),
@@ -131,6 +147,7 @@ def build_benchmarks(
     data_dir: Path | None = None,
     model_degrees: float = MODEL_DEGREES,
     mapped: MappedStimuli | None = None,
+    classes: tuple[str, ...] = (),
 ) -> list[AnyBenchmark]:
     """The named benchmarks, each once, in the order of their suites.
 
@@ -140,13 +157,14 @@ def build_benchmarks(
         names: suites, single benchmarks or files. heldout: the study's held-out images, which the simulated suite
             shows. data_dir: folder that holds the suites' folders; None where no suite needs files. model_degrees:
             visual angle that a model's input spans, in which stimuli of a known size are placed. mapped: held-out
-            images with importance maps, which human alignment compares saliency with.
+            images with importance maps, which human alignment compares saliency with. classes: names by label of the
+            classes that models are trained on.
 
     Raises:
         StudyError: unknown names, missing or damaged files, held-out images that a suite cannot use.
     """
     suites, wanted = _named(names)
-    shown = Shown(heldout, data_dir, model_degrees, mapped)
+    shown = Shown(heldout, data_dir, model_degrees, mapped, classes)
     built = [benchmark for suite in suites for benchmark in suite.build(shown)]
     return [benchmark for benchmark in built if benchmark.name in wanted]
 

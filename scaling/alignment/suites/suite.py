@@ -17,13 +17,15 @@ from scaling.data.recordings.visual_angle import MODEL_DEGREES
 class Shown(NamedTuple):
     """What a study shows: its held-out images, its data directory, the visual angle that a model's input spans.
 
-    mapped: the held-out images that have importance maps, and the maps; None: no image has one.
+    mapped: the held-out images that have importance maps, and the maps; None: no image has one. classes: names of
+    the classes that models are trained on, by label; () where none are known.
     """
 
     heldout: Stimuli
     data_dir: Path | None
     model_degrees: float = MODEL_DEGREES
     mapped: MappedStimuli | None = None
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
