@@ -13,7 +13,7 @@ from scaling.alignment.benchmark import AlignmentResult, Benchmark
 from scaling.alignment.commitment import Commitment, LayerEvaluation
 from scaling.alignment.metrics.ceilings import Convention, ceiled_score, ceiling_for
 from scaling.alignment.metrics.error_bars import nan_median
-from scaling.alignment.metrics.mapping_sizes import Subset
+from scaling.alignment.metrics.mapping_sizes import MappingSizes, Subset
 from scaling.alignment.metrics.spatial import choose_on_others
 from scaling.alignment.metrics.subjects import SubjectEvaluation
 from scaling.alignment.metrics.unit_draws import (
@@ -121,6 +121,21 @@ class PooledBenchmark:
 
     def with_convention(self, ceiled: Convention) -> PooledBenchmark:
         return PooledBenchmark(tuple(replace(part, ceiled=ceiled) for part in self.parts))
+
+    def with_sizes(self, sizes: MappingSizes) -> PooledBenchmark:
+        """With scores of mappings on fewer training stimuli too.
+
+        Raises:
+            StudyError: more than there are.
+        """
+        for part in self.parts:
+            try:
+                sizes.subsets(min(len(split.train) for split in part.assembly.splits))
+            except StudyError as error:
+                raise StudyError(f"benchmark {part.key}: {error}") from error
+        return PooledBenchmark(
+            tuple(replace(part, assembly=replace(part.assembly, sizes=sizes)) for part in self.parts)
+        )
 
     def commit(
         self, found: Mapping[str, Mapping[str, LayerEvaluation]], commitment: Commitment, resamples: int = 200

@@ -15,6 +15,7 @@ from scaling.protocol_text import digest, protocol_settings
 from scaling.specs.scoring import ScoringSpec
 
 IMAGES = "images "  # before the digest of a file's images
+MAPPING = "; mapping "  # before the mapping sizes that a score has a curve of
 _SETTINGS = 4  # parts of a protocol before those of files
 
 
@@ -67,8 +68,10 @@ def scoring_protocols(spec: ScoringSpec, benchmarks: Sequence[str]) -> dict[str,
         degrees = None if suite.placed else ScoringSpec().degrees  # no setting changes what has no size
         text = protocol_settings(spec, how, convention, degrees) + file
         text += images[files[name]] if name in files else ""
+        text += f"; {spec.mapping.text()}" if spec.mapping is not None and suite.of_units else ""
         former = protocol_settings(spec, _former_commitment(commitment), convention)
-        found[name] = Protocol(text, former, frozenset({as_written}))
+        alike = frozenset() if text.count(MAPPING) else frozenset({as_written})
+        found[name] = Protocol(text, former, alike)
     return found
 
 

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from scaling.specs.base import Spec
+
+FEWEST_SAMPLES = 10  # training stimuli of a mapping: two in each of five folds
+
+
+class MappingSpec(Spec):
+    """The number of stimuli that a mapping is fitted on, as an axis.
+
+    samples: numbers of training stimuli, or 'all', which is always scored; the same nested subsets for all models and
+    regions. seeds: how many orders of the stimuli.
+    """
+
+    samples: Annotated[tuple[Annotated[int, Field(ge=FEWEST_SAMPLES)] | Literal["all"], ...], Field(min_length=1)]
+    seeds: PositiveInt = 1
+
+    def text(self) -> str:
+        """For the protocols of scores that have a curve."""
+        numbers = sorted({n for n in self.samples if n != "all"})
+        return f"mapping {','.join(map(str, numbers)) or 'all'} x {self.seeds}"
 
 
 class ScoringSpec(Spec):
@@ -21,6 +39,7 @@ class ScoringSpec(Spec):
     reduction: of layers wider than `components`: none, a sparse random projection, or principal components.
     memory_gb, spill_gb: bounds of an actor's memory for features and of its temporary file. cache: a folder for
     representations, or None. resamples: of each score's bootstrap interval; 0 computes none.
+    mapping: scores also of mappings that are fitted on fewer stimuli, where units are known by subject.
     """
 
     actors: PositiveInt = 1
@@ -35,3 +54,4 @@ class ScoringSpec(Spec):
     spill_gb: NonNegativeFloat = 16.0
     cache: str | None = None
     resamples: NonNegativeInt = 200
+    mapping: MappingSpec | None = None

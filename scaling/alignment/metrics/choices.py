@@ -69,10 +69,18 @@ def entropy(counts: Array) -> float:
 
 
 def explained(probabilities: Array, judgments: Judgments, index: Index) -> Array:
-    """`1 − H(people, model) / ln C`: cross-entropy in units of that of equal probabilities. 1 is certainty shared."""
+    """`(e^−H − 1/C) / (1 − 1/C)`, H the cross-entropy of people's shares and the model's: see `above_chance`."""
     p = np.maximum(probabilities[index], np.finfo(np.float64).tiny)
     cross = -np.sum(shares(judgments.counts[index]) * np.log(p), axis=1).mean()
-    return np.array([1.0 - cross / np.log(p.shape[1])])
+    return np.array([above_chance(float(cross), p.shape[1])])
+
+
+def above_chance(cross_entropy: float, n_classes: int) -> float:
+    """The geometric mean of the probabilities of what people chose, e^−H, from chance (0) to certainty shared (1).
+
+    Bounded, so that a model that is sure of what nobody chose does not outweigh all others.
+    """
+    return float((np.exp(-cross_entropy) - 1.0 / n_classes) / (1.0 - 1.0 / n_classes))
 
 
 def confusions(values: Array, truth: Index) -> Array:
@@ -143,9 +151,9 @@ class JudgmentMetric(_Choices):
 
 
 def explained_ceiling(of: Judgments) -> float:
-    """1 − H / ln C, H the people's own entropy: twice that of all judgments less that of halves, without the bias."""
+    """Of the people's own entropy: twice that of all judgments less that of halves, which takes the bias off."""
     halves = np.mean([entropy(half) for pair in halve(of.counts) for half in pair])
-    return float(1.0 - (2.0 * entropy(of.counts) - halves) / np.log(of.counts.shape[1]))
+    return above_chance(float(2.0 * entropy(of.counts) - halves), of.counts.shape[1])
 
 
 def confusion_agreement(probabilities: Array, of: Judgments, index: Index) -> Array:

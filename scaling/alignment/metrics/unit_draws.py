@@ -97,4 +97,6 @@ def two_level_interval(draws: Array, n_subjects: int | None, level: float = 0.95
         factor *= float(t.ppf(tail, n_subjects - 1) / norm.ppf(tail))
     low, high = np.quantile(values, [1 - tail, tail])
     middle = float(values.mean()) if factor != 1.0 else 0.0  # nothing is shifted where nothing is widened
-    return Interval(middle + factor * (float(low) - middle), middle + factor * (float(high) - middle))
+    ends = (middle + factor * (float(end) - middle) for end in (low, high))
+    low, high = (min(max(end, -1.0), 1.0) for end in ends)  # of a correlation, or of a share
+    return Interval(low, high)

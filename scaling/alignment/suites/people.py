@@ -24,8 +24,11 @@ GEIRHOS = (*geirhos.EXPERIMENTS, SHAPE_BIAS)
 def build_cifar10h(shown: Shown) -> list[Benchmark]:
     """A model's class probabilities against about 51 people's labels of each of 2,000 of CIFAR-10's test images.
 
-    - cross-entropy: `1 − H(people, model) / ln 10`. confusions: r of the 90 off-diagonal shares. errors: rho over
-      images of the probability of everything but the truth. Ceilings from random halves of people's labels.
+    - cross-entropy: e^−H(people, model), from chance to certainty (`choices.above_chance`).
+    - confusions: r of the 90 off-diagonal shares.
+    - errors: rho over images of the probability of everything but the truth.
+
+    Ceilings come from random halves of people's labels.
 
     Raises:
         StudyError: files that are missing or wrong, a study whose held-out images are others.

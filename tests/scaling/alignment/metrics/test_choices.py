@@ -56,8 +56,10 @@ def test_closed_forms(truth):
     uniform = np.full((N, C), 1 / C)
     assert evaluated("cross-entropy", uniform, judged).raw == pytest.approx(0.0, abs=1e-12)
     share = judged.counts / 50
-    cross = -np.mean(np.sum(share * np.log(p), axis=1)) / np.log(C)
-    assert evaluated("cross-entropy", p, judged).raw == pytest.approx(1 - cross)
+    likelihood = np.exp(np.mean(np.sum(share * np.log(p), axis=1)))
+    assert evaluated("cross-entropy", p, judged).raw == pytest.approx((likelihood - 1 / C) / (1 - 1 / C))
+    sure = np.eye(C)[(judged.truth + 1) % C]
+    assert evaluated("cross-entropy", sure, judged).raw == pytest.approx(-1 / (C - 1))  # the least there is
     wrong = [1 - x[ALL, judged.truth] for x in (p, share)]
     assert evaluated("errors", p, judged).raw == pytest.approx(spearmanr(*wrong).statistic)
     cells = [[x[judged.truth == t, c].mean() for t in range(C) for c in range(C) if c != t] for x in (p, share)]
