@@ -56,7 +56,9 @@ ACCURACY = "accuracy"  # a region of its own in tables that treat held-out accur
 # What differs between the rows of one checkpoint: the benchmark and what was measured on it.
 MEASURED = ("benchmark", "benchmark_id", "region", "metric", "protocol", "layer", "commitment", "layer_scores", "raw",
             "raw_error", "raw_low", "raw_high", "ceiling", "ceiling_kind", "ceiled", "selection_raw", "selection_leak",
-            "score", "score_s", "score_status", "score_reason", "n_stimuli", "n_neuroids")  # fmt: skip
+            "score", "score_s", "score_status", "score_reason", "n_stimuli", "n_neuroids", "n_subjects",
+            "subject_scores", "interval_of", "mapping_samples", "mapping_curve", "ceiling_low", "ceiling_high",
+            "draws")  # fmt: skip
 # What makes a configuration; its seeds, checkpoints and benchmarks stay together in a bootstrap.
 CONFIGURATION = ("study", "family", "arch", "size", "depth", "width", "dataset", "image_size", "images_per_class",
                  "objective", "epochs", "n_params", "n_samples", "flops_per_image", "is_pretrained", "is_random",

@@ -180,6 +180,9 @@ class ScalingTable:
         if "benchmark" in table.frame and "benchmark" not in keys:
             mean["benchmark"] = " + ".join(str(v) for v in table.unique("benchmark"))
         reasons = {f"no {of} for {what}, left out of the mean over {column}": n for what, n in lacking.items()}
+        conventions = sorted(map(str, frame["ceiled"].dropna().unique())) if "ceiled" in frame and len(frame) else []
+        if len(conventions) > 1:
+            reasons[f"scores by {' and by '.join(conventions)}, which are averaged with each other"] = len(frame)
         return table._with(mean, reasons)
 
     def positive(self, target: str) -> ScalingTable:

@@ -7,10 +7,16 @@ import hashlib
 from scaling.specs.scoring import ScoringSpec
 
 
-def protocol_settings(spec: ScoringSpec, commitment: str) -> str:
-    """The part of a protocol that comes from the settings of scoring; a benchmark's file may follow."""
+def protocol_settings(
+    spec: ScoringSpec, commitment: str, convention: str | None = None, degrees: float | None = None
+) -> str:
+    """The part of a protocol that comes from the settings of scoring; a benchmark's file may follow.
+
+    convention, degrees: in place of the settings', where a benchmark's own differ.
+    """
+    degrees = spec.degrees if degrees is None else degrees
     reduction = spec.reduction if spec.reduction == "none" else f"{spec.reduction} {spec.components}"
-    return "; ".join([commitment, spec.ceiled or "own", reduction, f"{spec.degrees:g} deg"])
+    return "; ".join([commitment, convention or spec.ceiled or "own", reduction, f"{degrees:g} deg"])
 
 
 def default_protocol(text: str) -> bool:

@@ -131,6 +131,12 @@ class AlignmentRecord(Record):
     where it had selection_raw; selection_leak: what choosing it on the scored half would have added to raw there;
     layer_scores: JSON, every candidate layer's raw where the choice was made. protocol: the settings of scoring.
     samples_seen, flops and accuracy are those of the checkpoint. A failed score has a reason.
+
+    n_subjects; subject_scores: JSON, each subject's raw, ceiling, score and number of units; interval_of: what the
+    interval speaks of, such as 'stimuli and subjects (4)' or 'stimuli and units; N and F alone'. mapping_samples:
+    stimuli that the mapping is fitted on; mapping_curve: JSON, scores of the same layer's mappings on fewer.
+    ceiling_low, ceiling_high: bounds between subjects, where the ceiling lies between two. draws: JSON, raw in each of
+    the interval's bootstrap draws, which are the same for every model that is scored by the same protocol.
     """
 
     run_id: str
@@ -160,6 +166,14 @@ class AlignmentRecord(Record):
     status: Literal["scored", "failed"]
     reason: str | None
     score_s: float
+    n_subjects: int | None = None
+    subject_scores: str | None = None
+    interval_of: str | None = None
+    mapping_samples: int | None = None
+    mapping_curve: str | None = None
+    ceiling_low: float | None = None
+    ceiling_high: float | None = None
+    draws: str | None = None
 
 
 class EpochRecord(Record):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,12 +13,17 @@ from pydantic import BaseModel, ConfigDict
 
 from scaling.alignment.commitment import Commitment, LayerEvaluation, choose_best, choose_by_stimulus
 from scaling.alignment.features.representation import Representation
-from scaling.alignment.metrics.ceilings import Convention, ceiled_score
-from scaling.alignment.metrics.registry import METRICS, Metric, Needs
-from scaling.alignment.metrics.results import CeilingKind, Evaluation, Index
-from scaling.alignment.regions import INPUT, REGIONS, SALIENCY
+from scaling.alignment.metrics.ceilings import Convention, ceiled_score, ceiling_for
+from scaling.alignment.metrics.registry import METRICS, Metric, SubjectRDMMetric
+from scaling.alignment.metrics.results import CeilingKind, Evaluation, Index, Needs
+from scaling.alignment.metrics.subjects import SubjectMetric
+from scaling.alignment.metrics.unit_draws import speaks_of, two_level_interval
+from scaling.alignment.numerics import Array
+from scaling.alignment.regions import INPUT, OUTPUT, check_region
 from scaling.data.recordings.stimuli import StimulusSet
 from scaling.errors import StudyError
+
+NO_LAYERS = {"saliency": INPUT, "choices": OUTPUT}  # what stands for a layer where there is none to choose
 
 
 class AlignmentResult(BaseModel):
@@ -33,6 +38,10 @@ class AlignmentResult(BaseModel):
     Spatial maps have too few stimuli for halves. Each is held out in turn and scored with the layer that is best over
     the others: `raw` is the mean of those scores, `layer` the layer used most often, `selection_raw` the mean of the
     chosen layers' scores over the others, `selection_leak` what one layer chosen on all stimuli would have added.
+
+    Where subjects are known, `subject_scores` has each one's raw, ceiling, score and units; `interval_of` says what the
+    interval speaks of. mapping_samples: stimuli that the mapping is fitted on; mapping_curve: scores of mappings that
+    are fitted on fewer. draws: the bootstrap's, of raw; those of two models are paired.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +64,14 @@ class AlignmentResult(BaseModel):
     selection_raw: float | None
     selection_leak: float | None
     layer_scores: dict[str, float]
+    n_subjects: int | None = None
+    subject_scores: dict[str, dict[str, float | None]] | None = None
+    interval_of: str | None = None
+    mapping_samples: int | None = None
+    mapping_curve: list[dict[str, Any]] | None = None
+    ceiling_low: float | None = None
+    ceiling_high: float | None = None
+    draws: list[float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +79,14 @@ class Benchmark:
     """One assembly, its stimuli and its metric; call it with a model's features.
 
     Attributes:
-        name: 'suite.benchmark', e.g. 'kriegeskorte2008.monkey-IT'. region: of REGIONS, or SALIENCY. metric: of METRICS.
+        name: 'suite.benchmark', e.g. 'kriegeskorte2008.monkey-IT'. region: any name. metric: of METRICS.
         stimuli: shared by identity between the benchmarks of a suite.
         assembly: what the metric compares with; arrays have repetitions (or subjects) first.
         ceiling_kind: what the ceiling is taken over; 'none' leaves the score unceiled. ceiled: its convention.
         strata: (n_stimuli,) categories that the metric's splits keep in proportion, or None.
         readout_only: only the model's readout layer is a candidate.
+        part: which subject or session of a benchmark of several, see `pooled`. note: what its scores are to say too,
+            such as neuroids that were left out.
         seed: of the split into selection and scored stimuli.
 
     Raises:
@@ -84,10 +103,31 @@ class Benchmark:
     strata: NDArray[Any] | None = None
     readout_only: bool = False
     seed: int = 0
+    part: str = ""
+    note: str = ""
 
     def __post_init__(self) -> None:
         self._check_words()
         self._check_assembly()
+
+    @property
+    def key(self) -> str:
+        """The name, and which part of it."""
+        return f"{self.name}/{self.part}" if self.part else self.name
+
+    @property
+    def parts(self) -> tuple[Benchmark, ...]:
+        """What is evaluated; several in a `PooledBenchmark`."""
+        return (self,)
+
+    @property
+    def n_stimuli(self) -> int:
+        return len(self.stimuli)
+
+    def with_convention(self, ceiled: Convention) -> Benchmark:
+        """The benchmark, ceiled by another convention; as it is where its ceiling is no reliability, or of no units."""
+        has_scale = self.ceiling_kind in ("split_half", "subjects", "single_subject", "brain_score")
+        return replace(self, ceiled=ceiled) if has_scale and ceiled != "mean r/c" else self
 
     def __call__(
         self, features: Mapping[str, ArrayLike | Representation], commitment: Commitment | None = None
@@ -106,16 +146,16 @@ class Benchmark:
         evaluations = {}
         for layer in self.candidates(list(features), commitment):
             values = features[layer]
-            evaluations[layer] = evaluate_layer(layer, self._needed(layer, values), [self], commitment)[self.name]
+            evaluations[layer] = evaluate_layer(layer, self._needed(layer, values), [self], commitment)[self.key]
         return self.commit(evaluations, commitment)
 
     def candidates(self, layers: Sequence[str], commitment: Commitment) -> list[str]:
         """Which of a model's layers may be committed to: the fixed one, the readout layer (the last), or all.
 
-        Saliency is of no layer: INPUT.
+        Saliency is of no layer: INPUT; nor are choices: OUTPUT.
         """
-        if self.needs == "saliency":
-            return [INPUT]
+        if self.needs in NO_LAYERS:
+            return [NO_LAYERS[self.needs]]
         if not layers:
             raise StudyError(f"benchmark {self.name}: no features; give at least one layer")
         fixed = commitment.fixed(self.name, self.region)
@@ -144,7 +184,9 @@ class Benchmark:
             choice = choice._replace(leak=nested.leak) if commitment.scored_on == "all" else nested
         layer, final = choice.layer, choice.final
         on_all = evaluations[layer].everything is not None
-        interval = final.interval(resamples, self.seed) if resamples else None
+        draws = final.draws(resamples, self.seed) if resamples else None
+        interval = None if draws is None else two_level_interval(draws, final.n_subjects)
+        bounds, subjects = self._bounds(on_all), final.subjects
         raw, ceiling = _raw(final, self.name), self.ceiling(on_all)
         return AlignmentResult(
             benchmark=self.name,
@@ -165,7 +207,32 @@ class Benchmark:
             selection_raw=choice.selection_raw,
             selection_leak=choice.leak,
             layer_scores=layer_scores,
+            n_subjects=final.n_subjects,
+            subject_scores=None if subjects is None else self._by_subject(subjects, ceiling),
+            interval_of=None if draws is None else speaks_of(final.n_subjects, (), self._drawn),
+            mapping_samples=final.n_fitted,
+            ceiling_low=bounds and bounds[0],
+            ceiling_high=bounds and bounds[1],
+            draws=None if draws is None else [float(draw) for draw in draws],
         )
+
+    @property
+    def _drawn(self) -> str:
+        """What the bootstrap draws where no subjects are known."""
+        return "stimuli" if self._metric.n_neuroids(self.assembly) is None else "stimuli and units"
+
+    def _by_subject(self, raws: Array, ceiling: float | None) -> dict[str, dict[str, float | None]]:
+        scores = [raw if ceiling is None else ceiled_score(raw, ceiling, self.ceiled) for raw in raws]
+        rows = zip(raws.tolist(), scores, strict=True)
+        return {str(i + 1): {"raw": raw, "ceiling": ceiling, "score": score} for i, (raw, score) in enumerate(rows)}
+
+    def _bounds(self, on_all: bool) -> tuple[float, float] | None:
+        """Two ceilings between which the ceiling lies, where the metric has them."""
+        metric = self._metric
+        if not isinstance(metric, SubjectRDMMetric) or self.ceiling_kind == "none":
+            return None
+        index = np.arange(len(self.stimuli)) if on_all else self.halves[1]
+        return metric.bounds(metric.take(self.assembly, index))
 
     def _score(self, final: Evaluation, raw: float, ceiling: float | None) -> float:
         if ceiling is None:
@@ -197,7 +264,8 @@ class Benchmark:
     def _ceiling_on(self, index: Index) -> float | None:
         if self.ceiling_kind == "none":
             return None
-        ceiling = self._metric.ceiling(self._metric.take(self.assembly, index), self.ceiling_kind)
+        of_kind = self._metric.ceiling(self._metric.take(self.assembly, index), self.ceiling_kind)
+        ceiling = float(ceiling_for(np.asarray(of_kind), self.ceiling_kind, self.ceiled))
         if not ceiling > 0:
             raise StudyError(
                 f"benchmark {self.name}: ceiling {ceiling:.3g} on {len(index)} scored stimuli; "
@@ -231,12 +299,11 @@ class Benchmark:
             raise StudyError(f"benchmark {self.name}, layer {layer!r}: {error}") from error
 
     def _check_words(self) -> None:
-        regions = (*REGIONS, SALIENCY)
-        for what, value, known in (("region", self.region, regions), ("metric", self.metric, tuple(METRICS))):
-            if value not in known:
-                raise StudyError(
-                    f"benchmark {self.name}: {what} {value!r} is unknown; choose one of {', '.join(known)}"
-                )
+        check_region(self.region, f"benchmark {self.name}")
+        if self.metric not in METRICS:
+            raise StudyError(
+                f"benchmark {self.name}: metric {self.metric!r} is unknown; choose one of {', '.join(METRICS)}"
+            )
 
     def _check_assembly(self) -> None:
         n = len(self.stimuli)
@@ -271,7 +338,7 @@ def evaluate_layer(
         try:
             found |= _evaluate_alike(rep, together, commitment)
         except StudyError as error:
-            names = ", ".join(benchmark.name for benchmark in together)
+            names = ", ".join(benchmark.key for benchmark in together)
             raise StudyError(f"benchmark {names}, layer {layer!r}: {error}") from error
     return found
 
@@ -297,6 +364,7 @@ def _evaluate_alike(
 ) -> dict[str, LayerEvaluation]:
     first, on = benchmarks[0], dict[str, Sequence[Evaluation]]()
     on_halves = commitment.fixed(first.name, first.region) is None and not first.readout_only
+    on_halves = on_halves and not isinstance(first._metric, SubjectMetric)  # which has splits of its own
     if isinstance(rep, Representation) and on_halves:
         try:
             on |= _on_halves(rep, benchmarks)
@@ -306,7 +374,7 @@ def _evaluate_alike(
     if not on or commitment.scored_on == "all":
         on["everything"] = first._metric.evaluate(rep, [benchmark.assembly for benchmark in benchmarks], first.strata)
     return {
-        benchmark.name: LayerEvaluation(*(on[p][i] if p in on else None for p in ("selection", "scored", "everything")))
+        benchmark.key: LayerEvaluation(*(on[p][i] if p in on else None for p in ("selection", "scored", "everything")))
         for i, benchmark in enumerate(benchmarks)
     }
 

@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
-from scaling.alignment.benchmark import AlignmentResult, Benchmark, evaluate_layer, group_alike
+from scaling.alignment.benchmark import NO_LAYERS, AlignmentResult, Benchmark, evaluate_layer, group_alike
 from scaling.alignment.commitment import LayerEvaluation
 from scaling.alignment.features.activations import check_layers
+from scaling.alignment.features.choices import class_probabilities
 from scaling.alignment.features.extraction import layer_representations
 from scaling.alignment.features.gradients import input_gradients
 from scaling.alignment.features.layer_maps import layer_maps
 from scaling.alignment.features.preprocessing import Preprocessing
+from scaling.alignment.pooled import AnyBenchmark, PooledBenchmark
 from scaling.alignment.protocol import Protocol
 from scaling.alignment.scoring import ScoringOptions
 from scaling.checkpoints.weights import CheckpointInfo, load_weights
 from scaling.errors import StudyError
 from scaling.models import candidate_layers
 from scaling.records import AlignmentRecord, ResultsStore
+from scaling.specs.objective import objective_spec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,20 +33,27 @@ if TYPE_CHECKING:
     from scaling.storage import Storage
 
 
+JSON_COLUMNS = ("layer_scores", "subject_scores", "mapping_curve", "draws")  # text in a record
+
+
 @dataclass(frozen=True)
 class Subject:
-    """A model as it is shown stimuli; layers that may be committed to, input side first, the readout layer last."""
+    """A model as it is shown stimuli; layers that may be committed to, input side first, the readout layer last.
+
+    has_classifier: its logits were trained, so that it makes choices of its own.
+    """
 
     model: nn.Module
     layers: Sequence[str]
     preprocessing: Preprocessing
+    has_classifier: bool = True
 
 
 def score_checkpoint(
     storage: Storage,
     run_id: str,
     epoch: int,
-    benchmarks: Sequence[Benchmark],
+    benchmarks: Sequence[AnyBenchmark],
     options: ScoringOptions,
     protocols: Mapping[str, Protocol],
     device: str = "cpu",
@@ -71,7 +81,7 @@ def score_checkpoint(
         return known
     model, info = load_weights(storage, run_id, epoch)
     preprocessing = Preprocessing.square(info.image_size, info.mean, info.std)
-    subject = Subject(model.to(device), candidate_layers(info.run.model, model), preprocessing)
+    subject = Subject(model.to(device), candidate_layers(info.run.model, model), preprocessing, _is_classifier(info))
     with threadpool_limits(1):
         scores = score_model(subject, missing, options)
     facts = checkpoint_facts(info)
@@ -82,6 +92,10 @@ def score_checkpoint(
     new.sort(key=lambda record: record.benchmark)
     store.write_scores(new)
     return sorted([*known, *new], key=lambda record: record.benchmark)
+
+
+def _is_classifier(info: CheckpointInfo) -> bool:
+    return not objective_spec(info.run.objective).own_views
 
 
 def _made(record: AlignmentRecord, protocols: Mapping[str, Protocol]) -> bool:
@@ -95,7 +109,7 @@ class ModelScore:
     score_s: seconds of the metric's work alone.
     """
 
-    of: Benchmark
+    of: AnyBenchmark
     result: AlignmentResult | None
     reason: str | None
     score_s: float
@@ -109,42 +123,62 @@ class ModelScore:
         common = {"reason": self.reason, "score_s": self.score_s}
         if self.result is None:
             return failed_score(self.of, common)
-        facts = self.result.model_dump(exclude={"layer_scores"})
-        return facts | common | {"status": "scored", "layer_scores": json.dumps(self.result.layer_scores)}
+        facts = self.result.model_dump()
+        texts = {name: None if facts[name] is None else _text(facts[name]) for name in JSON_COLUMNS}
+        return facts | common | {"status": "scored"} | texts
 
 
-def score_model(subject: Subject, benchmarks: Sequence[Benchmark], options: ScoringOptions) -> list[ModelScore]:
+def _text(value: Any) -> str:
+    """JSON; draws to fewer digits than their scatter leaves meaning."""
+    short = isinstance(value, list) and all(isinstance(one, float) for one in value)
+    return json.dumps([round(one, 6) for one in value] if short else value)
+
+
+def score_model(subject: Subject, benchmarks: Sequence[AnyBenchmark], options: ScoringOptions) -> list[ModelScore]:
     """A model on all benchmarks; each layer is shown each stimulus set once, and scored as soon as it is known.
 
     A benchmark that cannot be computed does not stop the others.
     """
-    groups, scores = dict[tuple[str, str], list[Benchmark]](), list[ModelScore]()
-    for benchmark in benchmarks:
+    groups, done = dict[tuple[str, str], list[Benchmark]](), dict[str, Outcome]()
+    for part in (part for benchmark in benchmarks for part in benchmark.parts):
         try:
-            groups.setdefault((benchmark.stimuli.key, benchmark.needs), []).append(benchmark)
+            groups.setdefault((part.stimuli.key, part.needs), []).append(part)
         except StudyError as error:  # its images are not readable here
-            scores.append(ModelScore(benchmark, None, f"benchmark {benchmark.name}: {error}", 0.0))
-    for group in groups.values():
-        scores += _StimulusScoring(subject, group, options).run()
-    return scores
+            done[part.key] = Outcome(failed=f"benchmark {part.key}: {error}")
+    scores: dict[str, ModelScore] = {}
+    for group in [[], *groups.values()]:
+        done |= _StimulusScoring(subject, group, options).run() if group else {}
+        for benchmark in benchmarks:  # as soon as all its parts are known
+            if benchmark.name not in scores and all(part.key in done for part in benchmark.parts):
+                own = {part.key: done.pop(part.key) for part in benchmark.parts}
+                scores[benchmark.name] = commit(benchmark, own, subject, options)
+    return list(scores.values())
+
+
+@dataclass
+class Outcome:
+    """What is known of one part of a benchmark: its layers, why there is none, the layers that were left out."""
+
+    found: dict[str, LayerEvaluation] = field(default_factory=dict)
+    seconds: float = 0.0
+    failed: str | None = None
+    left_out: list[str] = field(default_factory=list)
 
 
 class _StimulusScoring:
-    """A model on benchmarks of one stimulus set that need the same of its layers."""
+    """A model on parts of benchmarks that show one stimulus set and need the same of the model's layers."""
 
     def __init__(self, subject: Subject, benchmarks: Sequence[Benchmark], options: ScoringOptions) -> None:
         self._subject, self._benchmarks, self._options = subject, benchmarks, options
-        self._found: dict[str, dict[str, LayerEvaluation]] = {b.name: {} for b in benchmarks}
-        self._seconds = dict.fromkeys(self._found, 0.0)
-        self._failed: dict[str, str] = {}
-        self._left_out: dict[str, list[str]] = {b.name: [] for b in benchmarks}
+        self._outcomes = {benchmark.key: Outcome() for benchmark in benchmarks}
 
-    def run(self) -> list[ModelScore]:
+    def run(self) -> dict[str, Outcome]:
         try:
             self._evaluate_layers()
         except StudyError as error:  # of the model or its features: no benchmark can be scored
-            self._failed = {benchmark.name: str(error) for benchmark in self._benchmarks} | self._failed
-        return [self._commit(benchmark) for benchmark in self._benchmarks]
+            for outcome in self._outcomes.values():
+                outcome.failed = outcome.failed or str(error)
+        return self._outcomes
 
     def _evaluate_layers(self) -> None:
         commitment = self._options.commitment
@@ -152,7 +186,7 @@ class _StimulusScoring:
         order = dict.fromkeys([*self._subject.layers, *(layer for layers in wanted.values() for layer in layers)])
         layers = [layer for layer in order if any(layer in candidates for candidates in wanted.values())]
         for layer, values in self._stream(layers) if layers else ():
-            here = [b for b in self._benchmarks if b.name not in self._failed and layer in wanted[b.name]]
+            here = [b for b in self._benchmarks if layer in wanted.get(b.key, ())]
             for alike in group_alike(here, commitment):
                 self._evaluate(layer, values, alike)
 
@@ -162,12 +196,12 @@ class _StimulusScoring:
         for benchmark in self._benchmarks:
             layers = benchmark.candidates(list(self._subject.layers), self._options.commitment)
             try:
-                if benchmark.needs != "saliency":
+                if benchmark.needs not in NO_LAYERS:
                     check_layers(self._subject.model, layers)
             except StudyError as error:
-                self._failed[benchmark.name] = f"benchmark {benchmark.name}: {error}"
+                self._outcomes[benchmark.key].failed = f"benchmark {benchmark.name}: {error}"
                 continue
-            wanted[benchmark.name] = layers
+            wanted[benchmark.key] = layers
         return wanted
 
     def _stream(self, layers: Sequence[str]) -> Iterator[tuple[str, Any]]:
@@ -176,9 +210,19 @@ class _StimulusScoring:
         shown = (self._subject.model, layers, first.stimuli, self._subject.preprocessing, o.budget)
         if first.needs == "maps":
             return layer_maps(*shown, progress=o.progress)
+        if first.needs == "choices":
+            self._check_classifier()
+            return class_probabilities(shown[0], first.stimuli, self._subject.preprocessing, o.progress)
         if first.needs == "saliency":
             return input_gradients(*shown, progress=o.progress)
         return layer_representations(*shown, reduction=o.reduction, cache=o.cache, progress=o.progress)
+
+    def _check_classifier(self) -> None:
+        if not self._subject.has_classifier:
+            raise StudyError(
+                "choices: the model's classifier was never trained (its objective uses no labels); score runs with a "
+                "supervised objective on this benchmark"
+            )
 
     def _evaluate(self, layer: str, values: Any, alike: Sequence[Benchmark]) -> None:
         began = time.monotonic()
@@ -186,31 +230,47 @@ class _StimulusScoring:
             found = evaluate_layer(layer, values, alike, self._options.commitment)
         except StudyError as error:  # of this layer, such as one with fewer features than PLS has components
             for benchmark in alike:
-                self._left_out[benchmark.name].append(str(error))
+                self._outcomes[benchmark.key].left_out.append(str(error))
             return
         for benchmark in alike:
-            self._found[benchmark.name][layer] = found[benchmark.name]
-            self._seconds[benchmark.name] += (time.monotonic() - began) / len(alike)
+            outcome = self._outcomes[benchmark.key]
+            outcome.found[layer] = found[benchmark.key]
+            outcome.seconds += (time.monotonic() - began) / len(alike)
 
-    def _commit(self, benchmark: Benchmark) -> ModelScore:
-        began, result = time.monotonic(), None
-        found, left_out = self._in_order(self._found[benchmark.name]), self._left_out[benchmark.name]
-        reason = self._failed.get(benchmark.name)
-        if reason is None and left_out and not found:
-            reason = left_out[0]
-        if reason is None:
-            try:
-                result = benchmark.commit(found, self._options.commitment, self._options.resamples)
-                reason = f"left out: {'; '.join(left_out)}" if left_out else None
-            except StudyError as error:
-                reason = str(error)
-        seconds = self._seconds[benchmark.name] + time.monotonic() - began
-        return ModelScore(benchmark, result, reason, seconds)
 
-    def _in_order(self, found: Mapping[str, LayerEvaluation]) -> dict[str, LayerEvaluation]:
-        """Input side first: of equal layers the first is chosen, whatever the order they came in."""
-        known = [layer for layer in self._subject.layers if layer in found]
-        return {layer: found[layer] for layer in dict.fromkeys([*known, *found])}
+def commit(
+    benchmark: AnyBenchmark, outcomes: Mapping[str, Outcome], subject: Subject, options: ScoringOptions
+) -> ModelScore:
+    """The benchmark's score from what is known of its parts."""
+    began, result = time.monotonic(), None
+    found = {key: _in_order(outcome.found, subject.layers) for key, outcome in outcomes.items()}
+    left_out = list(dict.fromkeys(reason for outcome in outcomes.values() for reason in outcome.left_out))
+    reason = next((outcome.failed for outcome in outcomes.values() if outcome.failed), None)
+    if reason is None and left_out and not all(found.values()):
+        reason = left_out[0]
+    if reason is None:
+        try:
+            result = _commit(benchmark, found, options)
+            notes = list(dict.fromkeys(part.note for part in benchmark.parts if part.note))
+            reason = f"left out: {'; '.join([*notes, *left_out])}" if notes or left_out else None
+        except StudyError as error:
+            reason = str(error)
+    seconds = sum(outcome.seconds for outcome in outcomes.values()) + time.monotonic() - began
+    return ModelScore(benchmark, result, reason, seconds)
+
+
+def _commit(
+    benchmark: AnyBenchmark, found: Mapping[str, Mapping[str, LayerEvaluation]], options: ScoringOptions
+) -> AlignmentResult:
+    if isinstance(benchmark, PooledBenchmark):
+        return benchmark.commit(found, options.commitment, options.resamples)
+    return benchmark.commit(found[benchmark.key], options.commitment, options.resamples)
+
+
+def _in_order(found: Mapping[str, LayerEvaluation], layers: Sequence[str]) -> dict[str, LayerEvaluation]:
+    """Input side first: of equal layers the first is chosen, whatever the order they came in."""
+    known = [layer for layer in layers if layer in found]
+    return {layer: found[layer] for layer in dict.fromkeys([*known, *found])}
 
 
 def checkpoint_facts(info: CheckpointInfo) -> dict[str, object]:
@@ -223,7 +283,7 @@ def checkpoint_facts(info: CheckpointInfo) -> dict[str, object]:
     }
 
 
-def failed_score(benchmark: Benchmark, common: Mapping[str, object]) -> dict[str, object]:
+def failed_score(benchmark: AnyBenchmark, common: Mapping[str, object]) -> dict[str, object]:
     """The columns of a score that could not be computed."""
     unknown = dict.fromkeys(AlignmentResult.model_fields)
     known = {
@@ -232,7 +292,7 @@ def failed_score(benchmark: Benchmark, common: Mapping[str, object]) -> dict[str
         "metric": benchmark.metric,
         "ceiling_kind": benchmark.ceiling_kind,
         "ceiled": benchmark.ceiled,
-        "n_stimuli": len(benchmark.stimuli),
+        "n_stimuli": benchmark.n_stimuli,
         "status": "failed",
     }
     return unknown | known | dict(common)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from scaling.alignment.benchmark import Benchmark
 from scaling.alignment.commitment import Commitment, read_commitment
 from scaling.alignment.features.cache import RepresentationCache
 from scaling.alignment.features.passes import FeatureBudget
 from scaling.alignment.features.reduction import PrincipalComponents, Reduction, SparseProjection
+from scaling.alignment.metrics.mapping_sizes import MappingSizes
+from scaling.alignment.pooled import AnyBenchmark, PooledBenchmark
 from scaling.data.recordings.stimuli import Stimuli
 from scaling.errors import StudyError
 from scaling.place import is_uri, shown
-from scaling.specs.scoring import ScoringSpec
+from scaling.specs.scoring import MappingSpec, ScoringSpec
 
 FIT_IMAGES = 2  # images a principal component that it is fitted on; assumption
 
@@ -61,6 +62,26 @@ def _cache(folder: str) -> RepresentationCache:
     return RepresentationCache(folder)
 
 
-def with_convention(benchmarks: Sequence[Benchmark], spec: ScoringSpec) -> list[Benchmark]:
-    """The benchmarks, ceiled as the study says."""
-    return [b if spec.ceiled is None else replace(b, ceiled=spec.ceiled) for b in benchmarks]
+def with_mapping(benchmarks: Sequence[AnyBenchmark], mapping: MappingSpec | None) -> list[AnyBenchmark]:
+    """The benchmarks, those of subjects' units with a curve over the stimuli that the mapping is fitted on.
+
+    Raises:
+        StudyError: more stimuli than there are to fit; no benchmark that has units by subject.
+    """
+    if mapping is None:
+        return list(benchmarks)
+    sizes = MappingSizes(mapping.samples, mapping.seeds)
+    found = [b.with_sizes(sizes) if isinstance(b, PooledBenchmark) else b for b in benchmarks]
+    if not any(isinstance(b, PooledBenchmark) for b in found):
+        names = ", ".join(b.name for b in benchmarks)
+        raise StudyError(
+            f"scoring.mapping asks for fewer stimuli, and none of the benchmarks knows its units by subject ({names}); "
+            "add one such as cowley2023, or leave it out"
+        )
+    return found
+
+
+def with_convention(benchmarks: Sequence[AnyBenchmark], spec: ScoringSpec) -> list[AnyBenchmark]:
+    """The benchmarks, ceiled as the study says, and with the mapping sizes that it asks for; as `with_mapping`."""
+    ceiled = [b if spec.ceiled is None else b.with_convention(spec.ceiled) for b in benchmarks]
+    return with_mapping(ceiled, spec.mapping)

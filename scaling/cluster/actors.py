@@ -19,7 +19,7 @@ from scaling.specs.scoring import ScoringSpec
 from scaling.storage import Storage
 
 if TYPE_CHECKING:
-    from scaling.alignment.benchmark import Benchmark
+    from scaling.alignment.pooled import AnyBenchmark
     from scaling.alignment.protocol import Protocol
     from scaling.alignment.scoring import ScoringOptions
     from scaling.records import AlignmentRecord
@@ -42,7 +42,7 @@ class ScoringActor:
 
     def __init__(self, storage_uri: str, spec: ScoringSpec, protocols: Mapping[str, Protocol]) -> None:
         self.storage_uri, self.protocols = storage_uri, protocols
-        self.work: tuple[Sequence[Benchmark], ScoringOptions] | None = None
+        self.work: tuple[Sequence[AnyBenchmark], ScoringOptions] | None = None
         self.device = "cuda" if spec.gpus else "cpu"
         if not spec.cpus:
             os.nice(LOW_PRIORITY)
@@ -99,7 +99,7 @@ class ScoringPool:
     def __init__(
         self,
         storage_uri: str,
-        benchmarks: Sequence[Benchmark],
+        benchmarks: Sequence[AnyBenchmark],
         options: ScoringOptions,
         spec: ScoringSpec,
         protocols: Mapping[str, Protocol],

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scaling.alignment.benchmark import Benchmark
+from scaling.alignment.pooled import AnyBenchmark
 from scaling.alignment.scoring import ScoringOptions, with_convention
 from scaling.alignment.suites.registry import build_benchmarks
 from scaling.checks import check_study
@@ -61,7 +61,7 @@ class Prepared:
     """What training and scoring need, once the images were looked at."""
 
     facts: DataFacts
-    benchmarks: list[Benchmark]
+    benchmarks: list[AnyBenchmark]
     scoring: ScoringOptions
 
 
@@ -106,7 +106,8 @@ def prepare(spec: StudySpec, options: RunOptions, facts: DataFacts) -> Prepared:
     Raises:
         StudyError: as `build_benchmarks` and `scoring_options`.
     """
-    built = build_benchmarks(spec.benchmarks, facts.heldout, options.data_dir, spec.scoring.degrees, facts.mapped)
+    shown = (facts.heldout, options.data_dir, spec.scoring.degrees, facts.mapped, facts.classes)
+    built = build_benchmarks(spec.benchmarks, *shown)
     return Prepared(facts, with_convention(built, spec.scoring), facts.scoring_options(spec))
 
 

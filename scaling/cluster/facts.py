@@ -36,7 +36,7 @@ class DataFacts:
 
     heldout, mapped: stimuli that benchmarks show, a few hundred at most; others: training images for principal
     components, where they are asked for; skipped: images that cannot be decoded; sizes: of every run of the grid, by
-    run_id, where the study has a `stop` or is one of probes.
+    run_id, where the study has a `stop` or is one of probes; classes: their names by label, where they are known.
     """
 
     source: ImageSource
@@ -47,6 +47,7 @@ class DataFacts:
     others: Stimuli | None
     skipped: int
     sizes: dict[str, RunSize]
+    classes: tuple[str, ...] = ()
 
     def scoring_options(self, study: StudySpec) -> ScoringOptions:
         """Raises: StudyError, as `scoring.scoring_options`."""
@@ -81,6 +82,7 @@ def look(spec: StudySpec, grid: Sequence[RunSpec], runs: Sequence[RunSpec], sour
         None if others is None else training_stimuli(data, others),
         len(data.skipped),
         run_sizes(grid, data) if spec.stop is not None or any(run.validation for run in grid) else {},
+        data.classes,
     )
 
 

@@ -15,7 +15,8 @@ from scaling.alignment.metrics.rsa import rsa
 from scaling.alignment.numerics import BLOCK_ELEMENTS, VARIANCE_FLOOR, Array
 from scaling.errors import StudyError, known_names
 
-Convention = Literal["r/c", "r2/c2", "r2/c"]
+Convention = Literal["r/c", "r2/c2", "r2/c", "mean r/c"]
+Scale = Literal["correlation", "reliability"]
 
 N_HALVINGS = 100  # assumption: the mean over 100 halvings varies by less than 0.01 between seeds
 MIN_SHARED = 4  # stimuli that two halves share: r of 2 is ±1 and of 3 nearly so
@@ -183,6 +184,17 @@ def rdm_ceiling(rdms: ArrayLike, n_halvings: int = N_HALVINGS, seed: int = 0) ->
     return float(np.sqrt(max(reliability, 0.0))) if np.isfinite(reliability) else float("nan")
 
 
+def single_rdm_ceiling(rdms: ArrayLike, n_halvings: int = N_HALVINGS, seed: int = 0) -> float:
+    """Ceiling of RSA against single subjects: √reliability of one subject's RDM.
+
+    With ρ the reliability of the mean of n (`rdm_ceiling`²), one subject's is `ρ / (n − (n − 1) ρ)`, Spearman–Brown
+    for a measurement 1/n as long; its root is what the noiseless mean of the population reaches, and lies between
+    the two of `intersubject_ceilings`.
+    """
+    mean = rdm_ceiling(rdms, n_halvings, seed)
+    return float(np.sqrt(np.maximum(spearman_brown(mean**2, 1.0 / len(np.asarray(rdms))), 0.0)))
+
+
 class IntersubjectCeilings(NamedTuple):
     """Correlation of each subject with the others' mean (`lower`) and with everyone's mean, its own in it (`upper`)."""
 
@@ -221,13 +233,47 @@ def intersubject_ceilings(data: ArrayLike, correlate: Callable[[Array, Array], A
     return IntersubjectCeilings(lower, np.stack([np.asarray(correlate(x, pooled)) for x in data]))
 
 
-def ceiled_score(r: float, ceiling: float, convention: Convention = "r/c") -> float:
-    """A correlation relative to its ceiling; the sign of r is always kept.
+# What each convention divides by, and what each kind of ceiling is: √reliability, with which the noiseless signal
+# correlates, or the reliability itself. Kinds that are not here bound a score in a way of their own.
+SCALES: dict[Convention, Scale] = {
+    "r/c": "correlation",
+    "mean r/c": "correlation",
+    "r2/c": "reliability",
+    "r2/c2": "reliability",
+}
+KIND_SCALES: dict[str, Scale] = {
+    "split_half": "correlation",
+    "subjects": "correlation",
+    "single_subject": "correlation",
+    "halves": "correlation",
+    "assumed_noise": "correlation",
+    "published": "correlation",
+    "brain_score": "reliability",
+}
 
-    - `r/c`: r / c. On the correlation scale, where c is what a perfect model reaches (`neuroid_ceilings`).
-    - `r2/c2`: sign(r)·(r/c)². Brain-Score until 2026-01-13, and the published table.
-    - `r2/c`: sign(r)·r²/c. Brain-Score since: new = old · c. With c a reliability (`split_half_ceiling`) the share of
-      the explainable variance that is explained.
+
+def ceiling_for(ceiling: Array, kind: str, convention: Convention) -> Array:
+    """A ceiling on the scale that a convention divides by: as it is, its square, or its root.
+
+    Under `r/c`, `mean r/c` and `r2/c` the noiseless signal then scores 1, whatever kind of ceiling a benchmark has, so
+    that benchmarks of a region share a scale. (Under `r2/c2` it scores 1 / reliability, as in the published table.)
+    """
+    given, wanted = KIND_SCALES.get(kind, SCALES[convention]), SCALES[convention]
+    if given == wanted:
+        return ceiling
+    return ceiling**2 if wanted == "reliability" else np.sqrt(np.maximum(ceiling, 0.0))
+
+
+def ceiled_score(r: float, ceiling: float, convention: Convention = "r/c") -> float:
+    """A correlation relative to its ceiling; the sign of r is always kept. A convention names formula and ceiling.
+
+    - `r/c`: r / c, c = √reliability, what a perfect model reaches (`neuroid_ceilings`). Of the median r over units and
+      the median c.
+    - `mean r/c`: the same unit by unit, then the mean over units (Gokce, Tang & Schrimpf 2026).
+    - `r2/c`: sign(r)·r²/c, c the reliability (`split_half_ceiling`): the share of the explainable variance that is
+      explained. Brain-Score's since 2026-01-13.
+    - `r2/c2`: sign(r)·(r/c)², c the reliability: Brain-Score until then, and the published table, to compare with it:
+      old = new / c, and the noiseless signal scores 1 / c.
 
     Raises:
         StudyError: an unknown convention, or a ceiling that is not positive: nothing reliable to explain.
@@ -238,7 +284,7 @@ def ceiled_score(r: float, ceiling: float, convention: Convention = "r/c") -> fl
         raise StudyError(
             f"ceiling {ceiling:.3g} is not positive: the recording has no reliable signal; give no ceiling"
         )
-    if convention == "r/c":
+    if convention in ("r/c", "mean r/c"):
         return float(r / ceiling)
     return float(r * abs(r) / (ceiling**2 if convention == "r2/c2" else ceiling))
 

@@ -225,25 +225,25 @@ def _resample_pearson(model: Array, target: Array, counts: Array) -> Array:
 
 def _resample_spearman(model: Array, target: Array, counts: Array) -> Array:
     rows, columns = np.triu_indices(counts.shape[1], k=1)
-    x, y = _dense_ranks(model), _dense_ranks(target)
+    x, y = dense_ranks(model), dense_ranks(target)
     samples = np.full(len(counts), np.nan)
     for number, count in enumerate(counts):
         weights = count[rows] * count[columns]
         drawn = np.flatnonzero(weights)
         if drawn.size:
             w = weights[drawn]
-            x_ranks, y_ranks = (_weighted_ranks(values[drawn], w)[:, None] for values in (x, y))
+            x_ranks, y_ranks = (weighted_ranks(values[drawn], w)[:, None] for values in (x, y))
             samples[number] = weighted_pearson(x_ranks, y_ranks, w[None])[0, 0]
     return samples
 
 
-def _weighted_ranks(values: NDArray[np.intp], weights: Array) -> Array:
+def weighted_ranks(values: NDArray[np.intp], weights: Array) -> Array:
     """Rank of each value in a sample that holds it `weight` times; ties, its copies too, share their mean rank."""
     mass = np.bincount(values, weights)
     return (np.cumsum(mass) - (mass - 1) / 2)[values]
 
 
-def _dense_ranks(values: Array) -> NDArray[np.intp]:
+def dense_ranks(values: Array) -> NDArray[np.intp]:
     """0 for the smallest value, 1 for the next larger; all 0 when the values are constant to rounding."""
     if np.ptp(values) <= VARIANCE_FLOOR * np.max(np.abs(values)):
         return np.zeros(len(values), dtype=np.intp)

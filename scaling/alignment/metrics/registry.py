@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Protocol, get_args
+from typing import Any, ClassVar, Protocol, get_args
 
 import numpy as np
 
 from scaling.alignment.features.representation import Representation
 from scaling.alignment.metrics import behavior, ceilings
+from scaling.alignment.metrics.choices import CHOICE_METRICS
 from scaling.alignment.metrics.cka import linear_cka
 from scaling.alignment.metrics.pls import pls_predictions
 from scaling.alignment.metrics.results import (
@@ -19,19 +20,22 @@ from scaling.alignment.metrics.results import (
     FoldEvaluation,
     Index,
     MappingEvaluation,
+    Needs,
     PlainEvaluation,
     RDMEvaluation,
     Strata,
+    SubjectRDMEvaluation,
 )
-from scaling.alignment.metrics.ridge import ridge_cv_predictions
-from scaling.alignment.metrics.rsa import RsaKind, rdm
+from scaling.alignment.metrics.ridge import ALPHAS, ridge_cv_predictions
+from scaling.alignment.metrics.rsa import RsaKind, rdm, rsa
 from scaling.alignment.metrics.saliency import HUMAN_CEILING, ChannelReduction, human_alignment, reduce_channels
+from scaling.alignment.metrics.shared_ridge import BRAIN_SCORE_ALPHAS, EEG_ALPHAS, SharedFit, SharedRidge
 from scaling.alignment.metrics.spatial import MIN_IMAGES, N_COMPONENTS, map_ceiling, spatial_score
 from scaling.alignment.metrics.splits import StimulusSplit, k_folds, shuffle_splits, stratified_shuffle_splits
+from scaling.alignment.metrics.subjects import SubjectMetric
 from scaling.alignment.numerics import Array
 from scaling.errors import StudyError
 
-Needs = Literal["representation", "maps", "saliency"]
 MIN_HALF = 20  # stimuli in the smaller half: 5 folds of 4 for ridge, 190 pairs for RSA
 
 
@@ -147,7 +151,27 @@ class RDMMetric:
 
     def evaluate(self, rep: Representation, assemblies: Sequence[Any], strata: Strata) -> list[Evaluation]:
         model = rdm(rep)
-        return [RDMEvaluation(model, assembly.mean(axis=0), self.kind) for assembly in assemblies]
+        return [RDMEvaluation(model, assembly, self.kind) for assembly in assemblies]
+
+
+@dataclass(frozen=True)
+class SubjectRDMMetric(RDMMetric):
+    """As `RDMMetric`, but against each subject's RDM, not their mean. raw: mean over subjects.
+
+    The ceiling is what the noiseless mean of all people would reach with one of them; `bounds` are the correlation of
+    each subject with the others' mean, and with everyone's.
+    """
+
+    def ceiling(self, assembly: Any, kind: CeilingKind) -> float:
+        return ceilings.single_rdm_ceiling(assembly)
+
+    def bounds(self, assembly: Any) -> tuple[float, float] | None:
+        lower, upper = ceilings.intersubject_ceilings(assembly, rsa)
+        return float(lower.mean()), float(upper.mean())
+
+    def evaluate(self, rep: Representation, assemblies: Sequence[Any], strata: Strata) -> list[Evaluation]:
+        model = rdm(rep)
+        return [SubjectRDMEvaluation(model, assembly) for assembly in assemblies]
 
 
 @dataclass(frozen=True)
@@ -201,7 +225,7 @@ class TrialMetric:
         halves = behavior.human_halves(trials, self.kind)
         r = behavior.behavior_correlations(model, halves)
         ceiled, _ = behavior.ceiled_behavior(r, behavior.behavior_ceilings(halves))
-        return PlainEvaluation(float(r.mean()), float(r.std()), ceiled)
+        return PlainEvaluation(float(r.mean()), of_splits=float(r.std()), by_split=ceiled)
 
 
 @dataclass(frozen=True)
@@ -285,13 +309,36 @@ def _published_splits(n_stimuli: int, strata: Strata) -> list[StimulusSplit]:
     return shuffle_splits(n_stimuli) if strata is None else stratified_shuffle_splits(strata)
 
 
+def _ridge_of_all_units(alphas: Array, relative: bool) -> SubjectMetric:
+    return SubjectMetric(lambda rep: SharedRidge(rep, alphas, relative).fit)
+
+
+class _PLSOfAllUnits:
+    """PLS by the interface of `SharedRidge`: inner folds are fitted one by one."""
+
+    def __init__(self, rep: Representation) -> None:
+        self._rep = rep
+
+    def fit(self, y: Array, split: StimulusSplit, inner: Sequence[Index] = ()) -> SharedFit:
+        folds = [StimulusSplit(np.delete(split.train, part), split.train[part]) for part in inner]
+        held_out, *left_out = pls_predictions(self._rep, y, [split, *folds])
+        return SharedFit(held_out, float("nan"), left_out)
+
+
 METRICS: dict[str, Metric] = {
     "pls": NeuroidMetric(pls_predictions, _published_splits),
     "ridge": NeuroidMetric(ridge_cv_predictions, _folds, by_column=True),
     "cka": NeuroidMetric(None, _folds),
     "rsa": RDMMetric("spearman"),
+    "rsa-subjects": SubjectRDMMetric("spearman"),
     **{f"rsa-{kind}": RDMMetric(kind) for kind in get_args(RsaKind) if kind != "spearman"},
     **{kind: TrialMetric(kind) for kind in get_args(behavior.SignatureKind)},
+    **CHOICE_METRICS,
     "spatial": SpatialMetric(),
     **{f"saliency-{kind}": SaliencyMetric(kind) for kind in get_args(ChannelReduction)},
+    "ridge_split": _ridge_of_all_units(np.array([1.0]), relative=False),  # Brain-Score's
+    "ridgecv_split": _ridge_of_all_units(BRAIN_SCORE_ALPHAS, relative=False),
+    "ridgecv_split_eeg": _ridge_of_all_units(EEG_ALPHAS, relative=False),
+    "ridge_units": _ridge_of_all_units(ALPHAS, relative=True),
+    "pls_split": SubjectMetric(lambda rep: _PLSOfAllUnits(rep).fit),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -10,20 +10,26 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.alignment.metrics.error_bars import (
-    SplitScore,
-    bootstrap_draws,
-    bootstrap_interval,
-    percentile_interval,
-    rsa_interval,
-    split_score,
-)
+from scaling.alignment.metrics.error_bars import SplitScore, bootstrap_draws, bootstrap_scores, split_score
 from scaling.alignment.metrics.rsa import RsaKind, rsa
+from scaling.alignment.metrics.rsa_draws import bootstrap_mean_rsa, bootstrap_subject_rsa
 from scaling.alignment.metrics.splits import StimulusSplit, split_correlations
+from scaling.alignment.metrics.unit_draws import centred, subject_draws
 from scaling.alignment.numerics import Array
 
-CeilingKind = Literal["split_half", "brain_score", "subjects", "neuroids", "published", "none"]
-Interval = tuple[float, float]
+CeilingKind = Literal[
+    "split_half",
+    "brain_score",
+    "subjects",
+    "single_subject",
+    "between_subjects",
+    "halves",
+    "neuroids",
+    "published",
+    "assumed_noise",
+    "none",
+]
+Needs = Literal["representation", "maps", "saliency", "choices"]
 Index = NDArray[np.intp]
 Strata = NDArray[Any] | None
 
@@ -31,7 +37,9 @@ Strata = NDArray[Any] | None
 class Evaluation(Protocol):
     """A layer on an assembly: `raw` and its standard error over splits, NaN where there is nothing to explain.
 
-    ceiled: the ceiled score where the metric ceils each split by itself, else None.
+    ceiled: the ceiled score where the metric ceils each split by itself, else None. subjects: raw of each subject,
+    in the order of the assembly, where the target is each of them; None where it is their mean, or there are none.
+    n_subjects: those that draws resample. n_fitted: stimuli that a mapping was fitted on, None where there is none.
     """
 
     @property
@@ -43,18 +51,54 @@ class Evaluation(Protocol):
     @property
     def ceiled(self) -> float | None: ...
 
-    def interval(self, n_resamples: int, seed: int) -> Interval | None:
-        """95 % bootstrap interval of raw; None where the metric has none."""
+    @property
+    def subjects(self) -> Array | None: ...
+
+    @property
+    def n_subjects(self) -> int | None: ...
+
+    @property
+    def n_fitted(self) -> int | None: ...
+
+    def draws(self, n_resamples: int, seed: int) -> Array | None:
+        """(n_resamples,) raw in bootstrap draws, centred on raw; None where the metric has none.
+
+        A function of seed, stimuli and neuroids alone: those of two models are paired.
+        """
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """What most evaluations do not have."""
+
+    @property
+    def error(self) -> float | None:
+        return None
+
+    @property
+    def ceiled(self) -> float | None:
+        return None
+
+    @property
+    def subjects(self) -> Array | None:
+        return None
+
+    @property
+    def n_subjects(self) -> int | None:
+        return None
+
+    @property
+    def n_fitted(self) -> int | None:
+        return None
 
 
 @dataclass(frozen=True, eq=False)
-class MappingEvaluation:
+class MappingEvaluation(_Plain):
     """Held-out predictions of a regression. raw: median over neuroids of Pearson r, mean over splits."""
 
     predictions: Sequence[Array]
     responses: Array
     splits: Sequence[StimulusSplit]
-    ceiled: float | None = None
 
     @cached_property
     def _score(self) -> SplitScore:
@@ -68,48 +112,87 @@ class MappingEvaluation:
     def error(self) -> float | None:
         return self._score.error
 
-    def interval(self, n_resamples: int, seed: int) -> Interval | None:
-        return bootstrap_interval(self.predictions, self.responses, self.splits, n_boot=n_resamples, seed=seed)
+    @property
+    def n_fitted(self) -> int | None:
+        return min(len(split.train) for split in self.splits)
+
+    def draws(self, n_resamples: int, seed: int) -> Array | None:
+        draws = bootstrap_scores(self.predictions, self.responses, self.splits, n_boot=n_resamples, seed=seed)
+        return centred(draws[None], np.array([self.raw]))[0]
 
 
 @dataclass(frozen=True, eq=False)
-class RDMEvaluation:
-    """A model's RDM against the mean RDM."""
+class RDMEvaluation(_Plain):
+    """A model's RDM against the mean of RDMs (n_subjects, n_stimuli, n_stimuli)."""
 
     model: Array
-    target: Array
+    targets: Array
     kind: RsaKind
-    error: float | None = None
-    ceiled: float | None = None
 
     @cached_property
     def raw(self) -> float:
-        return rsa(self.model, self.target, self.kind)
+        return rsa(self.model, self.targets.mean(axis=0), self.kind)
 
-    def interval(self, n_resamples: int, seed: int) -> Interval | None:
+    @property
+    def n_subjects(self) -> int | None:
+        return len(self.targets)
+
+    def draws(self, n_resamples: int, seed: int) -> Array | None:
         if self.kind not in ("spearman", "pearson"):
             return None  # the whitening does not hold between copies of a stimulus
-        return rsa_interval(self.model, self.target, self.kind, n_resamples, seed)
+        draws = bootstrap_mean_rsa(self.model, self.targets, self.kind, n_resamples, seed)
+        return centred(draws[None], np.array([self.raw]))[0]
+
+
+@dataclass(frozen=True, eq=False)
+class SubjectRDMEvaluation(_Plain):
+    """A model's RDM against each subject's by Spearman's rho. raw: their mean."""
+
+    model: Array
+    targets: Array
+
+    @cached_property
+    def subjects(self) -> Array:
+        return np.array([rsa(self.model, target) for target in self.targets])
+
+    @property
+    def raw(self) -> float:
+        return float(self.subjects.mean())
+
+    @property
+    def n_subjects(self) -> int | None:
+        return len(self.targets)
+
+    def draws(self, n_resamples: int, seed: int) -> Array | None:
+        draws = bootstrap_subject_rsa(self.model, self.targets, n_resamples, seed)
+        return subject_draws(centred(draws, self.subjects), seed)
 
 
 @dataclass(frozen=True)
-class PlainEvaluation:
+class PlainEvaluation(_Plain):
     """A number with an error over its repetitions, or none."""
 
     raw: float
-    error: float | None = None
-    ceiled: float | None = None
+    of_splits: float | None = None
+    by_split: float | None = None
 
-    def interval(self, n_resamples: int, seed: int) -> Interval | None:
+    @property
+    def error(self) -> float | None:
+        return self.of_splits
+
+    @property
+    def ceiled(self) -> float | None:
+        return self.by_split
+
+    def draws(self, n_resamples: int, seed: int) -> Array | None:
         return None
 
 
 @dataclass(frozen=True, eq=False)
-class FoldEvaluation:
+class FoldEvaluation(_Plain):
     """A score for each stimulus, held out in turn. raw: their mean, error: std (ddof 0) / √n."""
 
     folds: Array
-    ceiled: float | None = None
 
     @property
     def raw(self) -> float:
@@ -119,7 +202,37 @@ class FoldEvaluation:
     def error(self) -> float | None:
         return float(self.folds.std() / np.sqrt(len(self.folds)))
 
-    def interval(self, n_resamples: int, seed: int) -> Interval | None:
+    def draws(self, n_resamples: int, seed: int) -> Array | None:
         """Over stimuli; the fits and the choice of the layer stay as they are."""
         draws, _ = bootstrap_draws((len(self.folds), 1), n_resamples, seed)
-        return percentile_interval(self.folds[draws].mean(axis=1))
+        return np.asarray(self.folds[draws].mean(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class StatisticEvaluation(_Plain):
+    """A statistic of trials on n stimuli, of each subject or of all: indices of stimuli → (n_subjects,)."""
+
+    statistic: Callable[[Index], Array]
+    n_stimuli: int
+    by_subject: bool
+
+    @cached_property
+    def _values(self) -> Array:
+        return self.statistic(np.arange(self.n_stimuli))
+
+    @property
+    def raw(self) -> float:
+        return float(self._values.mean())
+
+    @property
+    def subjects(self) -> Array | None:
+        return self._values if self.by_subject else None
+
+    @property
+    def n_subjects(self) -> int | None:
+        return len(self._values) if self.by_subject else None
+
+    def draws(self, n_resamples: int, seed: int) -> Array | None:
+        stimuli, _ = bootstrap_draws((self.n_stimuli, 1), n_resamples, seed)
+        draws = centred(np.stack([self.statistic(draw) for draw in stimuli], axis=1), self._values)
+        return subject_draws(draws, seed) if self.by_subject else draws[0]

@@ -20,7 +20,7 @@ ALPHAS: Array = np.logspace(-6, 4, 21)
 EPS = float(np.finfo(np.float64).eps)
 
 
-class _Fold(NamedTuple):
+class RidgeFold(NamedTuple):
     """One split, centred on its training stimuli: `gram` is X Xᵀ (dual) or Xᵀ X (primal).
 
     Attributes:
@@ -72,14 +72,14 @@ def ridge_cv_predictions(
     Source: Hoerl & Kennard (1970), Technometrics 12:55; dual form: Saunders, Gammerman & Vovk (1998), ICML;
     PRESS: Allen (1974), Technometrics 16:125; Rifkin & Lippert (2007), MIT-CSAIL-TR-2007-025.
     """
-    penalties = _check_alphas(alphas)
+    penalties = check_alphas(alphas)
     y = as_responses(responses)
     if len(rep) != len(y):
         raise StudyError(f"ridge: features of {len(rep)} stimuli, responses of {len(y)}; give the same stimuli")
     check_splits(splits, len(y))
     predictions = []
     for split in splits:
-        mean, fold = y[split.train].mean(axis=0), _fold(rep, split)
+        mean, fold = y[split.train].mean(axis=0), ridge_fold(rep, split)
         constant = np.tile(mean, (len(split.test), 1))
         if not fold.flat:
             weights = _weights(fold, y[split.train] - mean, penalties * (fold.scale if relative else 1.0))
@@ -88,7 +88,7 @@ def ridge_cv_predictions(
     return predictions
 
 
-def _fold(rep: Representation, split: StimulusSplit) -> _Fold:
+def ridge_fold(rep: Representation, split: StimulusSplit) -> RidgeFold:
     """Centre one split: primal where the features are kept and narrower than the training stimuli."""
     if rep.features is not None and rep.n_features < len(split.train):
         x = rep.features[split.train]
@@ -105,10 +105,10 @@ def _fold(rep: Representation, split: StimulusSplit) -> _Fold:
         right -= right.mean(axis=1, keepdims=True)
         right -= mean - mean.mean()
         left, primal = gram, False
-    return _Fold(gram, left, right, primal, flat=not np.trace(gram) > VARIANCE_FLOOR * before)
+    return RidgeFold(gram, left, right, primal, flat=not np.trace(gram) > VARIANCE_FLOOR * before)
 
 
-def _weights(fold: _Fold, y: Array, alphas: Array) -> Array:
+def _weights(fold: RidgeFold, y: Array, alphas: Array) -> Array:
     """(d, q) weights with each neuroid's α of least leave-one-out error; y centred.
 
     Leave-one-out residual: `(y_i − ŷ_i) / (1 − h_ii)`. With eigenvectors Q of the kernel (dual) `Y − Ŷ = Q s QᵀY` and
@@ -132,7 +132,7 @@ def _weights(fold: _Fold, y: Array, alphas: Array) -> Array:
     return vectors @ (projected / (eigenvalues + alphas[np.argmin(errors, axis=0)]))
 
 
-def _check_alphas(alphas: ArrayLike) -> Array:
+def check_alphas(alphas: ArrayLike) -> Array:
     values = np.asarray(alphas, dtype=np.float64)
     if values.ndim != 1 or not values.size or not (np.isfinite(values) & (values > 0)).all():
         raise StudyError(f"ridge: alphas {values.tolist()}; give a list of finite penalties above 0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,14 +12,22 @@ import numpy as np
 from scaling.alignment.benchmark import Benchmark
 from scaling.alignment.metrics.registry import METRICS, NeuroidMetric
 from scaling.alignment.metrics.results import CeilingKind
-from scaling.alignment.regions import REGIONS
+from scaling.alignment.metrics.subjects import SubjectMetric
+from scaling.alignment.pooled import AnyBenchmark, PooledBenchmark
+from scaling.alignment.regions import check_region
+from scaling.alignment.suites.by_subject import subjects_benchmark
 from scaling.data.recordings import recording as recordings
 from scaling.data.recordings import spatial_maps as maps
+from scaling.data.recordings.assemblies import Assembly
 from scaling.data.recordings.recording import Header
 from scaling.data.recordings.visual_angle import MODEL_DEGREES
 from scaling.errors import StudyError
 
 RECORDING_METRICS = tuple(name for name, metric in METRICS.items() if isinstance(metric, NeuroidMetric))
+SUBJECT_METRICS = (
+    "ridge_units",
+    *(name for name, metric in METRICS.items() if isinstance(metric, SubjectMetric) and name != "ridge_units"),
+)
 MAP_METRICS = ("spatial",)  # of each kind of file the first is the default
 
 SHOWN_AT_ONCE = 32
@@ -27,10 +35,11 @@ SHOWN_AT_ONCE = 32
 _NAME = re.compile(r"\w[\w .-]*")  # of a recording: it becomes part of names in tables and in MLflow
 
 
-def build_recording(path: Path, model_degrees: float = MODEL_DEGREES) -> list[Benchmark]:
+def build_recording(path: Path, model_degrees: float = MODEL_DEGREES) -> Sequence[AnyBenchmark]:
     """Anyone's own recording, one benchmark a region; or spatial maps, one benchmark of metric 'spatial'.
 
-    A recording is scored by PLS, or as its file says; the splits keep its labels in proportion where it has some. PLS
+    One with subjects, a split, groups or ceilings is scored by subject, see `pooled`, by ridge regression with one
+    penalty for a subject's units. Another by PLS, or as its file says; the splits keep its labels in proportion. PLS
     and ridge are ceiled by √(split-half reliability), `r/c`, where there are two repetitions or more; maps by the
     highest correlation between two of their neuroids. The images are read where models are scored, so they have to be
     readable at the same path on every node of a cluster.
@@ -46,7 +55,7 @@ def build_recording(path: Path, model_degrees: float = MODEL_DEGREES) -> list[Be
     """
     with _naming(path):
         header = read_own_header(path)
-        build = _build_maps if header.is_maps else _build_regions
+        build = _build_maps if header.is_maps else _build_subjects if header.has_subjects else _build_regions
         return build(path, header, model_degrees)
 
 
@@ -56,7 +65,7 @@ def check_recording(path: Path) -> None:
     Raises:
         StudyError: also an image that cannot be decoded, or has not the size of the others. Names the file.
     """
-    stimuli = build_recording(path)[0].stimuli
+    stimuli = build_recording(path)[0].parts[0].stimuli
     with _naming(path):
         for _ in stimuli.batches(SHOWN_AT_ONCE):
             pass
@@ -73,9 +82,10 @@ def read_own_header(path: Path) -> Header:
             f"{path} does not exist; give the path of a .nc or .npz, from the working directory or the root"
         )
     header = recordings.read_header(path)
-    metrics = MAP_METRICS if header.is_maps else RECORDING_METRICS
-    checks = [("region", region, REGIONS) for region in header.regions]
-    for what, value, known in [*checks, ("metric", header.metric or metrics[0], metrics)]:
+    metrics = _metrics(header)
+    for region in header.regions:
+        check_region(region, str(path))
+    for what, value, known in [("metric", header.metric or metrics[0], metrics)]:
         if value not in known:
             raise StudyError(f"{path}: {what} {value!r} is unknown; write one of {', '.join(known)}")
     if not _NAME.fullmatch(header.name):
@@ -93,12 +103,30 @@ def _build_regions(path: Path, header: Header, model_degrees: float) -> list[Ben
     built = [
         Benchmark(
             assembly.name, assembly.region, metric, stimuli, assembly.responses, kind,
-            strata=None if assembly.strata is None else np.array(assembly.strata),
+            strata=None if assembly.strata is None else np.array(assembly.strata), note=_note(assembly),
         )
         for assembly in assemblies
     ]  # fmt: skip
     _check_halves(built[0])
     return built
+
+
+def _build_subjects(path: Path, header: Header, model_degrees: float) -> list[PooledBenchmark]:
+    stimuli, assemblies = recordings.read_recording(path, model_degrees)
+    metric = header.metric or SUBJECT_METRICS[0]
+    return [subjects_benchmark(assembly, stimuli, metric, _note(assembly)) for assembly in assemblies]
+
+
+def _metrics(header: Header) -> tuple[str, ...]:
+    """What a file may be scored by, the default first."""
+    if header.is_maps:
+        return MAP_METRICS
+    return SUBJECT_METRICS if header.has_subjects else RECORDING_METRICS
+
+
+def _note(assembly: Assembly) -> str:
+    whole = assembly.n_dropped + len(assembly.neuroid_ids)
+    return f"{assembly.n_dropped} of {whole} neuroids, without a response to every stimulus" * bool(assembly.n_dropped)
 
 
 def _check_halves(benchmark: Benchmark) -> None:

@@ -6,14 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scaling.alignment.benchmark import Benchmark
+from scaling.alignment.pooled import AnyBenchmark
 from scaling.alignment.regions import REGIONS, SALIENCY
-from scaling.alignment.suites import human_alignment, simulated
+from scaling.alignment.suites import cowley as suite_cowley
+from scaling.alignment.suites import human_alignment, human_imaging, people, simulated
 from scaling.alignment.suites.file import build_recording, check_recording, read_own_header
 from scaling.alignment.suites.human_alignment import MappedStimuli
 from scaling.alignment.suites.recordings import build_kriegeskorte, build_neural, build_rajalingham
 from scaling.alignment.suites.suite import Shown, Suite
-from scaling.data.recordings import brainscore, kriegeskorte
+from scaling.data.recordings import brainscore, cichy, cifar10h, cowley, geirhos, henaff, kriegeskorte
 from scaling.data.recordings.recording import Header
 from scaling.data.recordings.stimuli import Stimuli
 from scaling.data.recordings.visual_angle import MODEL_DEGREES
@@ -27,6 +28,9 @@ def _own_suite(path: Path, header: Header) -> Suite:
         regions={region: region for region in header.regions},
         build=lambda shown: build_recording(path, shown.model_degrees),
         check=lambda data_dir: check_recording(path),
+        ceilings="bound" if header.is_maps else "correlation",
+        of_units=header.has_subjects,
+        placed=True,
     )
 
 
@@ -36,6 +40,8 @@ def _published(name: str) -> Suite:
         regions={region: region for region in regions},
         build=lambda shown: build_neural(name, shown),
         check=lambda data_dir: brainscore.check_published(name, data_dir),
+        ceilings="reliability",
+        placed=True,
     )
 
 
@@ -44,6 +50,7 @@ def _human(name: str) -> Suite:
         regions=dict.fromkeys(human_alignment.REDUCTIONS, SALIENCY),
         build=lambda shown: human_alignment.build_human(name, shown.heldout, shown.mapped),
         check=lambda data_dir: None,
+        ceilings="bound",
     )
 
 
@@ -58,12 +65,35 @@ BENCHMARKS: dict[str, Suite] = {
         build=lambda shown: build_kriegeskorte(shown.data_dir),
         check=kriegeskorte.load_kriegeskorte,
     ),
+    cowley.NAME: Suite(
+        regions=suite_cowley.PARTS,
+        build=suite_cowley.build_cowley,
+        check=lambda data_dir: [cowley.read_session(name, data_dir) for name in cowley.SESSIONS],
+        of_units=True,
+    ),
+    henaff.NAME: Suite(regions={"V1": "V1"}, build=human_imaging.build_henaff, check=henaff.read_henaff, of_units=True),
+    cichy.NAME: Suite(
+        regions={"EVC": "EVC", "IT": "IT"}, build=human_imaging.build_cichy, check=human_imaging.check_cichy
+    ),
+    cifar10h.NAME: Suite(
+        regions=dict.fromkeys(people.CIFAR10H, "behavior"),
+        build=people.build_cifar10h,
+        check=cifar10h.read_cifar10h,
+        ceilings="bound",
+    ),
+    geirhos.NAME: Suite(
+        regions=dict.fromkeys(people.GEIRHOS, "behavior"),
+        build=people.build_geirhos,
+        check=people.check_geirhos,
+        ceilings="bound",
+    ),
     brainscore.MAJAJHONG: _published(brainscore.MAJAJHONG),
     brainscore.FREEMANZIEMBA: _published(brainscore.FREEMANZIEMBA),
     brainscore.RAJALINGHAM: Suite(
         regions={"i2n": "behavior"},
         build=build_rajalingham,
         check=lambda data_dir: brainscore.check_published(brainscore.RAJALINGHAM, data_dir),
+        placed=True,
     ),
     human_alignment.SUITE: _human(human_alignment.SUITE),
     human_alignment.SIMULATED_SUITE: _human(human_alignment.SIMULATED_SUITE),
@@ -84,6 +114,13 @@ def benchmark_regions(names: Sequence[str]) -> dict[str, str]:
             damaged, or whose name is taken.
     """
     return _named(names)[1]
+
+
+def benchmark_suites(names: Sequence[str]) -> dict[str, Suite]:
+    """Full benchmark name → its suite; raises as `benchmark_regions`."""
+    known, _ = _with_files(names)
+    of = {f"{suite}.{part}": s for suite, s in known.items() for part in s.regions}
+    return {name: of[name] for name in benchmark_regions(names)}
 
 
 def file_benchmarks(names: Sequence[str]) -> dict[str, Path]:
@@ -110,7 +147,8 @@ def build_benchmarks(
     data_dir: Path | None = None,
     model_degrees: float = MODEL_DEGREES,
     mapped: MappedStimuli | None = None,
-) -> list[Benchmark]:
+    classes: tuple[str, ...] = (),
+) -> list[AnyBenchmark]:
     """The named benchmarks, each once, in the order of their suites.
 
     All benchmarks of a suite share one Stimuli object, so a model's features are computed once a `stimuli.key`.
@@ -119,13 +157,14 @@ def build_benchmarks(
         names: suites, single benchmarks or files. heldout: the study's held-out images, which the simulated suite
             shows. data_dir: folder that holds the suites' folders; None where no suite needs files. model_degrees:
             visual angle that a model's input spans, in which stimuli of a known size are placed. mapped: held-out
-            images with importance maps, which human alignment compares saliency with.
+            images with importance maps, which human alignment compares saliency with. classes: names by label of the
+            classes that models are trained on.
 
     Raises:
         StudyError: unknown names, missing or damaged files, held-out images that a suite cannot use.
     """
     suites, wanted = _named(names)
-    shown = Shown(heldout, data_dir, model_degrees, mapped)
+    shown = Shown(heldout, data_dir, model_degrees, mapped, classes)
     built = [benchmark for suite in suites for benchmark in suite.build(shown)]
     return [benchmark for benchmark in built if benchmark.name in wanted]
 

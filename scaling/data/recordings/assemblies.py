@@ -32,6 +32,8 @@ class Assembly:
         stimulus_ids: n_stimuli distinct ids, in the order that splits index. neuroid_ids: in the order of the file.
         repetitions: labels of the first axis, ascending.
         strata: what splits are stratified by, one a stimulus (object_name, texture_type), or None.
+        n_dropped: neuroids that were left out. subject, ceiling: one a neuroid; split ('train' or 'test'), group: one a
+            stimulus; None where the file has none.
 
     Raises:
         StudyError: at construction, parts that do not fit each other, an infinite response, a stimulus without any
@@ -46,6 +48,11 @@ class Assembly:
     repetitions: tuple[int | str, ...]
     strata: tuple[str, ...] | None = None
     source: str = ""
+    n_dropped: int = 0
+    subject: NDArray[Any] | None = None
+    ceiling: NDArray[Any] | None = None
+    split: NDArray[Any] | None = None
+    group: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.repetitions), len(self.stimulus_ids), len(self.neuroid_ids))
@@ -81,7 +88,8 @@ class Assembly:
             raise StudyError(
                 f"assembly {self.name}: {int((~answered).sum()):,} of {answered.size:,} pairs of stimulus and neuroid "
                 f"without a response in any repetition, first stimulus {self.stimulus_ids[stimulus]!r} × neuroid "
-                f"{self.neuroid_ids[neuroid]!r}; leave those neuroids or stimuli out"
+                f"{self.neuroid_ids[neuroid]!r}; leave those neuroids or stimuli out; incomplete='drop' in a file of "
+                "your own leaves out the neuroids"
             )
 
 

@@ -6,9 +6,13 @@ folder or a zip:
 - `responses` (repetition, stimulus, neuroid): firing rates or the like, NaN where a repetition is missing.
 - `filename` (stimulus): the image's name below `images`. `stimulus_id` (stimulus): distinct; default the file names.
 - `label` (stimulus): the category that cross-validation is stratified by; optional.
-- `region` (neuroid): V1, V2, V4 or IT. `neuroid_id` (neuroid): default 0, 1, ….
+- `region` (neuroid): V1, IT, EVC, LOC, FFA or any other name. `neuroid_id` (neuroid): default 0, 1, ….
+- `subject` (neuroid): whose; scores are then kept by subject, and their mean is taken. `split` (stimulus): train or
+  test, the same for everyone. `group` (stimulus): what is never torn apart, such as the movie of a frame. `ceiling`
+  (neuroid): √reliability of the scored responses; default by halves of the repetitions. All optional.
 - attributes `name`, `degrees` (visual angle of the images' width), `images` (folder or zip, relative to the file;
-  default beside it), `metric` (how it is scored; optional), `source` (optional).
+  default beside it), `metric` (how it is scored; optional), `incomplete` (`drop` leaves out neuroids that lack a
+  response to some stimulus, and counts them; by default they are refused), `source` (optional).
 
 A study names it among its benchmarks as `file:PATH`, and so does `scaling score --benchmark file:PATH`; each region is
 the benchmark 'name.region'. On a cluster the images have to be readable at the same path on every node.
@@ -27,6 +31,9 @@ Example:
         regions=["V4"] * 2 + ["IT"] * 4,                # one a neuroid
         degrees=8.0,                                    # the images' width, in degrees of visual angle
         images="images",
+        subjects=["N"] * 3 + ["F"] * 3,                 # one a neuroid; scores are kept by subject
+        splits=["train"] * 60 + ["test"] * 20,          # one a stimulus: what fits the mapping, what is scored
+        groups=[f"movie{i // 10}" for i in range(80)],  # frames of a movie stay on one side
     )
     write_recording("mine2026.nc", recording)           # or .npz
     stimuli, assemblies = read_recording("mine2026.nc")
@@ -43,6 +50,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scaling.data.archives import open_images
 from scaling.data.recordings.assemblies import Assembly, Recording
 from scaling.data.recordings.plain import Plain, read_plain, read_some, write_plain
 from scaling.data.recordings.presentations import as_texts
@@ -55,11 +63,17 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
     "filename": ("stimulus",),
     "stimulus_id": ("stimulus",),
     "label": ("stimulus",),
+    "split": ("stimulus",),
+    "group": ("stimulus",),
     "region": ("neuroid",),
+    "subject": ("neuroid",),
+    "ceiling": ("neuroid",),
     "neuroid_id": ("neuroid",),
 }
 REQUIRED = ("responses", "filename", "region", "name", "degrees")
+BY_SUBJECT = {"subject", "split", "group", "ceiling"}  # any of these, and a recording is scored by subject
 MAPS = "maps"  # in the place of responses; see `scaling.data.recordings.spatial_maps`
+PER_NEUROID, PER_STIMULUS = ("subject", "ceiling"), ("split", "group")
 MAPS_REGION = "IT"  # where a file of maps names none
 
 
@@ -70,7 +84,10 @@ class PlainRecording:
     Attributes:
         responses: (n_repetitions, n_stimuli, n_neuroids). filenames, stimulus_ids, labels: one a stimulus.
         regions, neuroid_ids: one a neuroid. degrees: visual angle of the images' width. images: folder or zip.
-        metric: how the recording is scored as a benchmark ('pls', 'ridge', 'cka'); '' leaves the choice.
+        metric: how the recording is scored as a benchmark ('pls', 'ridge', 'cka'; by subject 'ridge_units',
+            'ridgecv_split', 'ridge_split', 'pls_split'); '' leaves the choice.
+        subjects, ceilings: one a neuroid. splits ('train' or 'test'), groups: one a stimulus. incomplete: 'drop'
+            leaves neuroids out that lack a response to some stimulus.
     """
 
     name: str
@@ -84,6 +101,11 @@ class PlainRecording:
     neuroid_ids: Sequence[str] | None = None
     source: str = ""
     metric: str = ""
+    subjects: Sequence[str] | None = None
+    splits: Sequence[str] | None = None
+    groups: Sequence[str] | None = None
+    ceilings: Sequence[float] | None = None
+    incomplete: str = "refuse"
 
 
 @dataclass(frozen=True)
@@ -92,13 +114,14 @@ class Header:
 
     Attributes:
         regions: distinct, in the order of their first neuroid. metric: '' where none is named. is_maps: it holds
-            spatial maps.
+            spatial maps. has_subjects: it names subjects, a split, groups or ceilings, and is scored by subject.
     """
 
     name: str
     regions: tuple[str, ...]
     metric: str
     is_maps: bool
+    has_subjects: bool = False
 
 
 def write_file(path: Path | str, recording: PlainRecording) -> None:
@@ -111,7 +134,10 @@ def write_file(path: Path | str, recording: PlainRecording) -> None:
         "filename": recording.filenames,
         "stimulus_id": recording.stimulus_ids,
         "label": recording.labels,
+        "split": recording.splits,
+        "group": recording.groups,
         "region": recording.regions,
+        "subject": recording.subjects,
         "neuroid_id": recording.neuroid_ids,
     }
     variables: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {
@@ -119,6 +145,8 @@ def write_file(path: Path | str, recording: PlainRecording) -> None:
         for name, values in per_axis.items()
         if values is not None
     }
+    if recording.ceilings is not None:
+        variables["ceiling"] = (DIMENSIONS["ceiling"], as_numbers("ceilings", recording.ceilings))
     variables["responses"] = (DIMENSIONS["responses"], as_numbers("responses", recording.responses))
     attributes: dict[str, str | float] = {
         "name": recording.name,
@@ -126,6 +154,7 @@ def write_file(path: Path | str, recording: PlainRecording) -> None:
         "images": str(recording.images),
         "source": recording.source,
         "metric": recording.metric,
+        **({} if recording.incomplete == "refuse" else {"incomplete": recording.incomplete}),
     }
     write_plain(Path(path), variables, attributes)
 
@@ -151,7 +180,8 @@ def read_header(path: Path | str) -> Header:
     if absent:
         raise StudyError(f"{path} has no {', '.join(sorted(absent))}; it has {', '.join(sorted(names)) or 'nothing'}")
     regions = as_texts(np.atleast_1d(values.get("region", MAPS_REGION))).tolist()
-    return Header(str(values["name"]), tuple(dict.fromkeys(regions)), str(values.get("metric", "")), is_maps)
+    metric, by_subject = str(values.get("metric", "")), not is_maps and bool(names & BY_SUBJECT)
+    return Header(str(values["name"]), tuple(dict.fromkeys(regions)), metric, is_maps, by_subject)
 
 
 def read_recording(path: Path | str, model_degrees: float = MODEL_DEGREES) -> Recording:
@@ -173,6 +203,18 @@ def read_recording(path: Path | str, model_degrees: float = MODEL_DEGREES) -> Re
     )
 
 
+def image_digest(path: Path | str) -> str:
+    """Hash of the images of one of our files, as coded and in their order: 8 hexadecimal digits.
+
+    Raises:
+        StudyError: a file that is missing or damaged, images that are not there.
+    """
+    path = Path(path)
+    _, values = read_some(path, ("filename", "images"))
+    with open_images(path.parent / str(values.get("images", "."))) as images:
+        return images.digest(as_texts(values["filename"]).tolist())[:8]
+
+
 def plain_stimuli(path: Path, plain: Plain, model_degrees: float) -> StimulusFiles:
     """The stimuli of one of our files: `filename`, `stimulus_id` and `label` below `images`."""
     filenames = tuple(as_texts(plain.variables["filename"]).tolist())
@@ -191,7 +233,7 @@ def plain_stimuli(path: Path, plain: Plain, model_degrees: float) -> StimulusFil
 
 
 def _assembly(plain: Plain, region: str, columns: NDArray[np.intp]) -> Assembly:
-    responses = plain.variables["responses"]
+    responses, columns, n_dropped = _complete(plain, columns, region)
     neuroid_ids = plain.variables.get("neuroid_id", np.arange(responses.shape[2]))
     labels = plain.variables.get("label")
     return Assembly(
@@ -203,7 +245,25 @@ def _assembly(plain: Plain, region: str, columns: NDArray[np.intp]) -> Assembly:
         repetitions=tuple(range(len(responses))),
         strata=None if labels is None else tuple(as_texts(labels).tolist()),
         source=str(plain.attributes.get("source", "")),
+        n_dropped=n_dropped,
+        **{name: values[columns] for name in PER_NEUROID if (values := plain.variables.get(name)) is not None},
+        **{name: values for name in PER_STIMULUS if (values := plain.variables.get(name)) is not None},
     )
+
+
+def _complete(plain: Plain, columns: NDArray[np.intp], region: str) -> tuple[NDArray[Any], NDArray[np.intp], int]:
+    """The responses; the neuroids that are kept, and how many are not."""
+    responses, how = plain.variables["responses"], str(plain.attributes.get("incomplete", "refuse"))
+    if how not in ("refuse", "drop"):
+        raise StudyError(f"incomplete={how!r}; write 'drop', or leave it out")
+    answered = ~np.isnan(responses[:, :, columns]).all(axis=0)
+    kept = columns[answered.all(axis=0)] if how == "drop" else columns
+    if not len(kept):
+        raise StudyError(
+            f"region {region!r}: none of {len(columns)} neuroids has a response to every stimulus; leave the stimuli "
+            "out that few neuroids saw"
+        )
+    return responses, kept, len(columns) - len(kept)
 
 
 def _stimulus_ids(plain: Plain) -> tuple[str, ...]:

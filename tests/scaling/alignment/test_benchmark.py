@@ -13,11 +13,13 @@ from scaling.alignment.benchmark import Benchmark, evaluate_layer, split_stimuli
 from scaling.alignment.commitment import Commitment
 from scaling.alignment.features.representation import Representation
 from scaling.alignment.metrics.ceilings import ceiled_score, neuroid_ceiling, rdm_ceiling, split_half_ceiling
-from scaling.alignment.metrics.error_bars import bootstrap_interval, rsa_interval, split_score
+from scaling.alignment.metrics.error_bars import bootstrap_scores, percentile_interval, split_score
 from scaling.alignment.metrics.pls import pls_predictions
 from scaling.alignment.metrics.ridge import ridge_cv_predictions
 from scaling.alignment.metrics.rsa import rdm, rsa
+from scaling.alignment.metrics.rsa_draws import bootstrap_mean_rsa
 from scaling.alignment.metrics.splits import k_folds, split_correlations, stratified_shuffle_splits
+from scaling.alignment.metrics.unit_draws import two_level_interval
 from scaling.data.recordings.stimuli import Stimuli
 from scaling.errors import StudyError
 
@@ -177,7 +179,7 @@ BAD[1, 2, 3] = np.nan
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"region": "TE"}, ["region 'TE'", "V1, V2, V4, IT, behavior"]),
+        ({"region": "a.b"}, ["region 'a.b'", "such as V4, IT, EVC"]),
         ({"metric": "plsr"}, ["metric 'plsr'", "pls, ridge, cka, rsa"]),
         ({"assembly": np.ones((3, 59, 5))}, ["(3, 59, 5)", "60 stimuli"]),
         ({"assembly": np.ones((60, 5))}, ["(60, 5)", "(repetitions, 60 stimuli, neuroids)"]),
@@ -228,12 +230,17 @@ def test_errors_and_intervals_are_the_formulae(ridge_benchmark, rsa_benchmark, s
     y, splits = ridge_benchmark.assembly.mean(axis=0)[scored], k_folds(30)
     predictions = ridge_cv_predictions(Representation.of(signal[scored]), y, splits)
     assert result.raw_error == pytest.approx(split_score(split_correlations(predictions, y, splits)).error)
-    expected = bootstrap_interval(predictions, y, splits, n_boot=200)
+    draws = bootstrap_scores(predictions, y, splits, n_boot=200)
+    expected = percentile_interval(draws - draws.mean() + result.raw)
     assert (result.raw_low, result.raw_high) == pytest.approx(tuple(expected), rel=1e-6)
+    assert result.draws == pytest.approx(list(draws - draws.mean() + result.raw))
+    assert (result.mapping_samples, result.interval_of) == (24, "stimuli and units")
     rsa_result = rsa_benchmark({"truth": signal})
-    target = rsa_benchmark.assembly.mean(axis=0)[np.ix_(scored, scored)]
-    expected = rsa_interval(rdm(signal[scored]), target, n_boot=200)
+    targets = rsa_benchmark.assembly[:, scored][:, :, scored]
+    draws = bootstrap_mean_rsa(rdm(signal[scored]), targets, "spearman", 200, 0)
+    expected = two_level_interval(draws - draws.mean() + rsa_result.raw, 6)
     assert (rsa_result.raw_low, rsa_result.raw_high) == pytest.approx(tuple(expected), rel=1e-6)
+    assert (rsa_result.n_subjects, rsa_result.interval_of) == (6, "stimuli and subjects (6)")
     assert rsa_result.raw_error is None
 
 

@@ -203,14 +203,14 @@ def recording(tmp_path):
     """Writes a recording of one's own, with other responses by each seed."""
 
     def write(name, seed=0):
-        images = tmp_path / "images"
+        images = tmp_path / f"images {name}"
         images.mkdir(exist_ok=True)
         rng = np.random.default_rng(seed)
         names = [f"{i}.png" for i in range(40)]
         for file in names:
             Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(images / file)
         responses = rng.standard_normal((3, 40, 6))
-        write_file(tmp_path / f"{name}.nc", PlainRecording(name, responses, names, ["IT"] * 6, 8.0, "images"))
+        write_file(tmp_path / f"{name}.nc", PlainRecording(name, responses, names, ["IT"] * 6, 8.0, images.name))
         return f"file:{tmp_path / f'{name}.nc'}"
 
     return write
@@ -226,6 +226,45 @@ def test_a_changed_file_changes_its_own_protocol_alone(recording):
     after = scoring_protocols(spec(), names)
     assert {name for name in before if after[name] != before[name]} == {"mine.IT"}
     assert scoring_protocols(spec(), names[1:])["yours.IT"] == after["yours.IT"], "nor does another file enter it"
+
+
+def test_replaced_images_change_a_files_protocol(recording, tmp_path):
+    name = recording("mine")
+    before = scoring_protocols(spec(), [name])["mine.IT"]
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "images mine" / "3.png")
+    after = scoring_protocols(spec(), [name])["mine.IT"]
+    assert before.text.split("; ")[:5] == after.text.split("; ")[:5]
+    assert not after.made(before.text)
+    assert after.made("; ".join(before.text.split("; ")[:5])), "a version before named no images"
+
+
+@pytest.mark.parametrize(
+    ("ceiled", "text"),
+    [
+        (
+            "r/c",
+            {"majajhong2015.IT": "r/c of √reliability", "kriegeskorte2008.human-IT": "r/c", "cowley2023.V4": "r/c"},
+        ),
+        ("r2/c", {"majajhong2015.IT": "r2/c", "kriegeskorte2008.human-IT": "r2/c of reliability"}),
+        ("r2/c2", {"majajhong2015.IT": "r2/c2", "kriegeskorte2008.human-IT": "r2/c2 of reliability"}),
+        ("mean r/c", {"majajhong2015.IT": "own", "kriegeskorte2008.human-IT": "own", "cowley2023.V4": "mean r/c"}),
+        ("r2/c", {"human-alignment.abs_mean": "own"}),
+    ],
+)
+def test_a_convention_names_formula_and_ceiling(ceiled, text):
+    """What was ceiled by the formula alone is scored again; what was right keeps its text."""
+    found = scoring_protocols(spec(ceiled=ceiled), list(text))
+    assert {name: p.text for name, p in found.items()} == {n: f"split; {t}; none; 8 deg" for n, t in text.items()}
+    for name, protocol in found.items():
+        assert protocol.made(f"split; {ceiled}; none; 8 deg") == (text[name] == ceiled)
+
+
+def test_degrees_do_not_enter_where_nothing_is_placed():
+    found = scoring_protocols(spec(degrees=4.0), ["kriegeskorte2008.human-IT", IT])
+    assert found["kriegeskorte2008.human-IT"].text == "split; own; none; 8 deg"
+    assert found["kriegeskorte2008.human-IT"].made("split; own; none; 4 deg")
+    assert found[IT].text == "split; own; none; 4 deg"
+    assert not found[IT].made("split; own; none; 8 deg")
 
 
 def test_protocols_of_earlier_versions_are_known(recording, layers):

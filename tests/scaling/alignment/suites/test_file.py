@@ -15,7 +15,6 @@ from scaling.alignment.benchmark import Benchmark
 from scaling.alignment.commitment import Commitment
 from scaling.alignment.features.activations import collect_activations
 from scaling.alignment.features.preprocessing import Preprocessing
-from scaling.alignment.regions import REGIONS
 from scaling.alignment.score import Subject, score_model
 from scaling.alignment.scoring import ScoringOptions
 from scaling.alignment.suites.registry import (
@@ -213,7 +212,7 @@ def test_damaged_files_are_named(folder, suffix, damage, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"regions": ["TE"] * 6}, ["region 'TE'", *REGIONS]),
+        ({"regions": ["a.b"] * 6}, ["region 'a.b'", "EVC"]),
         ({"metric": "rsa"}, ["metric 'rsa'", "pls, ridge, cka"]),
         ({"name": "a/b"}, ["name 'a/b'", "letters"]),
         ({"name": ""}, ["name ''"]),

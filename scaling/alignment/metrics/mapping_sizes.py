@@ -1,0 +1,53 @@
+"""Nested subsets of the training stimuli: the number of recorded stimuli as an axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from scaling.alignment.metrics.splits import Index
+from scaling.errors import StudyError
+
+MIN_SAMPLES = 4  # stimuli that a mapping is fitted on
+
+
+class Subset(NamedTuple):
+    """The first so many of a seeded order of the training stimuli."""
+
+    n: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class MappingSizes:
+    """How many training stimuli the mapping is fitted on, and how many orders of them are tried.
+
+    The first n of `default_rng(seed).permutation(n_train)`: nested over n, the same for all models, regions, and
+    subjects with as many training stimuli.
+
+    Source: Gokce, Tang & Schrimpf (2026), ICML: `data_pct` of the training stimuli.
+    """
+
+    samples: tuple[int | Literal["all"], ...]
+    seeds: int
+
+    def subsets(self, n_train: int) -> list[Subset]:
+        """All of them but all training stimuli, which is one and the same for every seed.
+
+        Raises:
+            StudyError: more than there are.
+        """
+        given = [n for n in self.samples if n != "all"]
+        beyond = [n for n in given if n > n_train]
+        if beyond:
+            raise StudyError(
+                f"mapping.samples={beyond[0]:,} exceeds the {n_train:,} training stimuli; lower it, or write 'all'"
+            )
+        return [Subset(n, seed) for n in given if n < n_train for seed in range(self.seeds)]
+
+    def choose(self, train: Index, subset: Subset) -> Index:
+        """The training stimuli of a subset, in ascending order."""
+        order = np.random.default_rng(subset.seed).permutation(len(train))
+        return np.sort(train[order[: subset.n]])
