@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,6 +72,18 @@ def to_input(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]
     `images` must be a copy (fancy indexing makes one): a tensor would otherwise share, and could overwrite, the
     memory of the object store.
     """
-    pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous().float().div_(255)
-    offset = torch.tensor(mean, device=device).view(1, 3, 1, 1)
-    return pixels.sub_(offset).div_(torch.tensor(std, device=device).view(1, 3, 1, 1))
+    return scale_pixels(torch.from_numpy(images).to(device), mean, std)
+
+
+def scale_pixels(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """The same of images on the device."""
+    pixels = images.permute(0, 3, 1, 2).contiguous().float().div_(255)
+    offset, scale = (constant(values, images.device).view(1, 3, 1, 1) for values in (mean, std))
+    return pixels.sub_(offset).div_(scale)
+
+
+@lru_cache(maxsize=256)
+def constant(values: tuple[Any, ...], device: torch.device, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Numbers that lie on the device once and for all: a copy would stop the host at each use. Nobody writes to it."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)

@@ -51,6 +51,16 @@ class Raw:
     partner: Raw | None = None
 
 
+def epoch_order(run: RunSpec, data: ImageData, subset: np.ndarray, epoch: int) -> list[np.ndarray]:
+    """The training images of each global batch of an epoch; `run` has the training of its own data size."""
+    spec, seed = run.training, run.seed
+    if spec.order == "nested":
+        assert run.images_per_class is not None  # `check_batches` refuses it
+        return nested_batches(nested_rounds(data.train.labels, run.images_per_class, seed), spec, seed)
+    order = epoch_batches(len(subset), spec.batch_size, seed, epoch, repeats=spec.repeated_augmentation)
+    return [subset[batch] for batch in order]
+
+
 class Feed:
     """The batches of a run for one worker; what it gives depends on nothing but (epoch, step).
 
@@ -71,7 +81,7 @@ class Feed:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on."""
-        order = self._order(epoch)
+        order = epoch_order(self.run, self.data, self.subset, epoch)
         places = [(order[step], (epoch, step)) for step in range(start, len(order))]
         if self.stream is not None:
             yield from (self._arrive(*queued) for queued in run_ahead(self._queue, places))
@@ -80,15 +90,6 @@ class Feed:
         else:
             for raw, (index, place) in zip(run_ahead(self._read, places), places, strict=True):
                 yield self._finish(raw, len(index), place)
-
-    def _order(self, epoch: int) -> list[np.ndarray]:
-        """The training images of each global batch of an epoch."""
-        spec, seed = self.run.training, self.run.seed
-        if spec.order == "nested":
-            assert self.run.images_per_class is not None  # `check_batches` refuses it
-            return nested_batches(nested_rounds(self.data.train.labels, self.run.images_per_class, seed), spec, seed)
-        order = epoch_batches(len(self.subset), spec.batch_size, seed, epoch, repeats=spec.repeated_augmentation)
-        return [self.subset[batch] for batch in order]
 
     def _queue(self, index: np.ndarray, place: Place) -> tuple[Batch, torch.cuda.Event]:
         """A batch that the GPU makes beside the steps, and the event after which it is there."""

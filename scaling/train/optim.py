@@ -30,17 +30,21 @@ def build_optimizer(model: nn.Module, spec: TrainingSpec, objective: nn.Module |
     groups = _groups(model, spec, exempt)
     if objective is not None and any(p.requires_grad for p in objective.parameters()):
         groups += _groups(objective, spec, set())
-    optimizer = _optimizer(groups, spec)
+    optimizer = _optimizer(groups, spec, next(model.parameters()).is_cuda)
     set_rates(optimizer, spec.lr, spec.weight_decay)
     return optimizer
 
 
-def _optimizer(groups: list[dict[str, Any]], spec: TrainingSpec) -> torch.optim.Optimizer:
+def _optimizer(groups: list[dict[str, Any]], spec: TrainingSpec, on_gpu: bool) -> torch.optim.Optimizer:
+    """On a GPU in kernels that take a rate which lies there, and many weights at once; on a CPU as torch's defaults."""
+    at_once = True if on_gpu else None
     if spec.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
+        return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, fused=at_once)
     if spec.optimizer == "lars":
-        return Lars(groups, lr=spec.lr, momentum=spec.momentum, trust_coeff=LARS_TRUST)
-    return torch.optim.AdamW(groups, lr=spec.lr)
+        return Lars(groups, lr=spec.lr, momentum=spec.momentum, trust_coeff=LARS_TRUST, foreach=at_once)
+    adamw = torch.optim.AdamW(groups, lr=spec.lr, fused=at_once, capturable=on_gpu)
+    adamw._warned_capturable_if_run_uncaptured = True  # the first steps always do
+    return adamw
 
 
 def _groups(module: nn.Module, spec: TrainingSpec, exempt: set[str]) -> list[dict[str, Any]]:
@@ -72,16 +76,35 @@ def _by_factor(groups: list[dict[str, Any]], module: nn.Module, optimizer: str) 
     return parts
 
 
-def set_rates(optimizer: torch.optim.Optimizer, lr: float, decay: float) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, lr: float | torch.Tensor, decay: float | torch.Tensor) -> None:
     """The step's learning rate for all groups, and its weight decay for those that decay, times their factor of mup.
 
-    Rate x decay does not depend on the factor.
+    Rate x decay does not depend on the factor. A decay that is a tensor is left to `decay_weights`.
+
+    Args:
+        lr: a tensor of no dimension where a captured step reads it from the device (float32 there: fused kernels').
     """
     for group in optimizer.param_groups:
         factor = group.get("rate_factor", 1.0)
-        group["lr"] = lr * factor
+        rate = lr * factor
+        group["lr"] = rate.float() if torch.is_tensor(rate) and rate.is_cuda else rate
         if group.get("decays", False):
-            group["weight_decay"] = decay / factor
+            group["weight_decay"] = 0.0 if torch.is_tensor(decay) else decay / factor
+
+
+@torch.no_grad()
+def decay_weights(optimizer: torch.optim.Optimizer, lr: torch.Tensor, decay: torch.Tensor) -> None:
+    """AdamW's decoupled decay, w <- (1 - lr . wd) w, by numbers that lie on the device; before its step.
+
+    Source: Loshchilov & Hutter (2019), as torch's AdamW, whose kernels take no decay that is a tensor.
+    """
+    for group in optimizer.param_groups:
+        if group.get("decays", False):
+            factor = group.get("rate_factor", 1.0)
+            kept = 1 - lr * factor * (decay / factor)
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    weight.mul_(kept)
 
 
 def learning_rate(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:

@@ -16,7 +16,7 @@ from scaling.train.augment import colour
 from scaling.train.augment.erasing import erase
 from scaling.train.augment.policies import POLICIES
 from scaling.train.augment.windows import centre_window, draw_windows, resize_on_cpu, resize_on_device
-from scaling.train.batches import Draw, to_input
+from scaling.train.batches import Draw, constant, to_input
 
 if TYPE_CHECKING:
     from scaling.specs.training import TrainingSpec
@@ -45,7 +45,7 @@ class Look:
         return pixels.sub_(self._channel(self.mean)).div_(self._channel(self.std))
 
     def _channel(self, values: tuple[float, ...]) -> torch.Tensor:
-        return torch.tensor(values, device=self.device).view(1, 3, 1, 1)
+        return constant(values, self.device).view(1, 3, 1, 1)
 
 
 def to_eval_input(images: np.ndarray, look: Look) -> torch.Tensor:
@@ -117,13 +117,18 @@ def flip_and_crop(images: torch.Tensor, augmentation: str, image_size: int, draw
     """
     if augmentation == "none":
         return images
+    flips, corners = draw_shifts(draw, augmentation, images.shape[-1], image_size)
+    cut = cut_one_by_one if one_by_one(images.device, image_size) else cut_at_once
+    return cut(images, flips, corners, image_size)
+
+
+def draw_shifts(draw: Draw, augmentation: str, side: int, image_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of images of `side` pixels: which are flipped, (n,) bool; the corners (top, left) of their windows, (n, 2)."""
     random = draw.generator("windows")
     flips = random.random(draw.n_global)[draw.share] < 0.5
     padding = max(1, round(image_size * CROP_PADDING)) if augmentation == "crop_flip" else 0
-    n_places = images.shape[-1] + 2 * padding - image_size + 1
-    corners = random.integers(0, n_places, size=(draw.n_global, 2))[draw.share] - padding
-    cut = cut_one_by_one if one_by_one(images.device, image_size) else cut_at_once
-    return cut(images, flips, corners, image_size)
+    n_places = side + 2 * padding - image_size + 1
+    return flips, random.integers(0, n_places, size=(draw.n_global, 2))[draw.share] - padding
 
 
 def one_by_one(device: torch.device, image_size: int) -> bool:
@@ -181,10 +186,16 @@ def jitter(pixels: torch.Tensor, strength: float, draw: Draw) -> torch.Tensor:
 
     Source: torchvision's ColorJitter. Deviation: the three changes come in this order instead of a drawn one.
     """
-    if strength == 0:
-        return pixels
-    drawn = draw.generator("jitter").uniform(1 - strength, 1 + strength, (draw.n_global, 3))[draw.share]
-    factor = torch.from_numpy(drawn).to(pixels)
+    return pixels if strength == 0 else jittered(pixels, torch.from_numpy(draw_jitter(draw, strength)).to(pixels))
+
+
+def draw_jitter(draw: Draw, strength: float) -> np.ndarray:
+    """(n, 3) factors."""
+    return draw.generator("jitter").uniform(1 - strength, 1 + strength, (draw.n_global, 3))[draw.share]
+
+
+def jittered(pixels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Changed by (n, 3) factors of brightness, contrast and saturation."""
     pixels = colour.brightness(pixels, factor[:, 0])
     pixels = colour.contrast(pixels, factor[:, 1])
     return colour.saturation(pixels, factor[:, 2])

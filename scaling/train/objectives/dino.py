@@ -35,6 +35,7 @@ class DINO(Objective):
     """
 
     readout: ClassVar[bool] = True
+    on_host: ClassVar[str | None] = "its views, temperature and momentum are chosen on the host at each step"
     centre: torch.Tensor
 
     def build(self, model: nn.Module) -> None:
@@ -45,6 +46,7 @@ class DINO(Objective):
         self.register_buffer("centre", torch.zeros(self.options.prototypes))
 
     def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
+        assert batch.place is not None
         with torch.autocast(batch.images.device.type, enabled=False):  # images keep their digits
             crops = torch.cat([
                 make_view(batch, view, stream("views", self.setting.seed, *batch.place, index), self.setting)

@@ -25,6 +25,7 @@ class SimCLR(Objective):
     """
 
     readout: ClassVar[bool] = True
+    on_host: ClassVar[str | None] = "its views are drawn on the host at each step"
 
     def build(self, model: nn.Module) -> None:
         self.projection = self.build_head(self._projection, model, Drawn("fan_in", "fan_in"))
@@ -40,6 +41,7 @@ class SimCLR(Objective):
 
     def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
         view = View(area=(self.options.min_crop, 1.0), colour=self.options.colour_strength, blur=0.5)
+        assert batch.place is not None
         with torch.autocast(batch.images.device.type, enabled=False):  # images keep their digits
             views = [
                 make_view(batch, view, stream("views", self.setting.seed, *batch.place, index), self.setting)
