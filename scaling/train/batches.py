@@ -66,13 +66,16 @@ def nested_batches(rounds: np.ndarray, spec: TrainingSpec, seed: int) -> list[np
     return [*order[:cut].reshape(whole, spec.batch_size), *np.array_split(order[cut:], steps - whole)]
 
 
-def to_input(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> torch.Tensor:
+def to_input(
+    images: np.ndarray | torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> torch.Tensor:
     """(n, h, w, 3) uint8 -> normalised float32 (n, 3, h, w) on the device, channel after channel in memory.
 
-    `images` must be a copy (fancy indexing makes one): a tensor would otherwise share, and could overwrite, the
+    An array must be a copy (fancy indexing makes one): a tensor would otherwise share, and could overwrite, the
     memory of the object store.
     """
-    return scale_pixels(torch.from_numpy(images).to(device), mean, std)
+    there = images if isinstance(images, torch.Tensor) else torch.from_numpy(images)
+    return scale_pixels(there.to(device), mean, std)
 
 
 def scale_pixels(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:

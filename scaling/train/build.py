@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec
 from scaling.train.average import build_average
 from scaling.train.captured import TabledSteps, cannot_capture
-from scaling.train.computing import TF32, Computing, check_channels_last, choose_resources, set_up_torch
+from scaling.train.computing import RANDOM, TF32, Computing, check_channels_last, choose_resources, set_up_torch
 from scaling.train.distributed.worker import Worker
 from scaling.train.dropping import own_draws
 from scaling.train.feed import Feed
@@ -26,8 +25,6 @@ from scaling.train.optim import build_optimizer
 from scaling.train.resident import Resident, cannot_reside
 from scaling.train.step import Step
 from scaling.train.wrap import wrap_network
-
-BUILDING = threading.Lock()  # weights are drawn from torch's own generator: one run of a process at a time
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def build(
             training, C. tabled: whether steps come from tables, where they can; None: on a GPU, which captures them.
     """
     device = torch.device(worker.device)
-    with BUILDING:
+    with RANDOM:
         set_up_torch(run, worker.threads, device)
         step = build_step(run, data, worker, subset, flops)
     feed = Feed(step.run, data, subset, worker, objective_spec(run.objective).needs_maps)

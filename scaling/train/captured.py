@@ -50,10 +50,11 @@ def cannot_capture(step: Step) -> str | None:
 
 @dataclass(frozen=True)
 class Turn:
-    """A step whose batch is made on the device: its (epoch, step) and how many images it has."""
+    """A step from tables: its (epoch, step), the number of its images, and its batch, where the host made that."""
 
     place: Place
     n: int
+    batch: Batch | None = None
 
 
 class Graphs:
@@ -138,13 +139,14 @@ class TabledSteps:
         self._batches: dict[int, Batch] = {}  # where a graph finds the batches that the feed brings, by their size
         self._drawn: tuple[int, list[int]] | None = None
 
-    def batches(self, epoch: int, first: int) -> Iterator[Batch | Turn]:
+    def batches(self, epoch: int, first: int) -> Iterator[Turn]:
         """What `take` takes, of an epoch from step `first` on."""
         sizes = self._draw(epoch, first)
         self.tables.send(first)
         self._drawn = None
         if self.resident is None:
-            yield from self.feed.batches(epoch, first)
+            for number, batch in enumerate(self.feed.batches(epoch, first), start=first):
+                yield Turn((epoch, number), batch.n_global, batch)
         else:
             yield from (Turn((epoch, number), sizes[number]) for number in range(first, self.steps))
 
@@ -167,19 +169,17 @@ class TabledSteps:
                 self.resident.draw(order[number], (epoch, number), columns)
         return [len(index) for index in order]
 
-    def take(self, batch: Batch | Turn) -> None:
+    def take(self, turn: Turn) -> None:
         """One step; nothing of it is waited for."""
-        assert batch.place is not None
-        self.step.seed(batch.place)
-        self.step.objective.seed(batch.place)
-        if isinstance(batch, Turn):
-            size, function = batch.n, partial(self._resident_step, batch.n)
-        else:
-            size, function = batch.n_global, partial(self._fed_step, self._keep(batch))
+        self.step.seed(turn.place)
+        self.step.objective.seed(turn.place)
+        function = partial(self._resident_step, turn.n)
+        if turn.batch is not None:
+            function = partial(self._fed_step, self._keep(turn.batch))
         if self.graphs is None:
             function()
         else:
-            self.graphs.run(size, function)
+            self.graphs.run(turn.n, function)
 
     def _keep(self, batch: Batch) -> Batch:
         """The batch at its graph's place."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,9 @@ from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec
 from scaling.train.dropping import draws_randomly
 
+# torch's global generators, and the flags that `set_up_torch` sets, are the process's: whoever seeds them to draw holds
+# this until the last number is drawn, so that runs beside each other (`lanes`) draw what each would draw alone.
+RANDOM = threading.RLock()
 TF32 = True  # tests that compare with a CPU switch it off
 NHWC_CHANNELS = 8  # NVIDIA's tensor cores take channels in eights (Deep Learning Performance Guide, convolutions)
 # FLOP of a training from which compiling it pays: 15 minutes at the 1.1e14 FLOP/s that a ResNet-50 (224 px, bfloat16)
@@ -72,7 +76,10 @@ def is_convolutional(model: nn.Module) -> bool:
 
 
 def set_up_torch(run: RunSpec, threads: int, device: torch.device) -> None:
-    """Threads, determinism and the seed that the weights are drawn from; the process may have trained another run."""
+    """Threads (of the calling thread), determinism and the seed that the weights are drawn from, under `RANDOM`.
+
+    The process may have trained another run.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # with which cuBLAS repeats itself
     torch.use_deterministic_algorithms(run.resources.deterministic)
     torch.set_num_threads(threads)

@@ -20,6 +20,7 @@ from scaling.train.augment.mixing import Mixing, apply_mixing, draw_mixing
 from scaling.train.batch import Batch
 from scaling.train.batches import Draw, epoch_batches, nested_batches
 from scaling.train.losses import soft_targets
+from scaling.train.transfer import Transfer
 
 if TYPE_CHECKING:
     from scaling.train.distributed.worker import Worker
@@ -43,9 +44,12 @@ def run_ahead(fetch: Callable[[np.ndarray, Place], T], places: list[tuple[np.nda
 
 @dataclass(frozen=True)
 class Raw:
-    """Images of a share as they are stored, their maps and labels; `partner` is what they are mixed with."""
+    """Images of a share as they are stored, their maps and labels; `partner` is what they are mixed with.
 
-    images: np.ndarray
+    Images that a GPU augments are there already.
+    """
+
+    images: np.ndarray | torch.Tensor
     labels: np.ndarray
     maps: np.ndarray | None
     partner: Raw | None = None
@@ -75,7 +79,9 @@ class Feed:
         self.device = torch.device(worker.device)
         self.look = Look(data.mean, data.std, self.device, data.image_size)
         self.share, self.alone = slice(worker.rank, None, worker.world), worker.world == 1
-        self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        on_gpu = self.device.type == "cuda"
+        self.stream = torch.cuda.Stream(self.device) if on_gpu else None
+        self.transfer = Transfer(self.device) if on_gpu else None
         # Memory that is mapped or held is read faster than a thread could be asked for it.
         self.in_memory = isinstance(data.train.images, np.ndarray)
 
@@ -121,7 +127,8 @@ class Feed:
     def _pick(self, index: np.ndarray) -> Raw:
         images = self.data.train
         maps = images.maps[index] if self.with_maps else None
-        return Raw(images.images[index], images.labels[index], maps)
+        pixels = images.images[index] if self.transfer is None else self.transfer.gather(images.images, index)
+        return Raw(pixels, images.labels[index], maps)
 
     def _mixing(self, place: Place, n_global: int) -> Mixing | None:
         return draw_mixing(self.run.training, self.run.seed, place, n_global, self.data.image_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 
@@ -26,7 +27,7 @@ from scaling.data.subsets import run_images
 from scaling.layout import branch_name, resume_name
 from scaling.models.cost import model_cost
 from scaling.models.mup import check_optimizer
-from scaling.records import EpochRecord, ResultsStore, RunStatus, needs_training, run_record
+from scaling.records import EpochRecord, ResultsStore, RunStatus, needs_training
 from scaling.specs.horizon import steps_per_epoch
 from scaling.specs.objective import check_objective
 from scaling.specs.run import RunSpec, check_batches
@@ -34,10 +35,10 @@ from scaling.storage import Storage
 from scaling.train.batch import Batch
 from scaling.train.build import Built, build
 from scaling.train.captured import Turn
-from scaling.train.computing import check_computing, check_norms
+from scaling.train.computing import RANDOM, check_computing, check_norms
 from scaling.train.distributed.worker import Worker
 from scaling.train.measure import Measure
-from scaling.train.memory import is_out_of_memory, out_of_memory_reason, step_memory
+from scaling.train.memory import is_out_of_memory, record_out_of_memory
 from scaling.train.notes import Measured, Notes
 from scaling.train.numbers import step_numbers
 from scaling.train.optim import learning_rate
@@ -56,10 +57,7 @@ def train_run(run: RunSpec, data: ImageData, storage: Storage, worker: Worker | 
     except Exception as error:  # out of memory comes as RuntimeError on CPUs; everything else goes on its way
         if not is_out_of_memory(error):
             raise
-        n_samples = len(run_images(data.train.labels, run)[0])
-        estimate = step_memory(run, data.image_size, data.n_classes, n_samples)
-        reason = out_of_memory_reason(run, n_samples, estimate, error)
-        ResultsStore(storage).write_run(run_record(run, "out_of_memory", reason, n_samples=n_samples))
+        record_out_of_memory(run, data, storage, error)
         if worker is not None and worker.world > 1:
             raise  # the other workers wait for this one: Ray Train ends them all
 
@@ -96,7 +94,9 @@ class Training:
         self.spec = run.training.for_samples(len(self.subset))
         self.steps = steps_per_epoch(len(self.subset), self.spec.batch_size)
         self.branch_steps = run.branch_steps(len(self.subset))
-        self.notes = Notes(run, data, len(self.subset), model_cost(run.model, data.image_size, data.n_classes))
+        with RANDOM:
+            cost = model_cost(run.model, data.image_size, data.n_classes)
+        self.notes = Notes(run, data, len(self.subset), cost)
         flops = self.notes.flops(self.notes.samples_seen(self.spec.epochs))
         own = run.model_copy(update={"training": self.spec})
         self._take_up(build(own, data, self.subset, self.worker, flops, tabled))
@@ -179,8 +179,7 @@ class Training:
         self.total.fill_(self.progress.loss_sum if self.worker.rank == 0 else 0.0)
         self.network.train()
         self.objective.train()
-        source = self.feed if self.tabled is None else self.tabled
-        for step, batch in enumerate(source.batches(epoch, first), start=first):
+        for step, batch in enumerate(self._batches(epoch, first), start=first):
             with self.timer:
                 self.step(batch, learning_rate(self.spec, epoch * self.steps + step, self.steps))
             self.progress.step = step + 1
@@ -192,6 +191,10 @@ class Training:
             self.tabled.draw_ahead(epoch + 1)
         self.progress.busy_s += self.timer.take()
         return self._over_workers() / len(self.subset)
+
+    def _batches(self, epoch: int, first: int) -> Iterator[Batch | Turn]:
+        """What `step` takes, of an epoch from step `first` on."""
+        return (self.feed if self.tabled is None else self.tabled).batches(epoch, first)
 
     def _over_workers(self) -> float:
         """The sum over workers of `total`, which stays this worker's own."""
@@ -207,15 +210,16 @@ class Training:
 
     def step(self, batch: Batch | Turn, lr: float) -> torch.Tensor:
         """One optimizer step, whose summed loss `total` gets; returns the loss, or of steps from tables `total`."""
-        if self.tabled is not None:
+        if isinstance(batch, Turn):
+            assert self.tabled is not None
             self.tabled.take(batch)
             return self.total
-        assert isinstance(batch, Batch)
         assert batch.place is not None
         epoch, step = batch.place
         number = epoch * self.steps + step
-        self.taken.seed(batch.place)
-        return self.taken(batch, replace(step_numbers(self.spec, number, self.steps), lr=lr), number)
+        with RANDOM if self.taken.foreign is not None else nullcontext():
+            self.taken.seed(batch.place)
+            return self.taken(batch, replace(step_numbers(self.spec, number, self.steps), lr=lr), number)
 
     def _measure(self, epoch: int) -> Measured:
         """What is measured after an epoch: held-out accuracy where its weights are kept, a probe's validation loss."""

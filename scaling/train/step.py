@@ -90,7 +90,8 @@ class Step:
         for number, part in enumerate(parts, start=1):
             waits = number < len(parts) and isinstance(self.network, DistributedDataParallel)
             with self.network.no_sync() if waits else nullcontext():  # type: ignore[operator]
-                with torch.autocast(self.total.device.type, torch.bfloat16, half):
+                # Without its cache, which all threads share: a weight is cast once a pass, whatever others do
+                with torch.autocast(self.total.device.type, torch.bfloat16, half, False):
                     loss = self.objective.loss(self.network, part)
                 (loss * (world / batch.n_global)).backward()
             total += loss.detach()

@@ -21,6 +21,8 @@ from scaling.train.batches import Draw, constant, to_input
 if TYPE_CHECKING:
     from scaling.specs.training import TrainingSpec
 
+Stored = np.ndarray | torch.Tensor
+
 CROP_PADDING = 1 / 8  # of the image side, as He et al. 2016 pad CIFAR's 32 pixels by 4
 
 LARGE_PX = 64  # assumption; at 28 px a call costs more than the work
@@ -55,7 +57,7 @@ def to_eval_input(images: np.ndarray, look: Look) -> torch.Tensor:
 
 
 def prepare(
-    images: np.ndarray, maps: np.ndarray | None, spec: TrainingSpec, look: Look, draw: Draw
+    images: Stored, maps: np.ndarray | None, spec: TrainingSpec, look: Look, draw: Draw
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Augmented images, and their importance maps moved with them.
 
@@ -63,7 +65,7 @@ def prepare(
     that DeiT-III's jitter follows its policy). Maps see the geometry, a policy's too, and nothing else.
 
     Args:
-        images: (n, H, H, 3) uint8, H >= image_size; a copy, since memory may be shared with it.
+        images: (n, H, H, 3) uint8, H >= image_size; a copy, since memory may be shared with it; or on the device.
         maps: (n, H, H), NaN for an image without one, which becomes 0.
         draw: which images of which batch these are.
 
@@ -95,7 +97,7 @@ def recolour(pixels: torch.Tensor, maps: torch.Tensor | None, spec: TrainingSpec
 
 
 def shift(
-    images: np.ndarray, maps: np.ndarray | None, spec: TrainingSpec, look: Look, draw: Draw
+    images: Stored, maps: np.ndarray | None, spec: TrainingSpec, look: Look, draw: Draw
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Without resizing: the middle, flipped or not; or a crop of the image padded by an eighth of image_size."""
     if spec.augmentation != "crop_flip":
@@ -160,7 +162,7 @@ def cut_at_once(images: torch.Tensor, flips: np.ndarray, corners: np.ndarray, si
 
 
 def resized_crop(
-    images: np.ndarray, maps: np.ndarray | None, spec: TrainingSpec, look: Look, draw: Draw
+    images: Stored, maps: np.ndarray | None, spec: TrainingSpec, look: Look, draw: Draw
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Windows of random area and aspect, resized (bilinear, antialiased), half of them flipped; scaled.
 
@@ -169,6 +171,7 @@ def resized_crop(
     windows, flips = draw_windows(draw, images.shape[1], spec.min_crop)
     size = look.image_size
     if one_by_one(look.device, size):
+        assert isinstance(images, np.ndarray)
         mean, std = np.array(look.mean), np.array(look.std)
         pixels = resize_on_cpu(images, windows, flips, size, 1 / (255 * std), -mean / std)
         if maps is None:
