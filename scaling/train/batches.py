@@ -21,16 +21,35 @@ class Draw:
 
     They are drawn for the whole batch and cut to the share, so that no result depends on the number of workers.
 
-    seed: the run's. place: (epoch, step). share: which of the n_global images, as positions in the batch.
+    seed: the run's. place: (epoch, step). share: which of the n_global images, as positions in the batch. images: of
+    the whole batch, which training images they are, where their flips alternate; else None.
     """
 
     seed: int
     place: tuple[int, int]
     share: slice | np.ndarray
     n_global: int
+    images: np.ndarray | None = None
 
     def generator(self, name: str) -> np.random.Generator:
         return stream(name, self.seed, *self.place)
+
+    def flips(self, random: np.random.Generator) -> np.ndarray:
+        """Which of the share's images are flipped, (n,) bool: half of them; in alternation, each in every other epoch.
+
+        Source: Jordan (2024), section 3.6: the second epoch flips what the first did not, so that two epochs show 2 N
+        different views of N images, where random flips show 1.5 N.
+        """
+        drawn = random.random(self.n_global) < 0.5
+        if self.images is not None:
+            drawn = first_flips(self.seed, int(self.images.max()).bit_length())[self.images] ^ bool(self.place[0] % 2)
+        return drawn[self.share]
+
+
+@lru_cache(maxsize=32)
+def first_flips(seed: int, bits: int) -> np.ndarray:
+    """(2^bits,) which training images are flipped in even epochs; of one image the same, however many there are."""
+    return stream("flips", seed).random(2**bits) < 0.5
 
 
 def epoch_batches(n_samples: int, batch_size: int, seed: int, epoch: int, repeats: int = 1) -> list[np.ndarray]:

@@ -24,6 +24,7 @@ from scaling.train.objectives.start import load_start
 from scaling.train.optim import build_optimizer
 from scaling.train.resident import Resident, cannot_reside
 from scaling.train.step import Step
+from scaling.train.whiten import whiten_first
 from scaling.train.wrap import wrap_network
 
 
@@ -64,6 +65,8 @@ def build_step(run: RunSpec, data: ImageData, worker: Worker, subset: np.ndarray
         model = model.to(memory_format=torch.channels_last)
         check_channels_last(model, device, run.label())
     options = objective_spec(run.objective)
+    if spec.whiten:
+        whiten_first(model, data, subset, f"{run.label()}, study '{run.study}'")
     if options.start_from is not None:
         load_start(model, run, options.start_from)
     objective = build_objective(run, data, subset, model)

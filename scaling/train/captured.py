@@ -13,7 +13,6 @@ them, and are copied into the graph's own batch.
 from __future__ import annotations
 
 import gc
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,14 +23,13 @@ import torch
 from scaling.errors import StudyError
 from scaling.specs.horizon import steps_per_epoch
 from scaling.train.batch import Batch
+from scaling.train.computing import RANDOM
 from scaling.train.feed import Feed, Place, epoch_order
 from scaling.train.memory import is_out_of_memory
 from scaling.train.numbers import NAMES, number_columns, read_numbers, step_numbers
 from scaling.train.resident import Resident
 from scaling.train.step import Step
 from scaling.train.tables import Tables
-
-CAPTURING = threading.Lock()  # one capture at a time in a process: torch's rule
 
 
 def cannot_capture(step: Step) -> str | None:
@@ -96,7 +94,7 @@ class Graphs:
         graph = torch.cuda.CUDAGraph()
         for generator in self.generators:
             graph.register_generator_state(generator)
-        with CAPTURING:
+        with RANDOM:  # one capture at a time in a process, and nobody draws from torch's generator meanwhile
             collects = gc.isenabled()
             gc.disable()  # what it frees may be of a graph, which is not allowed within a capture
             try:

@@ -65,6 +65,12 @@ def epoch_order(run: RunSpec, data: ImageData, subset: np.ndarray, epoch: int) -
     return [subset[batch] for batch in order]
 
 
+def step_draw(run: RunSpec, index: np.ndarray, place: Place, share: slice) -> Draw:
+    """The draw of the global batch of training images `index`."""
+    images = index if run.training.flips == "alternating" else None
+    return Draw(run.seed, place, share, len(index), images)
+
+
 class Feed:
     """The batches of a run for one worker; what it gives depends on nothing but (epoch, step).
 
@@ -95,7 +101,7 @@ class Feed:
             yield from (self.load(index, place) for index, place in places)
         else:
             for raw, (index, place) in zip(run_ahead(self._read, places), places, strict=True):
-                yield self._finish(raw, len(index), place)
+                yield self._finish(raw, index, place)
 
     def _queue(self, index: np.ndarray, place: Place) -> tuple[Batch, torch.cuda.Event]:
         """A batch that the GPU makes beside the steps, and the event after which it is there."""
@@ -115,7 +121,7 @@ class Feed:
 
     def load(self, index: np.ndarray, place: Place) -> Batch:
         """This worker's share of the global batch of training images `index`."""
-        return self._finish(self._read(index, place), len(index), place)
+        return self._finish(self._read(index, place), index, place)
 
     def _read(self, index: np.ndarray, place: Place) -> Raw:
         mixing = self._mixing(place, len(index))
@@ -133,8 +139,8 @@ class Feed:
     def _mixing(self, place: Place, n_global: int) -> Mixing | None:
         return draw_mixing(self.run.training, self.run.seed, place, n_global, self.data.image_size)
 
-    def _finish(self, raw: Raw, n_global: int, place: Place) -> Batch:
-        draw = Draw(self.run.seed, place, self.share, n_global)
+    def _finish(self, raw: Raw, index: np.ndarray, place: Place) -> Batch:
+        draw, n_global = step_draw(self.run, index, place, self.share), len(index)
         pixels, maps = prepare(raw.images, raw.maps, self.run.training, self.look, draw)
         labels = torch.from_numpy(raw.labels).to(self.device)
         has_map = None if raw.maps is None else torch.from_numpy(np.isfinite(raw.maps).all((1, 2))).to(self.device)

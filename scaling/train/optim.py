@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from timm.optim import Lars, param_groups_weight_decay
 from torch import nn
@@ -39,7 +40,7 @@ def _optimizer(groups: list[dict[str, Any]], spec: TrainingSpec, on_gpu: bool) -
     """On a GPU in kernels that take a rate which lies there, and many weights at once; on a CPU as torch's defaults."""
     at_once = True if on_gpu else None
     if spec.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, fused=at_once)
+        return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov, fused=at_once)
     if spec.optimizer == "lars":
         return Lars(groups, lr=spec.lr, momentum=spec.momentum, trust_coeff=LARS_TRUST, foreach=at_once)
     adamw = torch.optim.AdamW(groups, lr=spec.lr, fused=at_once, capturable=on_gpu)
@@ -82,14 +83,18 @@ def set_rates(optimizer: torch.optim.Optimizer, lr: float | torch.Tensor, decay:
     Rate x decay does not depend on the factor. A decay that is a tensor is left to `decay_weights`.
 
     Args:
-        lr: a tensor of no dimension where a captured step reads it from the device (float32 there: fused kernels').
+        lr: a tensor of no dimension where a captured step reads it from the device. Fused kernels read float32, and get
+            the same number where the host gives it.
     """
     for group in optimizer.param_groups:
         factor = group.get("rate_factor", 1.0)
-        rate = lr * factor
-        group["lr"] = rate.float() if torch.is_tensor(rate) and rate.is_cuda else rate
+        group["lr"] = _single(lr * factor) if group.get("fused") else lr * factor
         if group.get("decays", False):
             group["weight_decay"] = 0.0 if torch.is_tensor(decay) else decay / factor
+
+
+def _single(rate: float | torch.Tensor) -> float | torch.Tensor:
+    return rate.float() if isinstance(rate, torch.Tensor) else float(np.float32(rate))
 
 
 @torch.no_grad()

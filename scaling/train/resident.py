@@ -15,7 +15,7 @@ from scaling.train.augment.apply import Look
 from scaling.train.augment.mixing import mix
 from scaling.train.augment.stored import BY_IMAGE, augmented, cannot_store, draw_all, draw_columns_of, stored_window
 from scaling.train.batch import Batch
-from scaling.train.batches import Draw
+from scaling.train.feed import step_draw
 from scaling.train.losses import soft_targets
 from scaling.train.memory import largest_batch
 from scaling.train.tables import Column, Tables
@@ -93,7 +93,7 @@ class Resident:
         """Write the images and draws of step (epoch, step) into its row of an epoch's columns."""
         n, step = len(index), place[1]
         drawn = {"index": self.place_of[index]}
-        drawn |= draw_all(self.run.training, self.side, self.data.image_size, Draw(self.run.seed, place, WHOLE, n))
+        drawn |= draw_all(self.run.training, self.side, self.data.image_size, step_draw(self.run, index, place, WHOLE))
         for name, values in drawn.items():
             where = (step, slice(n)) if name in BY_IMAGE else step
             columns[name][where] = values

@@ -127,7 +127,7 @@ def flip_and_crop(images: torch.Tensor, augmentation: str, image_size: int, draw
 def draw_shifts(draw: Draw, augmentation: str, side: int, image_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Of images of `side` pixels: which are flipped, (n,) bool; the corners (top, left) of their windows, (n, 2)."""
     random = draw.generator("windows")
-    flips = random.random(draw.n_global)[draw.share] < 0.5
+    flips = draw.flips(random)
     padding = max(1, round(image_size * CROP_PADDING)) if augmentation == "crop_flip" else 0
     n_places = side + 2 * padding - image_size + 1
     return flips, random.integers(0, n_places, size=(draw.n_global, 2))[draw.share] - padding

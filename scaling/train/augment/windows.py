@@ -26,7 +26,7 @@ def draw_windows(draw: Draw, side: int, min_area: float) -> tuple[np.ndarray, np
     a uniform number, whatever the attempt, so that a window depends on its image's own numbers alone.
     """
     random = draw.generator("windows")
-    flips = random.random(draw.n_global)[draw.share] < 0.5
+    flips = draw.flips(random)
     area = side**2 * random.uniform(min_area, 1, (draw.n_global, ATTEMPTS))[draw.share]
     aspect = np.exp(random.uniform(*LOG_ASPECTS, (draw.n_global, ATTEMPTS))[draw.share])
     place = random.random((draw.n_global, 2))[draw.share]

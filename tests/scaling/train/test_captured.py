@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from contextlib import suppress
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 from killed import CASES, RESNET, VIT, KilledError, outcome, save_after_every_step
+from timm.layers import DropPath
 
 from scaling.data.image_set import ImageData, ImageSet
 from scaling.records import ResultsStore
 from scaling.specs.run import RunSpec
 from scaling.storage import Storage
+from scaling.train.dropping import foreign, own_draws
 from scaling.train.loop import Training
 
 COMMON = {"epochs": 3, "batch_size": 7, "optimizer": "adamw", "lr": 1e-3, "clip_norm": 1.0}
@@ -32,6 +35,8 @@ TABLED = {
     "policy": (RESNET, *CASES["mixed"]),
     "attacked": (RESNET, *CASES["ffgsm"]),
     "harmonizer": (VIT, *CASES["harmonizer"]),
+    "flips": (RESNET, "supervised", {"optimizer": "sgd", "nesterov": True, "whiten": True, "augmentation": "crop_flip",
+                                     "flips": "alternating"}),
     "sgd": (RESNET, "supervised", {"optimizer": "sgd", "lr": 0.05, "batch_size": 8, "weight_decay": 0.1}),
     "decay": (VIT, "supervised", {"weight_decay": 0.1, "weight_decay_end": 0.4, "warmup_epochs": 1}),
     "lars": (RESNET, "supervised", {"optimizer": "lars", "lr": 0.5, "batch_size": 8}),
@@ -120,6 +125,36 @@ def test_a_run_whose_steps_cannot_be_captured_says_why(make_run, data, storage, 
     run = make_run(data_sizes=[3], **changes)
     assert trained(run, data, storage, True).tabled is None
     assert json.loads(ResultsStore(storage).read_run(run.run_id).computing)["captured"].startswith(reason)
+
+
+def test_a_resumed_optimizer_has_the_memory_format_of_its_weights(make_run, data, tmp_path, monkeypatch):
+    """Kernels that take many weights at once refuse another."""
+    save_after_every_step(monkeypatch.setattr)
+    run = make_run(
+        models=[RESNET | {"sizes": [16]}], data_sizes=[3], training=COMMON | {"optimizer": "sgd"},
+        resources={"channels_last": True},
+    )  # fmt: skip
+    trained(run, data, Storage(tmp_path), False, kill_at=2)
+    training = Training(run, data, Storage(tmp_path))
+    next(training.epochs())
+    strides = [(p.stride(), state["momentum_buffer"].stride()) for p, state in training.optimizer.state.items()]
+    assert all(weight == momentum for weight, momentum in strides)
+    assert any(stride[1] == 1 for stride, _ in strides if len(stride) == 4), "channels last"
+
+
+def test_dropout_and_drop_path_draw_what_torch_and_timm_draw():
+    torch.manual_seed(0)
+    theirs = torch.nn.Sequential(torch.nn.Dropout(0.3), torch.nn.Sequential(DropPath(0.4)), torch.nn.Dropout(0.0))
+    ours = copy.deepcopy(theirs)
+    draws = own_draws(ours, torch.device("cpu"))
+    assert foreign(theirs) == "0 (Dropout)"
+    assert foreign(ours) is None
+    images = torch.randn(32, 3, 4, 4)
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.manual_seed(7)
+        draws.generator.manual_seed(7)
+        assert torch.equal(theirs(images.to(dtype)), ours(images.to(dtype)))
+    assert torch.equal(ours.eval()(images), images)
 
 
 def test_images_above_their_share_of_memory_stay_on_the_host(make_run, data, storage, monkeypatch):
