@@ -74,7 +74,7 @@ def build_step(run: RunSpec, data: ImageData, worker: Worker, subset: np.ndarray
     draws = None if run.resources.compile else own_draws(model, device)  # torch.compile takes no generators
     network = wrap_network(model, objective, worker.world)
     if run.resources.compile:
-        model.compile()
+        model.compile(dynamic=False)  # both sizes of an epoch's batches in kernels of their own
     optimizer = build_optimizer(model, spec, objective)
     average = build_average(model) if spec.averages else None
     total = torch.zeros((), dtype=torch.float64, device=device)

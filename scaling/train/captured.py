@@ -31,6 +31,10 @@ from scaling.train.resident import Resident
 from scaling.train.step import Step
 from scaling.train.tables import Tables
 
+# Share of a device's memory: where less is free, blocks that torch keeps for later go back to it before a capture, in
+# which it could not give them back; it then waits for the device, and so for the neighbours' work. Assumption.
+ROOM = 0.5
+
 
 def cannot_capture(step: Step) -> str | None:
     """Why the steps of a run are taken one operation at a time, on any device."""
@@ -69,6 +73,7 @@ class Graphs:
     def __init__(self, device: torch.device, generators: list[torch.Generator], label: str) -> None:
         self.generators, self.label = generators, label
         self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+        self._room = ROOM * torch.cuda.get_device_properties(device).total_memory
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._met: set[int] = set()
 
@@ -95,6 +100,8 @@ class Graphs:
         for generator in self.generators:
             graph.register_generator_state(generator)
         with RANDOM:  # one capture at a time in a process, and nobody draws from torch's generator meanwhile
+            if torch.cuda.mem_get_info(self._stream.device)[0] < self._room:
+                torch.cuda.empty_cache()
             collects = gc.isenabled()
             gc.disable()  # what it frees may be of a graph, which is not allowed within a capture
             try:

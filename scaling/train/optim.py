@@ -77,31 +77,37 @@ def _by_factor(groups: list[dict[str, Any]], module: nn.Module, optimizer: str) 
     return parts
 
 
-def set_rates(optimizer: torch.optim.Optimizer, lr: float | torch.Tensor, decay: float | torch.Tensor) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, lr: float | torch.Tensor, decay: float) -> None:
     """The step's learning rate for all groups, and its weight decay for those that decay, times their factor of mup.
 
-    Rate x decay does not depend on the factor. A decay that is a tensor is left to `decay_weights`.
+    Rate x decay does not depend on the factor.
 
     Args:
-        lr: a tensor of no dimension where a captured step reads it from the device. Fused kernels read float32, and get
-            the same number where the host gives it.
+        lr: a tensor of no dimension where a captured step reads it from the device. A GPU's kernels take the same
+            number, a float32, wherever it comes from.
     """
     for group in optimizer.param_groups:
         factor = group.get("rate_factor", 1.0)
-        group["lr"] = _single(lr * factor) if group.get("fused") else lr * factor
+        rate = lr * factor
+        group["lr"] = _on_gpu(rate, group) if group["params"][0].is_cuda else rate
         if group.get("decays", False):
-            group["weight_decay"] = 0.0 if torch.is_tensor(decay) else decay / factor
+            group["weight_decay"] = decay / factor
 
 
-def _single(rate: float | torch.Tensor) -> float | torch.Tensor:
-    return rate.float() if isinstance(rate, torch.Tensor) else float(np.float32(rate))
+def _on_gpu(rate: float | torch.Tensor, group: dict[str, Any]) -> float | torch.Tensor:
+    """LARS rounds otherwise with a rate from the host; fused kernels do not."""
+    if isinstance(rate, torch.Tensor):
+        return rate.float()
+    if group.get("fused"):
+        return float(np.float32(rate))
+    return torch.full((), rate, device=group["params"][0].device)
 
 
 @torch.no_grad()
-def decay_weights(optimizer: torch.optim.Optimizer, lr: torch.Tensor, decay: torch.Tensor) -> None:
-    """AdamW's decoupled decay, w <- (1 - lr . wd) w, by numbers that lie on the device; before its step.
+def decay_weights(optimizer: torch.optim.Optimizer, lr: float | torch.Tensor, decay: float | torch.Tensor) -> None:
+    """AdamW's decoupled decay, w <- (1 - lr . wd) w, before its step: on a GPU, whose kernels take no wd from there.
 
-    Source: Loshchilov & Hutter (2019), as torch's AdamW, whose kernels take no decay that is a tensor.
+    Source: Loshchilov & Hutter (2019), as torch's AdamW.
     """
     for group in optimizer.param_groups:
         if group.get("decays", False):

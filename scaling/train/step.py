@@ -44,6 +44,9 @@ class Step:
     def __post_init__(self) -> None:
         self.trained = [p for module in (self.model, self.objective) for p in module.parameters() if p.requires_grad]
         self.foreign = foreign(self.model)
+        spec = self.run.training
+        changes = spec.optimizer == "adamw" and spec.weight_decay_end is not None
+        self.decays_apart = changes and self.total.is_cuda
 
     def seed(self, place: tuple[int, int]) -> None:
         """Dropout and stochastic depth as a function of (epoch, step), so that nothing of them has to be saved."""
@@ -64,14 +67,16 @@ class Step:
         Args:
             number: of the step in the training, where the objective decides on the host.
         """
-        set_rates(self.optimizer, numbers.lr, numbers.weight_decay)
+        decay = numbers.weight_decay
+        apart = self.decays_apart or isinstance(decay, torch.Tensor)
+        set_rates(self.optimizer, numbers.lr, 0.0 if apart else float(decay))
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._backward(self.objective.with_noise(batch))
         average_gradients(self.objective.parameters())
         if self.run.training.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.trained, self.run.training.clip_norm)
-        if torch.is_tensor(numbers.weight_decay) and torch.is_tensor(numbers.lr):
-            decay_weights(self.optimizer, numbers.lr, numbers.weight_decay)
+        if apart:
+            decay_weights(self.optimizer, numbers.lr, decay)
         self.optimizer.step()
         if number is not None:
             self.objective.after_step(self.model, number)
