@@ -61,7 +61,7 @@ def make_run(case: dict[str, Any]) -> RunSpec:
         "dataset": "digits",
         "models": [family],
         "training": {
-            "epochs": 10**6,
+            "epochs": 10**5,
             "batch_size": case["batch"],
             "lr": LR,
             "precision": case.get("precision", "float32"),

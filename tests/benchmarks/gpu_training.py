@@ -151,7 +151,7 @@ def together(case: dict[str, Any], data: ImageData, n: int, epochs: int) -> floa
 
 
 def measure(case: dict[str, Any], data: ImageData, seconds: float) -> dict[str, float]:
-    run, found = gpu_run(case, 10**6), {}
+    run, found = gpu_run(case, 10**5), {}
     bare = Bare(run, data, compiled=False)
     found["eager"] = bare.rate(bare.step, seconds)
     best = bare.rate(bare.captured(), seconds)
