@@ -44,6 +44,7 @@ class Batch:
     None where the device alone knows it: in a captured step. share: which of the n_global images these are.
     maps: (n, h, w) augmented with their images, 0 where an image has none; has_map: (n,) bool; both None in a data set
     without maps. targets: (n, classes) of mixed images, else None. noise: what the objective's `with_noise` drew.
+    views: (n, views, 14) the random numbers of `objectives.views`, where they do not follow from the place.
     """
 
     images: torch.Tensor
@@ -55,6 +56,7 @@ class Batch:
     has_map: torch.Tensor | None = None
     targets: torch.Tensor | None = None
     noise: torch.Tensor | None = None
+    views: torch.Tensor | None = None
 
     def parts(self, n: int) -> list[Batch]:
         """The share in n micro-batches, whose sizes differ by at most one image."""

@@ -25,11 +25,12 @@ from scaling.specs.horizon import steps_per_epoch
 from scaling.train.batch import Batch
 from scaling.train.computing import RANDOM
 from scaling.train.feed import Feed, Place, epoch_order
-from scaling.train.memory import is_out_of_memory
+from scaling.train.memory import is_out_of_memory, largest_batch
 from scaling.train.numbers import NAMES, number_columns, read_numbers, step_numbers
+from scaling.train.objectives.views import N_DRAWS, draw_views
 from scaling.train.resident import Resident
 from scaling.train.step import Step
-from scaling.train.tables import Tables
+from scaling.train.tables import Column, Tables
 
 # Share of a device's memory: where less is free, blocks that torch keeps for later go back to it before a capture, in
 # which it could not give them back; it then waits for the device, and so for the neighbours' work. Assumption.
@@ -135,6 +136,8 @@ class TabledSteps:
         self.steps = steps_per_epoch(len(feed.subset), step.run.training.batch_size)
         device = step.total.device
         columns = number_columns() | ({} if resident is None else resident.columns())
+        if views := step.objective.n_views:
+            columns["views"] = Column((largest_batch(step.run, len(feed.subset)), views, N_DRAWS), torch.float32)
         self.tables = Tables(columns, self.steps, device)
         self.graphs = None
         if device.type == "cuda":
@@ -170,8 +173,11 @@ class TabledSteps:
             numbers = step_numbers(spec, epoch * self.steps + number, self.steps)
             for name in NAMES:
                 columns[name][number] = getattr(numbers, name)
+            place, n = (epoch, number), len(order[number])
             if self.resident is not None:
-                self.resident.draw(order[number], (epoch, number), columns)
+                self.resident.draw(order[number], place, columns)
+            if views := self.step.objective.n_views:
+                columns["views"][number, :n] = draw_views(self.step.run.seed, place, n, views)
         return [len(index) for index in order]
 
     def take(self, turn: Turn) -> None:
@@ -202,5 +208,7 @@ class TabledSteps:
         self._fed_step(self.resident.batch(self.tables, n))
 
     def _fed_step(self, batch: Batch) -> None:
+        if self.step.objective.n_views:
+            batch = replace(batch, views=self.tables.row("views")[: batch.n_global])
         self.step(batch, read_numbers(self.tables, self.step.run.training), None)
         self.tables.advance()

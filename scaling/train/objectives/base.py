@@ -22,6 +22,7 @@ class Objective(nn.Module):
     """
 
     readout: ClassVar[bool] = False  # True: accuracy is a linear readout's, for a classifier that is not trained
+    n_views: ClassVar[int] = 0  # of an image that its loss makes from the batch's `views`, if a captured step has them
     on_host: ClassVar[str | None] = None  # what of a step is decided on the host, so that no graph can hold it
 
     def __init__(self, setting: Setting, model: nn.Module) -> None:

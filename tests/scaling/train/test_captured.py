@@ -35,6 +35,7 @@ TABLED = {
     "policy": (RESNET, *CASES["mixed"]),
     "attacked": (RESNET, *CASES["ffgsm"]),
     "harmonizer": (VIT, *CASES["harmonizer"]),
+    "simclr": (RESNET, *CASES["simclr"]),
     "flips": (RESNET, "supervised", {"optimizer": "sgd", "nesterov": True, "whiten": True, "augmentation": "crop_flip",
                                      "flips": "alternating"}),
     "sgd": (RESNET, "supervised", {"optimizer": "sgd", "lr": 0.05, "batch_size": 8, "weight_decay": 0.1}),
@@ -111,7 +112,6 @@ def test_steps_from_tables_go_on_after_a_kill_at_any_step(make_run, data, tmp_pa
 
 
 REASONS = {
-    "simclr": ({"objective": "simclr"}, "objective simclr: its views are drawn on the host"),
     "dino": ({"objective": {"name": "dino", "teacher_momentum": 0.01}}, "objective dino: its views"),
     "decay": ({"training": {"optimizer": "sgd", "weight_decay_end": 0.1}}, "the weight decay of sgd is a number"),
     "asked": ({"resources": {"captured": False}}, "resources.captured is false"),
