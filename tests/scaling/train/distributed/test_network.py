@@ -99,7 +99,8 @@ def train(name: str, model: str, size: str, rank: int = 0, world: int = 1) -> di
     n, losses = SIZES[size], []
     for step in range(STEPS):
         optimizer.zero_grad()
-        loss = objective.loss(wrapped, batch_of(n, step, slice(rank, None, world)))
+        batch = objective.with_noise(batch_of(n, step, slice(rank, None, world)))
+        loss = objective.loss(wrapped, batch)
         (loss * (world / n)).backward()
         average_gradients(objective.parameters())
         optimizer.step()
