@@ -44,6 +44,7 @@ class RunRecord(Record):
     and not in waiting for images, evaluation or checkpoints; variant: a model's name where width and depth leave it
     open; n_skipped: images left out because they could not be decoded; flops_spent: of C what was computed for this run
     alone: what it shares with its trunk is the trunk's (None in records of earlier versions: all of C).
+    computing: JSON, how its steps were computed on its device, see `train.computing.Computing`.
     validation_loss: of a probe, after its last epoch; a probe that is 'cut' was ended by its scheduler, and is not
     trained again.
     """
@@ -81,6 +82,7 @@ class RunRecord(Record):
     n_skipped: int | None = None
     flops_spent: float | None = None
     validation_loss: float | None = None
+    computing: str | None = None
 
 
 def run_record(run: RunSpec, status: RunStatus, reason: str | None, **known: object) -> RunRecord:

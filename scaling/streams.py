@@ -34,6 +34,7 @@ STREAMS: dict[str, int] = {
         "erasing": 13,
         "mixing": 14,
         "rounds": 15,  # of nested images: round
+        "flips": 16,  # whether an image is flipped in the first epoch, where flips alternate
     }.items()
 }
 FIXED: dict[str, int] = {"simulated-clickme": 2022}  # data set: first word

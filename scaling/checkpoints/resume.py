@@ -179,9 +179,15 @@ def flat_optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, torch.Te
 
 
 def restore_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put back what `flat_optimizer_state` gave; groups and rates stay the optimizer's own."""
+    """Put back what `flat_optimizer_state` gave; groups and rates stay the optimizer's own.
+
+    What has a weight's shape gets its memory format too: kernels that take many weights at once ask for it.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors_under("optimizer.", tensors).items():
         index, name = key.split(".", 1)
+        if tensor.dim() and (weight := weights[int(index)]).dim() == tensor.dim():
+            tensor = torch.empty_like(weight, dtype=tensor.dtype).copy_(tensor)
         state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -43,7 +43,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 AVERAGES = ("ema", "ema_half_life_share", "ema_half_life_epochs")
 LABELS = ("mixup", "cutmix", "loss", "label_smoothing")
 OWN_AVERAGE = dict.fromkeys(AVERAGES, "whose teacher is the average that is kept")
-AUGMENTATIONS = ("augmentation", "policy", "colour_jitter", "erasing", "repeated_augmentation")
+AUGMENTATIONS = ("augmentation", "flips", "policy", "colour_jitter", "erasing", "repeated_augmentation")
 OWN_VIEWS = dict.fromkeys((*LABELS, *AUGMENTATIONS), "which makes its own views and uses no labels")
 
 

@@ -114,6 +114,20 @@ PRESETS: dict[str, Preset] = {
         },
         "weight decay as He et al. 2016's successors on CIFAR (5e-4); set augmentation to none for digits and letters",
     ),
+    "cifar_fast": Preset(
+        "Jordan 2024, 94% on CIFAR-10 in 3.29 seconds on a single GPU, and KellerJordan/cifar10-airbench, airbench94: "
+        "lr 11.5 / (1 + 1 / (1 - 0.85)) = 1.5 and decay 0.0153 / 11.5 = 1.33e-3 of a mean loss at 1,024 images",
+        {
+            "epochs": 10, "batch_size": 1024, "cap_batch": True, "optimizer": "sgd", "lr": 1.5, "lr_batch": 1024,
+            "lr_scaling": "linear", "momentum": 0.85, "nesterov": True, "weight_decay": 1.33e-3, "schedule": "linear",
+            "warmup_epochs": 2, "min_lr": 0.105, "label_smoothing": 0.2, "augmentation": "crop_flip",
+            "flips": "alternating", "whiten": True, "precision": "bfloat16",
+        },
+        "for ResNets in place of the published network. Crops pad by 4 pixels of the mean (2 reflected ones there); "
+        "warm-up over 20 % from 0 (23 % from 0.2 there); the whitening is trained on; no 64-fold rate of biases, no "
+        "Lookahead, batch norm's momentum 0.1 (0.4 there); accuracy without test-time flips. The 94 % are the source's "
+        "and were not measured here",
+    ),
     "small-vit": Preset(
         QUICKSTART + "a longer training and label smoothing, since without convolutions few images are soon learnt by "
         "heart",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
@@ -20,16 +20,20 @@ class ResourceSpec(Spec):
     Batch-norm statistics are then those of a micro-batch, of at least 2 images (hence the limit of 4: 5 are 3 and 2):
     a run of a model with batch norm is then another run, see `norm_groups`. Dropout and stochastic depth are drawn pass
     by pass: other numbers of the same law, which are no part of the id.
-    channels_last: memory format of images and convolutions. compile: the model by torch.compile.
-    deterministic: refuse operations whose result depends on scheduling (on CUDA; CPU steps repeat bit for bit anyway).
+    channels_last: memory format of images and convolutions. compile: the model by torch.compile. Both 'auto': where it
+    pays on the run's device, see `scaling.train.computing`; the run's record says what was chosen.
+    captured: on a GPU, steps are CUDA graphs where they can be, see `scaling.train.captured`.
+    deterministic: refuse operations whose result depends on scheduling (on CUDA; CPU steps repeat bit for bit anyway),
+    and choose nothing by device that changes numbers (TF32, cuDNN's fastest algorithm, memory format, compilation).
     """
 
     workers: PositiveInt = 1
     cpus_per_worker: PositiveInt = 1
     gpus_per_worker: NonNegativeFloat = 0.0
     micro_batch: Annotated[int, Field(ge=4)] | None = None
-    channels_last: bool = False
-    compile: bool = False
+    channels_last: bool | Literal["auto"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
+    captured: bool = True
     deterministic: bool = False
 
     def norm_groups(self, batch_size: int, synchronised: bool) -> dict[str, int] | None:

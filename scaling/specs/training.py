@@ -70,12 +70,14 @@ class TrainingSpec(Spec):
 
     augmentation: the geometry: 'flip'; 'crop_flip', a random crop after padding by an eighth; 'resized_crop', a random
     window of min_crop to 1 of the area, resized, and a flip.
+    flips: 'random', or 'alternating': an image is flipped in every other epoch, in which of the two is drawn once.
     policy: 'randaugment' (2 operations of magnitude randaugment_magnitude), or 'three_augment' (grey, solarised or
     blurred). colour_jitter: strength of brightness, contrast and saturation. erasing: probability of random erasing.
     mixup, cutmix: alpha of the Beta distribution; with both, each batch draws one. repeated_augmentation: how often
     an image stands in an epoch's batches, augmented anew each time; the epoch then shows that much fewer images, so
     that its length and samples_seen stay.
-    drop_path: stochastic depth's largest rate, growing linearly with depth.
+    whiten: the first convolution begins as a whitening of the training images' patches, see `scaling.train.whiten`.
+    nesterov: momentum as Nesterov's, of SGD. drop_path: stochastic depth's largest rate, growing linearly with depth.
     ema_half_life_share, ema_half_life_epochs: the steps in which a weight's part in the weights' average halves, as a
     share of the training (at most 0.077) or in epochs, see `horizon.average_decay`; the average is then what is
     measured and kept.
@@ -118,6 +120,9 @@ class TrainingSpec(Spec):
     mixup: NonNegativeFloat = 0.0
     cutmix: NonNegativeFloat = 0.0
     repeated_augmentation: PositiveInt = 1
+    flips: Literal["random", "alternating"] = "random"
+    whiten: bool = False
+    nesterov: bool = False
     drop_path: Fraction = 0.0
     ema: Fraction = 0.0
     ema_half_life_share: PositiveFloat | None = None
@@ -157,6 +162,11 @@ class TrainingSpec(Spec):
                 f"{field}={getattr(self, field):g} is above {LONGEST_HALF_LIFE} (ln 2 / 9) of the training of epochs="
                 f"{self.epochs}, which the average's decay, at most (1 + step) / (10 + step), reaches in the end; "
                 f"{remedy}"
+            )
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ValueError(
+                f"nesterov=True is SGD's momentum, and optimizer={self.optimizer!r}, momentum={self.momentum:g}; set "
+                "nesterov to false, or optimizer to sgd and momentum above 0"
             )
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr={self.min_lr} exceeds lr={self.lr}; lower it")

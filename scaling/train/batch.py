@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from scaling.specs.training import TrainingSpec
-from scaling.streams import torch_seed
 
 
 @dataclass(frozen=True)
@@ -41,19 +40,23 @@ class Setting:
 class Batch:
     """One worker's share of a global batch.
 
-    images: (n, 3, h, w) scaled and augmented as `training.augmentation` says. labels: (n,). place: (epoch, step).
-    share: which of the n_global images these are. maps: (n, h, w) augmented with their images, 0 where an image has
-    none; has_map: (n,) bool; both None in a data set without maps. targets: (n, classes) of mixed images, else None.
+    images: (n, 3, h, w) scaled and augmented as `training.augmentation` says. labels: (n,). place: (epoch, step), or
+    None where the device alone knows it: in a captured step. share: which of the n_global images these are.
+    maps: (n, h, w) augmented with their images, 0 where an image has none; has_map: (n,) bool; both None in a data set
+    without maps. targets: (n, classes) of mixed images, else None. noise: what the objective's `with_noise` drew.
+    views: (n, views, 14) the random numbers of `objectives.views`, where they do not follow from the place.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
-    place: tuple[int, int]
+    place: tuple[int, int] | None
     share: slice | np.ndarray
     n_global: int
     maps: torch.Tensor | None = None
     has_map: torch.Tensor | None = None
     targets: torch.Tensor | None = None
+    noise: torch.Tensor | None = None
+    views: torch.Tensor | None = None
 
     def parts(self, n: int) -> list[Batch]:
         """The share in n micro-batches, whose sizes differ by at most one image."""
@@ -64,9 +67,12 @@ class Batch:
 
     def _part(self, index: np.ndarray, places: np.ndarray) -> Batch:
         where = slice(int(index[0]), int(index[-1]) + 1)
-        tensors = {name: getattr(self, name) for name in ("images", "labels", "maps", "has_map", "targets")}
-        cut: dict[str, Any] = {name: None if tensor is None else tensor[where] for name, tensor in tensors.items()}
+        cut: dict[str, Any] = {name: tensor[where] for name, tensor in self.tensors().items()}
         return replace(self, share=places, **cut)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What of it lies on the device, one row an image."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
 
 
 def penultimate(model: nn.Module, layer: str, images: torch.Tensor) -> torch.Tensor:
@@ -83,8 +89,3 @@ def penultimate(model: nn.Module, layer: str, images: torch.Tensor) -> torch.Ten
 def plain(network: nn.Module) -> nn.Module:
     """The model itself: what it computes outside the step's own backward pass is not to be averaged over workers."""
     return network.module if isinstance(network, DistributedDataParallel) else network
-
-
-def device_random(name: str, seed: int, place: tuple[int, int], device: torch.device) -> torch.Generator:
-    """A generator on the device, for noise as large as the images."""
-    return torch.Generator(device).manual_seed(torch_seed(name, seed, *place))

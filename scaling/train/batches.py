@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,16 +21,35 @@ class Draw:
 
     They are drawn for the whole batch and cut to the share, so that no result depends on the number of workers.
 
-    seed: the run's. place: (epoch, step). share: which of the n_global images, as positions in the batch.
+    seed: the run's. place: (epoch, step). share: which of the n_global images, as positions in the batch. images: of
+    the whole batch, which training images they are, where their flips alternate; else None.
     """
 
     seed: int
     place: tuple[int, int]
     share: slice | np.ndarray
     n_global: int
+    images: np.ndarray | None = None
 
     def generator(self, name: str) -> np.random.Generator:
         return stream(name, self.seed, *self.place)
+
+    def flips(self, random: np.random.Generator) -> np.ndarray:
+        """Which of the share's images are flipped, (n,) bool: half of them; in alternation, each in every other epoch.
+
+        Source: Jordan (2024), section 3.6: the second epoch flips what the first did not, so that two epochs show 2 N
+        different views of N images, where random flips show 1.5 N.
+        """
+        drawn = random.random(self.n_global) < 0.5
+        if self.images is not None:
+            drawn = first_flips(self.seed, int(self.images.max()).bit_length())[self.images] ^ bool(self.place[0] % 2)
+        return drawn[self.share]
+
+
+@lru_cache(maxsize=32)
+def first_flips(seed: int, bits: int) -> np.ndarray:
+    """(2^bits,) which training images are flipped in even epochs; of one image the same, however many there are."""
+    return stream("flips", seed).random(2**bits) < 0.5
 
 
 def epoch_batches(n_samples: int, batch_size: int, seed: int, epoch: int, repeats: int = 1) -> list[np.ndarray]:
@@ -64,12 +85,27 @@ def nested_batches(rounds: np.ndarray, spec: TrainingSpec, seed: int) -> list[np
     return [*order[:cut].reshape(whole, spec.batch_size), *np.array_split(order[cut:], steps - whole)]
 
 
-def to_input(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> torch.Tensor:
+def to_input(
+    images: np.ndarray | torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> torch.Tensor:
     """(n, h, w, 3) uint8 -> normalised float32 (n, 3, h, w) on the device, channel after channel in memory.
 
-    `images` must be a copy (fancy indexing makes one): a tensor would otherwise share, and could overwrite, the
+    An array must be a copy (fancy indexing makes one): a tensor would otherwise share, and could overwrite, the
     memory of the object store.
     """
-    pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).contiguous().float().div_(255)
-    offset = torch.tensor(mean, device=device).view(1, 3, 1, 1)
-    return pixels.sub_(offset).div_(torch.tensor(std, device=device).view(1, 3, 1, 1))
+    there = images if isinstance(images, torch.Tensor) else torch.from_numpy(images)
+    return scale_pixels(there.to(device), mean, std)
+
+
+def scale_pixels(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """The same of images on the device."""
+    pixels = images.permute(0, 3, 1, 2).contiguous().float().div_(255)
+    offset, scale = (constant(values, images.device).view(1, 3, 1, 1) for values in (mean, std))
+    return pixels.sub_(offset).div_(scale)
+
+
+@lru_cache(maxsize=256)
+def constant(values: tuple[Any, ...], device: torch.device, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Numbers that lie on the device once and for all: a copy would stop the host at each use. Nobody writes to it."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)

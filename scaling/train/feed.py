@@ -20,6 +20,7 @@ from scaling.train.augment.mixing import Mixing, apply_mixing, draw_mixing
 from scaling.train.batch import Batch
 from scaling.train.batches import Draw, epoch_batches, nested_batches
 from scaling.train.losses import soft_targets
+from scaling.train.transfer import Transfer
 
 if TYPE_CHECKING:
     from scaling.train.distributed.worker import Worker
@@ -43,12 +44,31 @@ def run_ahead(fetch: Callable[[np.ndarray, Place], T], places: list[tuple[np.nda
 
 @dataclass(frozen=True)
 class Raw:
-    """Images of a share as they are stored, their maps and labels; `partner` is what they are mixed with."""
+    """Images of a share as they are stored, their maps and labels; `partner` is what they are mixed with.
 
-    images: np.ndarray
+    Images that a GPU augments are there already.
+    """
+
+    images: np.ndarray | torch.Tensor
     labels: np.ndarray
     maps: np.ndarray | None
     partner: Raw | None = None
+
+
+def epoch_order(run: RunSpec, data: ImageData, subset: np.ndarray, epoch: int) -> list[np.ndarray]:
+    """The training images of each global batch of an epoch; `run` has the training of its own data size."""
+    spec, seed = run.training, run.seed
+    if spec.order == "nested":
+        assert run.images_per_class is not None  # `check_batches` refuses it
+        return nested_batches(nested_rounds(data.train.labels, run.images_per_class, seed), spec, seed)
+    order = epoch_batches(len(subset), spec.batch_size, seed, epoch, repeats=spec.repeated_augmentation)
+    return [subset[batch] for batch in order]
+
+
+def step_draw(run: RunSpec, index: np.ndarray, place: Place, share: slice) -> Draw:
+    """The draw of the global batch of training images `index`."""
+    images = index if run.training.flips == "alternating" else None
+    return Draw(run.seed, place, share, len(index), images)
 
 
 class Feed:
@@ -65,13 +85,15 @@ class Feed:
         self.device = torch.device(worker.device)
         self.look = Look(data.mean, data.std, self.device, data.image_size)
         self.share, self.alone = slice(worker.rank, None, worker.world), worker.world == 1
-        self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        on_gpu = self.device.type == "cuda"
+        self.stream = torch.cuda.Stream(self.device) if on_gpu else None
+        self.transfer = Transfer(self.device) if on_gpu else None
         # Memory that is mapped or held is read faster than a thread could be asked for it.
         self.in_memory = isinstance(data.train.images, np.ndarray)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on."""
-        order = self._order(epoch)
+        order = epoch_order(self.run, self.data, self.subset, epoch)
         places = [(order[step], (epoch, step)) for step in range(start, len(order))]
         if self.stream is not None:
             yield from (self._arrive(*queued) for queued in run_ahead(self._queue, places))
@@ -79,16 +101,7 @@ class Feed:
             yield from (self.load(index, place) for index, place in places)
         else:
             for raw, (index, place) in zip(run_ahead(self._read, places), places, strict=True):
-                yield self._finish(raw, len(index), place)
-
-    def _order(self, epoch: int) -> list[np.ndarray]:
-        """The training images of each global batch of an epoch."""
-        spec, seed = self.run.training, self.run.seed
-        if spec.order == "nested":
-            assert self.run.images_per_class is not None  # `check_batches` refuses it
-            return nested_batches(nested_rounds(self.data.train.labels, self.run.images_per_class, seed), spec, seed)
-        order = epoch_batches(len(self.subset), spec.batch_size, seed, epoch, repeats=spec.repeated_augmentation)
-        return [self.subset[batch] for batch in order]
+                yield self._finish(raw, index, place)
 
     def _queue(self, index: np.ndarray, place: Place) -> tuple[Batch, torch.cuda.Event]:
         """A batch that the GPU makes beside the steps, and the event after which it is there."""
@@ -108,7 +121,7 @@ class Feed:
 
     def load(self, index: np.ndarray, place: Place) -> Batch:
         """This worker's share of the global batch of training images `index`."""
-        return self._finish(self._read(index, place), len(index), place)
+        return self._finish(self._read(index, place), index, place)
 
     def _read(self, index: np.ndarray, place: Place) -> Raw:
         mixing = self._mixing(place, len(index))
@@ -120,13 +133,14 @@ class Feed:
     def _pick(self, index: np.ndarray) -> Raw:
         images = self.data.train
         maps = images.maps[index] if self.with_maps else None
-        return Raw(images.images[index], images.labels[index], maps)
+        pixels = images.images[index] if self.transfer is None else self.transfer.gather(images.images, index)
+        return Raw(pixels, images.labels[index], maps)
 
     def _mixing(self, place: Place, n_global: int) -> Mixing | None:
         return draw_mixing(self.run.training, self.run.seed, place, n_global, self.data.image_size)
 
-    def _finish(self, raw: Raw, n_global: int, place: Place) -> Batch:
-        draw = Draw(self.run.seed, place, self.share, n_global)
+    def _finish(self, raw: Raw, index: np.ndarray, place: Place) -> Batch:
+        draw, n_global = step_draw(self.run, index, place, self.share), len(index)
         pixels, maps = prepare(raw.images, raw.maps, self.run.training, self.look, draw)
         labels = torch.from_numpy(raw.labels).to(self.device)
         has_map = None if raw.maps is None else torch.from_numpy(np.isfinite(raw.maps).all((1, 2))).to(self.device)

@@ -25,12 +25,16 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Notes:
-    """Records of one run on n_samples unique images; what it has done so far stands in its RunProgress."""
+    """Records of one run on n_samples unique images; what it has done so far stands in its RunProgress.
+
+    computing: as in RunRecord.
+    """
 
     run: RunSpec
     data: ImageData
     n_samples: int
     cost: ModelCost
+    computing: str | None = None
     started_at: float = field(default_factory=time.time)
 
     def samples_seen(self, epoch: int) -> int:
@@ -97,6 +101,7 @@ class Notes:
             started_at=self.started_at,
             ended_at=time.time(),
             n_skipped=len(self.data.skipped),
+            computing=self.computing,
             **self._throughput(progress),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from timm.optim import Lars, param_groups_weight_decay
 from torch import nn
@@ -30,17 +31,21 @@ def build_optimizer(model: nn.Module, spec: TrainingSpec, objective: nn.Module |
     groups = _groups(model, spec, exempt)
     if objective is not None and any(p.requires_grad for p in objective.parameters()):
         groups += _groups(objective, spec, set())
-    optimizer = _optimizer(groups, spec)
+    optimizer = _optimizer(groups, spec, next(model.parameters()).is_cuda)
     set_rates(optimizer, spec.lr, spec.weight_decay)
     return optimizer
 
 
-def _optimizer(groups: list[dict[str, Any]], spec: TrainingSpec) -> torch.optim.Optimizer:
+def _optimizer(groups: list[dict[str, Any]], spec: TrainingSpec, on_gpu: bool) -> torch.optim.Optimizer:
+    """On a GPU in kernels that take a rate which lies there, and many weights at once; on a CPU as torch's defaults."""
+    at_once = True if on_gpu else None
     if spec.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
+        return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov, fused=at_once)
     if spec.optimizer == "lars":
-        return Lars(groups, lr=spec.lr, momentum=spec.momentum, trust_coeff=LARS_TRUST)
-    return torch.optim.AdamW(groups, lr=spec.lr)
+        return Lars(groups, lr=spec.lr, momentum=spec.momentum, trust_coeff=LARS_TRUST, foreach=at_once)
+    adamw = torch.optim.AdamW(groups, lr=spec.lr, fused=at_once, capturable=on_gpu)
+    adamw._warned_capturable_if_run_uncaptured = True  # the first steps always do
+    return adamw
 
 
 def _groups(module: nn.Module, spec: TrainingSpec, exempt: set[str]) -> list[dict[str, Any]]:
@@ -72,16 +77,45 @@ def _by_factor(groups: list[dict[str, Any]], module: nn.Module, optimizer: str) 
     return parts
 
 
-def set_rates(optimizer: torch.optim.Optimizer, lr: float, decay: float) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, lr: float | torch.Tensor, decay: float) -> None:
     """The step's learning rate for all groups, and its weight decay for those that decay, times their factor of mup.
 
     Rate x decay does not depend on the factor.
+
+    Args:
+        lr: a tensor of no dimension where a captured step reads it from the device. A GPU's kernels take the same
+            number, a float32, wherever it comes from.
     """
     for group in optimizer.param_groups:
         factor = group.get("rate_factor", 1.0)
-        group["lr"] = lr * factor
+        rate = lr * factor
+        group["lr"] = _on_gpu(rate, group) if group["params"][0].is_cuda else rate
         if group.get("decays", False):
             group["weight_decay"] = decay / factor
+
+
+def _on_gpu(rate: float | torch.Tensor, group: dict[str, Any]) -> float | torch.Tensor:
+    """LARS rounds otherwise with a rate from the host; fused kernels do not."""
+    if isinstance(rate, torch.Tensor):
+        return rate.float()
+    if group.get("fused"):
+        return float(np.float32(rate))
+    return torch.full((), rate, device=group["params"][0].device)
+
+
+@torch.no_grad()
+def decay_weights(optimizer: torch.optim.Optimizer, lr: float | torch.Tensor, decay: float | torch.Tensor) -> None:
+    """AdamW's decoupled decay, w <- (1 - lr . wd) w, before its step: on a GPU, whose kernels take no wd from there.
+
+    Source: Loshchilov & Hutter (2019), as torch's AdamW.
+    """
+    for group in optimizer.param_groups:
+        if group.get("decays", False):
+            factor = group.get("rate_factor", 1.0)
+            kept = 1 - lr * factor * (decay / factor)
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    weight.mul_(kept)
 
 
 def learning_rate(spec: TrainingSpec, step: int, steps_per_epoch: int) -> float:

@@ -104,7 +104,9 @@ def interrupt(study: Study, data) -> None:
 def test_ids_are_what_they_were(earlier: Study):
     assert [run.run_id for run in earlier.runs] == [FINISHED, HALF_WAY]
     stored = RunSpec.model_validate_json(spec_text(2))
-    assert stored.model_copy(update={"has_batch_norm": True}) == earlier.runs[0], "which it did not say"
+    assert (stored.resources.channels_last, stored.resources.compile) == (False, False), "chosen by device since"
+    said = {"has_batch_norm": True, "resources": earlier.runs[0].resources}
+    assert stored.model_copy(update=said) == earlier.runs[0], "which it did not say"
     assert stored.run_id == FINISHED
     assert RunSpec.model_validate_json(spec_text(3)).run_id == HALF_WAY
 

@@ -233,6 +233,7 @@ def test_columns_with_a_default_may_be_absent(store, finished):
     added = [name for name, field in RunRecord.model_fields.items() if not field.is_required()]
     assert added == [
         "images_per_s", "flops_per_s", "compute_share", "variant", "n_skipped", "flops_spent", "validation_loss",
+            "computing",
     ]  # fmt: skip
     path = store.storage.path(f"runs/{finished.run_id}.parquet")
     pq.write_table(pq.read_table(path).drop_columns(added), path)

@@ -16,10 +16,12 @@ from scaling.train.augment import colour
 from scaling.train.augment.erasing import erase
 from scaling.train.augment.policies import POLICIES
 from scaling.train.augment.windows import centre_window, draw_windows, resize_on_cpu, resize_on_device
-from scaling.train.batches import Draw, to_input
+from scaling.train.batches import Draw, constant, to_input
 
 if TYPE_CHECKING:
     from scaling.specs.training import TrainingSpec
+
+Stored = np.ndarray | torch.Tensor
 
 CROP_PADDING = 1 / 8  # of the image side, as He et al. 2016 pad CIFAR's 32 pixels by 4
 
@@ -45,7 +47,7 @@ class Look:
         return pixels.sub_(self._channel(self.mean)).div_(self._channel(self.std))
 
     def _channel(self, values: tuple[float, ...]) -> torch.Tensor:
-        return torch.tensor(values, device=self.device).view(1, 3, 1, 1)
+        return constant(values, self.device).view(1, 3, 1, 1)
 
 
 def to_eval_input(images: np.ndarray, look: Look) -> torch.Tensor:
@@ -55,7 +57,7 @@ def to_eval_input(images: np.ndarray, look: Look) -> torch.Tensor:
 
 
 def prepare(
-    images: np.ndarray, maps: np.ndarray | None, spec: TrainingSpec, look: Look, draw: Draw
+    images: Stored, maps: np.ndarray | None, spec: TrainingSpec, look: Look, draw: Draw
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Augmented images, and their importance maps moved with them.
 
@@ -63,7 +65,7 @@ def prepare(
     that DeiT-III's jitter follows its policy). Maps see the geometry, a policy's too, and nothing else.
 
     Args:
-        images: (n, H, H, 3) uint8, H >= image_size; a copy, since memory may be shared with it.
+        images: (n, H, H, 3) uint8, H >= image_size; a copy, since memory may be shared with it; or on the device.
         maps: (n, H, H), NaN for an image without one, which becomes 0.
         draw: which images of which batch these are.
 
@@ -95,7 +97,7 @@ def recolour(pixels: torch.Tensor, maps: torch.Tensor | None, spec: TrainingSpec
 
 
 def shift(
-    images: np.ndarray, maps: np.ndarray | None, spec: TrainingSpec, look: Look, draw: Draw
+    images: Stored, maps: np.ndarray | None, spec: TrainingSpec, look: Look, draw: Draw
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Without resizing: the middle, flipped or not; or a crop of the image padded by an eighth of image_size."""
     if spec.augmentation != "crop_flip":
@@ -117,13 +119,18 @@ def flip_and_crop(images: torch.Tensor, augmentation: str, image_size: int, draw
     """
     if augmentation == "none":
         return images
-    random = draw.generator("windows")
-    flips = random.random(draw.n_global)[draw.share] < 0.5
-    padding = max(1, round(image_size * CROP_PADDING)) if augmentation == "crop_flip" else 0
-    n_places = images.shape[-1] + 2 * padding - image_size + 1
-    corners = random.integers(0, n_places, size=(draw.n_global, 2))[draw.share] - padding
+    flips, corners = draw_shifts(draw, augmentation, images.shape[-1], image_size)
     cut = cut_one_by_one if one_by_one(images.device, image_size) else cut_at_once
     return cut(images, flips, corners, image_size)
+
+
+def draw_shifts(draw: Draw, augmentation: str, side: int, image_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of images of `side` pixels: which are flipped, (n,) bool; the corners (top, left) of their windows, (n, 2)."""
+    random = draw.generator("windows")
+    flips = draw.flips(random)
+    padding = max(1, round(image_size * CROP_PADDING)) if augmentation == "crop_flip" else 0
+    n_places = side + 2 * padding - image_size + 1
+    return flips, random.integers(0, n_places, size=(draw.n_global, 2))[draw.share] - padding
 
 
 def one_by_one(device: torch.device, image_size: int) -> bool:
@@ -155,7 +162,7 @@ def cut_at_once(images: torch.Tensor, flips: np.ndarray, corners: np.ndarray, si
 
 
 def resized_crop(
-    images: np.ndarray, maps: np.ndarray | None, spec: TrainingSpec, look: Look, draw: Draw
+    images: Stored, maps: np.ndarray | None, spec: TrainingSpec, look: Look, draw: Draw
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Windows of random area and aspect, resized (bilinear, antialiased), half of them flipped; scaled.
 
@@ -164,6 +171,7 @@ def resized_crop(
     windows, flips = draw_windows(draw, images.shape[1], spec.min_crop)
     size = look.image_size
     if one_by_one(look.device, size):
+        assert isinstance(images, np.ndarray)
         mean, std = np.array(look.mean), np.array(look.std)
         pixels = resize_on_cpu(images, windows, flips, size, 1 / (255 * std), -mean / std)
         if maps is None:
@@ -181,10 +189,16 @@ def jitter(pixels: torch.Tensor, strength: float, draw: Draw) -> torch.Tensor:
 
     Source: torchvision's ColorJitter. Deviation: the three changes come in this order instead of a drawn one.
     """
-    if strength == 0:
-        return pixels
-    drawn = draw.generator("jitter").uniform(1 - strength, 1 + strength, (draw.n_global, 3))[draw.share]
-    factor = torch.from_numpy(drawn).to(pixels)
+    return pixels if strength == 0 else jittered(pixels, torch.from_numpy(draw_jitter(draw, strength)).to(pixels))
+
+
+def draw_jitter(draw: Draw, strength: float) -> np.ndarray:
+    """(n, 3) factors."""
+    return draw.generator("jitter").uniform(1 - strength, 1 + strength, (draw.n_global, 3))[draw.share]
+
+
+def jittered(pixels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Changed by (n, 3) factors of brightness, contrast and saturation."""
     pixels = colour.brightness(pixels, factor[:, 0])
     pixels = colour.contrast(pixels, factor[:, 1])
     return colour.saturation(pixels, factor[:, 2])

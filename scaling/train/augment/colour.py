@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from scaling.train.batches import constant
+
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision
 BLUR_SIGMA, BLUR_SIDE = (0.1, 2.0), 224  # pixels at 224; scaled to the image. The kernel is a tenth of the side
 SOLARISE_ABOVE = 0.5
@@ -23,7 +25,7 @@ def where(chosen: torch.Tensor, changed: torch.Tensor, kept: torch.Tensor) -> to
 
 def grey(pixels: torch.Tensor) -> torch.Tensor:
     """(n, 3, h, w) -> (n, 1, h, w)."""
-    return torch.einsum("c,nchw->nhw", pixels.new_tensor(LUMA), pixels)[:, None]
+    return torch.einsum("c,nchw->nhw", constant(LUMA, pixels.device, pixels.dtype), pixels)[:, None]
 
 
 def blend(pixels: torch.Tensor, other: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
@@ -48,7 +50,7 @@ def saturation(pixels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
 
 def sharpness(pixels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     """Away from the image smoothed by [[1 1 1] [1 5 1] [1 1 1]] / 13, whose outermost pixels stay as they are."""
-    kernel = pixels.new_tensor(SMOOTH)
+    kernel = constant(SMOOTH, pixels.device, pixels.dtype)
     kernel = (kernel / kernel.sum()).expand(pixels.shape[1], 1, 3, 3)
     smooth = pixels.clone()
     smooth[:, :, 1:-1, 1:-1] = functional.conv2d(pixels, kernel, groups=pixels.shape[1])

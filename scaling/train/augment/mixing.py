@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -76,3 +77,20 @@ def apply_mixing(
     cut = pixels.clone()
     cut[:, :, top:bottom, left:right] = partner_pixels[:, :, top:bottom, left:right]
     return cut, mixed
+
+
+def draw_columns(mixing: Mixing) -> dict[str, Any]:
+    """A mixing as numbers of one shape, whichever of the two it is: what `mix` reads."""
+    box = (0, 0, 0, 0) if mixing.box is None else mixing.box
+    return {"partner": mixing.partner, "weight": mixing.weight, "cuts": mixing.box is not None, "box": box}
+
+
+def mix(draws: Mapping[str, torch.Tensor], pixels: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """As `apply_mixing` with the batch's own partners, by tensors: partner (n,), weight, cuts, box (4,)."""
+    partner, weight = draws["partner"], draws["weight"].to(pixels.dtype)
+    mixed = targets[partner].lerp(targets, weight)
+    others, (top, bottom, left, right) = pixels[partner], draws["box"].unbind()
+    row, column = (torch.arange(side, device=pixels.device) for side in pixels.shape[2:])
+    box = ((row >= top) & (row < bottom))[:, None] & ((column >= left) & (column < right))
+    cut = torch.where(box, others, pixels)
+    return torch.where(draws["cuts"], cut, others.lerp(pixels, weight)), mixed

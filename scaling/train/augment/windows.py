@@ -26,7 +26,7 @@ def draw_windows(draw: Draw, side: int, min_area: float) -> tuple[np.ndarray, np
     a uniform number, whatever the attempt, so that a window depends on its image's own numbers alone.
     """
     random = draw.generator("windows")
-    flips = random.random(draw.n_global)[draw.share] < 0.5
+    flips = draw.flips(random)
     area = side**2 * random.uniform(min_area, 1, (draw.n_global, ATTEMPTS))[draw.share]
     aspect = np.exp(random.uniform(*LOG_ASPECTS, (draw.n_global, ATTEMPTS))[draw.share])
     place = random.random((draw.n_global, 2))[draw.share]
@@ -87,30 +87,39 @@ def _for_each(one: Callable[[int], None], n: int) -> None:
 
 
 def resize_on_device(pixels: torch.Tensor, windows: np.ndarray, flips: np.ndarray, size: int) -> torch.Tensor:
-    """The same resizing as two products with (n, size, H) matrices, for devices where those cost nothing.
+    """The same resizing as `resize_on_cpu`, not rounded; see `resize_windows`.
 
     Args:
         pixels: (n, C, H, H) float.
     """
+    places, flipped = (torch.from_numpy(drawn).to(pixels.device) for drawn in (windows, flips))
+    return resize_windows(pixels, places, flipped, size)
+
+
+def resize_windows(pixels: torch.Tensor, windows: torch.Tensor, flips: torch.Tensor, size: int) -> torch.Tensor:
+    """Windows resized by two products with (n, size, H) matrices, for devices where those cost nothing.
+
+    Args:
+        pixels: (n, C, H, H) float. windows: (n, 4) top, left, height, width. flips: (n,) bool.
+    """
     rows = resize_weights(windows[:, 0], windows[:, 2], pixels.shape[-1], size)
     columns = resize_weights(windows[:, 1], windows[:, 3], pixels.shape[-1], size)
-    columns = np.where(flips[:, None, None], columns[:, ::-1], columns)
-    left, right = (torch.from_numpy(weights).to(pixels)[:, None] for weights in (rows, columns))
-    return left @ pixels @ right.transpose(2, 3)
+    columns = torch.where(flips[:, None, None], columns.flip(1), columns)
+    return rows.to(pixels.dtype)[:, None] @ pixels @ columns.to(pixels.dtype)[:, None].transpose(2, 3)
 
 
-def resize_weights(start: np.ndarray, length: np.ndarray, side: int, size: int) -> np.ndarray:
-    """(n, size, side) weights of `side` pixels in each of `size` resized ones; rows sum to 1.
+def resize_weights(start: torch.Tensor, length: torch.Tensor, side: int, size: int) -> torch.Tensor:
+    """(n, size, side) weights, float32, of `side` pixels in each of `size` resized ones; rows sum to 1.
 
     A triangle of half width max(1, s) pixels, s = length / size, around start + (i + 1/2) s, cut off at the window.
     """
-    step = (length / size)[:, None, None]
-    centre = start[:, None, None] + (np.arange(size)[:, None] + 0.5) * step
-    pixel = np.arange(side) + 0.5
-    weights = np.maximum(0, 1 - np.abs(pixel - centre) / np.maximum(1, step))
-    inside = (pixel > start[:, None, None]) & (pixel < (start + length)[:, None, None])
-    weights = np.where(inside, weights, 0)
-    return (weights / weights.sum(-1, keepdims=True)).astype(np.float32)
+    begin, step = start.double()[:, None, None], (length.double() / size)[:, None, None]
+    centre = begin + (torch.arange(size, dtype=torch.float64, device=start.device)[:, None] + 0.5) * step
+    pixel = torch.arange(side, dtype=torch.float64, device=start.device) + 0.5
+    weights = (1 - (pixel - centre).abs() / step.clamp(min=1)).clamp(min=0)
+    inside = (pixel > begin) & (pixel < begin + length[:, None, None])
+    weights = torch.where(inside, weights, 0)
+    return (weights / weights.sum(-1, keepdim=True)).float()
 
 
 def centre_window(side: int, size: int) -> slice:

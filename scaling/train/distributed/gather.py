@@ -58,6 +58,8 @@ def share_index(batch: Batch) -> torch.Tensor:
             f"{n} of a batch's {whole} images are here and no other worker has the rest, for a loss that compares all "
             "of them; give whole batches (no resources.micro_batch below a worker's share)"
         )
+    if isinstance(batch.share, slice):
+        return torch.arange(whole, device=batch.images.device)[batch.share]
     return torch.from_numpy(np.arange(whole)[batch.share]).to(batch.images.device)
 
 

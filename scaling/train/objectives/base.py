@@ -22,14 +22,27 @@ class Objective(nn.Module):
     """
 
     readout: ClassVar[bool] = False  # True: accuracy is a linear readout's, for a classifier that is not trained
+    n_views: ClassVar[int] = 0  # of an image that its loss makes from the batch's `views`, if a captured step has them
+    on_host: ClassVar[str | None] = None  # what of a step is decided on the host, so that no graph can hold it
 
     def __init__(self, setting: Setting, model: nn.Module) -> None:
         super().__init__()
         self.setting, self.options = setting, setting.options
+        self.random: torch.Generator | None = None
         self.build(model)
 
     def build(self, model: nn.Module) -> None:
         """Make the extra modules, from torch's global generator."""
+
+    def seed(self, place: tuple[int, int]) -> None:
+        """Seed `random`, which draws noise as large as the images, for step (epoch, step): on the host, before it."""
+
+    def with_noise(self, batch: Batch) -> Batch:
+        """The batch with what its loss needs of `random`; drawn for the global batch, whatever the workers.
+
+        Where the batch does not know its place, `seed` was called before.
+        """
+        return batch
 
     def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
         """The loss summed over the share's images; `network` is the model, or it in DistributedDataParallel."""

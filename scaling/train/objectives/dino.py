@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from scaling.models.mup import Drawn
 from scaling.specs.objective import DINOSpec
-from scaling.streams import stream
 from scaling.train.batch import Batch
 from scaling.train.distributed.gather import all_reduce_sum
 from scaling.train.distributed.network import network_features, project
@@ -35,6 +34,7 @@ class DINO(Objective):
     """
 
     readout: ClassVar[bool] = True
+    on_host: ClassVar[str | None] = "its views, temperature and momentum are chosen on the host at each step"
     centre: torch.Tensor
 
     def build(self, model: nn.Module) -> None:
@@ -45,9 +45,10 @@ class DINO(Objective):
         self.register_buffer("centre", torch.zeros(self.options.prototypes))
 
     def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
+        assert batch.place is not None
         with torch.autocast(batch.images.device.type, enabled=False):  # images keep their digits
             crops = torch.cat([
-                make_view(batch, view, stream("views", self.setting.seed, *batch.place, index), self.setting)
+                make_view(batch, view, index, self.setting)
                 for index, view in enumerate(self.views())
             ])  # fmt: skip
         n, (epoch, _) = len(batch.images), batch.place

@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scaling.errors import StudyError
 from scaling.train.batch import Batch
+from scaling.train.batches import constant
 from scaling.train.objectives.base import Objective
 
 STD_EPSILON, MAX_EPSILON = 1e-5, 1e-6  # the authors' code (serre-lab/Harmonization)
@@ -87,7 +88,7 @@ def gaussian_pyramid(maps: torch.Tensor, levels: int) -> list[torch.Tensor]:
 
     Levels whose sides would fall below 4 pixels are left out.
     """
-    row = torch.tensor(BINOMIAL, dtype=maps.dtype, device=maps.device) / sum(BINOMIAL)
+    row = constant(BINOMIAL, maps.device, maps.dtype) / sum(BINOMIAL)
     kernel = torch.outer(row, row)[None, None]
     pyramid = [maps]
     while len(pyramid) < levels and min(pyramid[-1].shape[1:]) >= 2 * SMALLEST_LEVEL_PX:

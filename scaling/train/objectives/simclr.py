@@ -9,7 +9,6 @@ from torch import nn
 from torch.nn import functional
 
 from scaling.models.mup import Drawn
-from scaling.streams import stream
 from scaling.train.batch import Batch
 from scaling.train.distributed.gather import gather_rows, share_index
 from scaling.train.distributed.network import network_features, project
@@ -25,6 +24,7 @@ class SimCLR(Objective):
     """
 
     readout: ClassVar[bool] = True
+    n_views: ClassVar[int] = 2
 
     def build(self, model: nn.Module) -> None:
         self.projection = self.build_head(self._projection, model, Drawn("fan_in", "fan_in"))
@@ -41,10 +41,7 @@ class SimCLR(Objective):
     def loss(self, network: nn.Module, batch: Batch) -> torch.Tensor:
         view = View(area=(self.options.min_crop, 1.0), colour=self.options.colour_strength, blur=0.5)
         with torch.autocast(batch.images.device.type, enabled=False):  # images keep their digits
-            views = [
-                make_view(batch, view, stream("views", self.setting.seed, *batch.place, index), self.setting)
-                for index in range(2)
-            ]
+            views = [make_view(batch, view, index, self.setting) for index in range(self.n_views)]
         features = network_features(network, self.setting.layer, torch.cat(views))
         own = share_index(batch)
         pairs = project(self.projection, features).unflatten(0, (2, -1)).transpose(0, 1)

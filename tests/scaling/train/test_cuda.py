@@ -1,12 +1,14 @@
-"""What a GPU does otherwise than a CPU: its sums, its clock, its memory. Skipped, as a whole, on a machine without one.
+"""What a GPU does otherwise than a CPU: its graphs, sums, clock, memory. Skipped, as a whole, on a machine without one.
 
 Run as a program, this file is one of two processes that share the GPU: RANK FOLDER.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from killed import CASES, RESNET, VIT, outcome, save_after_every_step, train
+from test_captured import TABLED, same
 from two_workers import be_worker, start_workers
 
 from scaling.checkpoints.tensors import load_tensors
@@ -29,6 +32,7 @@ from scaling.train.feed import Feed
 from scaling.train.loop import Training, train_run
 from scaling.train.memory import step_memory
 from scaling.train.step_timer import StepTimer
+from scaling.train.transfer import Transfer
 
 if not torch.cuda.is_available():
     pytest.skip("this machine has no GPU", allow_module_level=True)
@@ -43,8 +47,9 @@ EACH = pytest.mark.parametrize("case", CASES)
 
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch):
-    """Convolutions in float32, as on a CPU, not in TF32."""
+    """Convolutions and products in float32, as on a CPU, not in TF32."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr("scaling.train.computing.TF32", False)
 
 
 def mapped_digits() -> ImageData:
@@ -94,6 +99,77 @@ def test_a_deterministic_run_killed_on_a_gpu_ends_in_the_same_bits(make_run, tmp
     (facts, tensors), (broken_facts, broken_tensors) = outcome(whole, run), outcome(broken, run)
     assert broken_facts == facts, moments
     assert [name for name in tensors if not torch.equal(tensors[name], broken_tensors[name])] == []
+
+
+def tabled_run(make_run, case: str, seed: int = 0, **resources) -> RunSpec:
+    """Of CPU's own cases; in deterministic mode."""
+    family, objective, training = TABLED[case]
+    training = {"epochs": 3, "batch_size": 7, "optimizer": "adamw", "lr": 1e-3, "clip_norm": 1.0} | training
+    study = {"models": [family], "data_sizes": [3], "objective": objective, "training": training, "seeds": [seed]}
+    return make_run(**study, checkpoints={"keep": [0, 2]}, resources={"deterministic": True} | resources)
+
+
+@pytest.mark.parametrize("case", TABLED)
+def test_captured_steps_are_the_uncaptured_ones_bit_for_bit(make_run, tmp_path, case):
+    """Of 15 or 12 steps in batches of two sizes at most, each size's first is no graph yet."""
+    run, data = tabled_run(make_run, case), mapped_digits()
+    graphs, plain = Storage(tmp_path / "graphs"), Storage(tmp_path / "plain")
+    training = Training(run, data, graphs, GPU)
+    list(training.epochs())
+    assert set(training.tabled.graphs._graphs) == training.tabled.graphs._met
+    assert json.loads(ResultsStore(graphs).read_run(run.run_id).computing)["captured"] == "yes"
+    one_by_one = tabled_run(make_run, case, captured=False)
+    assert one_by_one.run_id == run.run_id
+    assert Training(one_by_one, data, plain, GPU).tabled is None
+    train(one_by_one, data, plain, worker=GPU)
+    (facts, tensors), (others, other_tensors) = outcome(graphs, run), outcome(plain, run)
+    for record in (facts[0], others[0]):
+        record.pop("spec")
+    assert same((facts, tensors), (others, other_tensors)) == []
+
+
+def test_captured_losses_stay_near_the_uncaptured_in_any_mode(make_run, tmp_path):
+    losses = []
+    for captured in (True, False):
+        run = tabled_run(make_run, "crops", deterministic=False, captured=captured)
+        epochs = train_run(run, mapped_digits(), Storage(tmp_path / str(captured)), GPU)
+        losses.append([record.loss for record in epochs if record.loss is not None])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("cases", [["crops"] * 4, ["sgd", "dropout", "attacked", "mixed", "averaged", "harmonizer"]])
+def test_runs_beside_each_other_are_the_runs_alone_bit_for_bit(make_run, tmp_path, cases):
+    """A thread and a stream each, which capture while the others compute."""
+    data = mapped_digits()
+    runs = [tabled_run(make_run, case, seed) for seed, case in enumerate(cases)]
+    alone, beside = Storage(tmp_path / "alone"), Storage(tmp_path / "beside")
+    errors = []
+
+    def work(run: RunSpec) -> None:
+        try:
+            with torch.cuda.stream(torch.cuda.Stream()):
+                list(Training(run, data, beside, GPU).epochs())
+        except Exception as error:  # a thread's would be lost
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(run,)) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    for run in runs:
+        train(run, data, alone, worker=GPU)
+        assert same(outcome(beside, run), outcome(alone, run)) == [], run.label()
+
+
+def test_rows_come_through_pinned_memory_as_they_are():
+    random, transfer = np.random.default_rng(0), Transfer(torch.device("cuda"))
+    rows = random.integers(0, 256, (500, 16, 16, 3), np.uint8)
+    picks = [random.integers(0, 500, n) for n in (64, 7, 200, 200, 1)]
+    found = [transfer.gather(rows, pick) for pick in picks]
+    for pick, there in zip(picks, found, strict=True):
+        assert np.array_equal(there.cpu().numpy(), rows[pick])
 
 
 @EACH

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scaling.train import loop
+from scaling.train import build, loop
 from scaling.train.loop import train_run
 from scaling.train.memory import release_memory
 
@@ -29,14 +29,14 @@ CASES = {
 def models(monkeypatch) -> Iterator[list[weakref.ref]]:
     """Weak references to all models that are built; nothing is collected but by reference counts."""
     built: list[weakref.ref] = []
-    real = loop.build_model
+    real = build.build_model
 
-    def build(*arguments):
+    def make(*arguments):
         model = real(*arguments)
         built.append(weakref.ref(model))
         return model
 
-    monkeypatch.setattr(loop, "build_model", build)
+    monkeypatch.setattr(build, "build_model", make)
     gc.collect()
     gc.disable()
     yield built

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -51,10 +50,10 @@ CASES += [(name, "resnet", "uneven") for name in ("supervised", "ffgsm", "harmon
 CASES += [("simclr", "efficientnet", "uneven")]
 
 
-def float32_view(batch: Batch, view: View, random: np.random.Generator, setting: Setting) -> torch.Tensor:
+def float32_view(batch: Batch, view: View, index: int, setting: Setting) -> torch.Tensor:
     """Views are made in float32, whatever follows."""
     setting = replace(setting, mean=setting.mean.float(), std=setting.std.float())
-    return make_view(replace(batch, images=batch.images.float()), view, random, setting).double()
+    return make_view(replace(batch, images=batch.images.float()), view, index, setting).double()
 
 
 @contextmanager
@@ -100,7 +99,8 @@ def train(name: str, model: str, size: str, rank: int = 0, world: int = 1) -> di
     n, losses = SIZES[size], []
     for step in range(STEPS):
         optimizer.zero_grad()
-        loss = objective.loss(wrapped, batch_of(n, step, slice(rank, None, world)))
+        batch = objective.with_noise(batch_of(n, step, slice(rank, None, world)))
+        loss = objective.loss(wrapped, batch)
         (loss * (world / n)).backward()
         average_gradients(objective.parameters())
         optimizer.step()

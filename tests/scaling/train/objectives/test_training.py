@@ -86,7 +86,7 @@ def test_flops_are_those_of_a_real_step(make_run, build, make_batch, mapped_data
     tiny_heads = {"simclr": {"hidden": 2, "output": 2}, "dino": {"hidden": 2, "bottleneck": 2, "prototypes": 2} | SHORT}
     run = make_run(models=[family], objective={"name": name, **tiny_heads.get(name, {})})
     model, objective = build(run)
-    batch = make_batch(6)
+    batch = objective.with_noise(make_batch(6))
     with FlopCounter() as counter, sdpa_kernel(SDPBackend.MATH):
         objective.loss(model, batch).backward()
     forward = model_cost(run.model, mapped_data.image_size, mapped_data.n_classes).flops_per_image
@@ -176,7 +176,7 @@ def test_maps_that_are_not_the_images_own_are_refused(case):
 def test_an_attack_stays_in_its_ball_and_raises_the_loss(make_run, build, make_batch, mapped_data):
     """To the bounds of the ball and of the pixels; stronger than its own random start; another one every step."""
     model, objective = build(make_run(models=[VIT], objective={"name": "ffgsm", "epsilon": 16}))
-    batch = make_batch(40)
+    batch = objective.with_noise(make_batch(40))
     attacked = objective.attack(model, batch)
     mean, std = objective.setting.mean, objective.setting.std
     pixels, before = attacked * std + mean, batch.images * std + mean
@@ -185,8 +185,8 @@ def test_an_attack_stays_in_its_ball_and_raises_the_loss(make_run, build, make_b
     assert float(pixels.max()) < 1 + 1e-5
     clean, worse = (objective.classification_loss(model(x), batch).item() for x in (batch.images, attacked))
     assert worse > clean
-    assert not torch.equal(attacked, objective.attack(model, replace(batch, place=(0, 1))))
-    assert torch.equal(attacked, objective.attack(model, batch))
+    assert not torch.equal(attacked, objective.attack(model, objective.with_noise(replace(batch, place=(0, 1)))))
+    assert torch.equal(attacked, objective.attack(model, objective.with_noise(batch)))
 
 
 @pytest.mark.parametrize("how", ["study", "file"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 from torchvision.transforms import functional as vision
 
-from scaling.streams import stream
 from scaling.train.objectives import views
 from scaling.train.objectives.views import View, make_view
 
@@ -21,7 +22,7 @@ def test_views_do_not_depend_on_the_number_of_workers(make_run, build, make_batc
     view = View((0.2, 1.0), 0.5, 0.5, 0.2)
 
     def seen(share: slice) -> torch.Tensor:
-        return make_view(make_batch(7, (2, 1), share), view, stream("views", 1, 2, 1, 0), objective.setting)
+        return make_view(make_batch(7, (2, 1), share), view, 0, objective.setting)
 
     whole = seen(slice(None))
     for rank in range(world):
@@ -81,7 +82,7 @@ def test_views_differ_between_views_steps_and_images(make_run, build, make_batch
     _, objective = build(make_run(objective="simclr"))
     batch = make_batch(6)
     seen = [
-        make_view(batch, View((0.2, 1.0), 0.5, 0.5), stream("views", 0, *place, index), objective.setting)
+        make_view(replace(batch, place=place), View((0.2, 1.0), 0.5, 0.5), index, objective.setting)
         for place in [(0, 0), (0, 1), (1, 0)]
         for index in range(2)
     ]
