@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import torch
 from torch import nn
@@ -12,11 +13,17 @@ from scaling.errors import StudyError
 from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec
 
+# torch's global generators, and the flags that `set_up_torch` sets, are the process's: whoever seeds them to draw holds
+# this until the last number is drawn, so that runs beside each other (`lanes`) draw what each would draw alone.
+RANDOM = threading.RLock()
 NARROW_CHANNELS = 8  # torch 2.14 on an x86 CPU: 2 and 4 channels crash in the backward pass, 8 do not
 
 
 def set_up_torch(run: RunSpec, threads: int) -> None:
-    """Threads, determinism and the seed that the weights are drawn from; the process may have trained another run."""
+    """Threads (of the calling thread), determinism and the seed that the weights are drawn from, under `RANDOM`.
+
+    The process may have trained another run.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # with which cuBLAS repeats itself
     torch.use_deterministic_algorithms(run.resources.deterministic)
     torch.set_num_threads(threads)

@@ -29,7 +29,7 @@ from scaling.models import build_model
 from scaling.models.cost import model_cost
 from scaling.models.drop_path import set_drop_path
 from scaling.models.mup import check_optimizer
-from scaling.records import EpochRecord, ResultsStore, RunStatus, needs_training, run_record
+from scaling.records import EpochRecord, ResultsStore, RunStatus, needs_training
 from scaling.specs.horizon import average_decay, steps_per_epoch
 from scaling.specs.objective import check_objective, objective_spec
 from scaling.specs.run import RunSpec, check_batches
@@ -37,12 +37,12 @@ from scaling.storage import Storage
 from scaling.streams import torch_seed
 from scaling.train.average import build_average, follow
 from scaling.train.batch import Batch
-from scaling.train.computing import check_channels_last, check_computing, check_norms, set_up_torch
+from scaling.train.computing import RANDOM, check_channels_last, check_computing, check_norms, set_up_torch
 from scaling.train.distributed.gather import average_gradients
 from scaling.train.distributed.worker import Worker
 from scaling.train.evaluate import PixelReadout, count_correct, evaluation_batch, subset_readout, sum_loss
 from scaling.train.feed import Feed
-from scaling.train.memory import is_out_of_memory, out_of_memory_reason, step_memory
+from scaling.train.memory import is_out_of_memory, record_out_of_memory
 from scaling.train.notes import Measured, Notes
 from scaling.train.objectives.registry import build_objective
 from scaling.train.objectives.start import load_start
@@ -63,10 +63,7 @@ def train_run(run: RunSpec, data: ImageData, storage: Storage, worker: Worker | 
     except Exception as error:  # out of memory comes as RuntimeError on CPUs; everything else goes on its way
         if not is_out_of_memory(error):
             raise
-        n_samples = len(run_images(data.train.labels, run)[0])
-        estimate = step_memory(run, data.image_size, data.n_classes, n_samples)
-        reason = out_of_memory_reason(run, n_samples, estimate, error)
-        ResultsStore(storage).write_run(run_record(run, "out_of_memory", reason, n_samples=n_samples))
+        record_out_of_memory(run, data, storage, error)
         if worker is not None and worker.world > 1:
             raise  # the other workers wait for this one: Ray Train ends them all
 
@@ -90,13 +87,14 @@ class Training:
         check_objective(run.objective, run.training, self.worker.world, where, run.resources.micro_batch)
         check_optimizer(run.model, run.training, where)
         check_computing(run, where)
-        set_up_torch(run, self.worker.threads)
         self.spec = run.training.for_samples(len(self.subset))
         self.options = objective_spec(run.objective)
         self.steps = steps_per_epoch(len(self.subset), self.spec.batch_size)
         self.branch_steps = run.branch_steps(len(self.subset))
-        self.notes = Notes(run, data, len(self.subset), model_cost(run.model, data.image_size, data.n_classes))
-        self._build(run.model_copy(update={"training": self.spec}))
+        with RANDOM:
+            self.notes = Notes(run, data, len(self.subset), model_cost(run.model, data.image_size, data.n_classes))
+            set_up_torch(run, self.worker.threads)
+            self._build(run.model_copy(update={"training": self.spec}))
         self.progress = RunProgress()
         self.timer = StepTimer(self.device)
         self._clock = SaveClock()
@@ -222,9 +220,10 @@ class Training:
         number = epoch * self.steps + step
         set_rates(self.optimizer, lr, weight_decay(self.spec, number, self.steps))
         self.optimizer.zero_grad(set_to_none=True)
-        if self.draws:  # dropout and stochastic depth: a function of the place, so that nothing has to be saved
-            torch.manual_seed(torch_seed("model", self.run.seed, epoch, step, self.worker.rank))
-        loss = self._backward(batch)
+        with RANDOM if self.draws else nullcontext():
+            if self.draws:  # dropout and stochastic depth: a function of the place, so that nothing has to be saved
+                torch.manual_seed(torch_seed("model", self.run.seed, epoch, step, self.worker.rank))
+            loss = self._backward(batch)
         average_gradients(self.objective.parameters())
         if self.spec.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.trained, self.spec.clip_norm)
@@ -244,7 +243,8 @@ class Training:
         for number, part in enumerate(parts, start=1):
             waits = number < len(parts) and isinstance(self.network, DistributedDataParallel)
             with self.network.no_sync() if waits else nullcontext():  # type: ignore[operator]
-                with torch.autocast(self.device.type, torch.bfloat16, self.spec.precision == "bfloat16"):
+                # Without its cache, which all threads share: a weight is cast once a pass, whatever others do
+                with torch.autocast(self.device.type, torch.bfloat16, self.spec.precision == "bfloat16", False):
                     loss = self.objective.loss(self.network, part)
                 (loss * scale).backward()
             total += loss.detach()

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from scaling.data.subsets import run_images
 from scaling.models.cost import training_memory
+from scaling.records import ResultsStore, run_record
 from scaling.specs.horizon import steps_per_epoch
 from scaling.specs.objective import objective_spec
 
 if TYPE_CHECKING:
+    from scaling.data.images import ImageData
     from scaling.specs.run import RunSpec
+    from scaling.storage import Storage
 
 GIB = 2**30
 # In RuntimeErrors, lower case. Source: PyTorch's allocators and error macros (c10/core/impl/alloc_cpu.cpp,
@@ -87,6 +91,14 @@ def out_of_memory_reason(run: RunSpec, n_samples: int, estimate: int, error: Bas
         f"gradients, optimizer and activations ({said}); set resources.micro_batch below {images:,}, add workers, or "
         "lower training.batch_size"
     )
+
+
+def record_out_of_memory(run: RunSpec, data: ImageData, storage: Storage, error: BaseException) -> None:
+    """The run's record once its memory ran out: the estimate, what the allocator said, the remedy."""
+    n_samples = len(run_images(data.train.labels, run)[0])
+    estimate = step_memory(run, data.image_size, data.n_classes, n_samples)
+    reason = out_of_memory_reason(run, n_samples, estimate, error)
+    ResultsStore(storage).write_run(run_record(run, "out_of_memory", reason, n_samples=n_samples))
 
 
 def release_memory() -> None:
