@@ -26,7 +26,7 @@ def _at_once(plan: StudyPlan) -> str:
 
 
 def _shape(shape: ResourceSpec) -> str:
-    gpus = f" and {shape.gpus_per_worker:g} GPUs" if shape.gpus_per_worker else ""
+    gpus = f" and {shape.gpus_per_worker} GPUs" if shape.gpus else ""
     return f"{shape.workers} x {shape.cpus_per_worker} CPUs{gpus}"
 
 

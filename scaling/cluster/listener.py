@@ -41,6 +41,7 @@ class StudyListener:
     Args:
         check: called a few times a second; raises where the study is to stop.
         release: called of a run that is not to be trained again, see `branching.BranchStates`.
+        learn: called of every epoch, see `measured.MeasuredCost`.
     """
 
     def __init__(
@@ -52,9 +53,10 @@ class StudyListener:
         progress: Progress,
         check: Callable[[], None] = lambda: None,
         release: Callable[[str], None] = lambda run_id: None,
+        learn: Callable[[RunSpec, EpochRecord], None] = lambda run, epoch: None,
     ) -> None:
         self._study, self._pool, self._tracker, self._progress = study, pool, tracker, progress
-        self._check, self._release = check, release
+        self._check, self._release, self._learn = check, release, learn
         self._to_score, self._prune = dict(work.score), work.prune
         self._lost: dict[str, str] = {}  # run_id -> why weights of a run that still trains could not be scored
         self._spent: defaultdict[str, set[int]] = defaultdict(set)  # run_id -> epochs whose weights are to be gone
@@ -71,7 +73,8 @@ class StudyListener:
 
     def on_epochs(self, run: RunSpec, records: Sequence[EpochRecord]) -> None:
         for record in records:
-            self._progress.advanced(run, record.epoch)
+            self._learn(run, record)
+            self._progress.advanced(run, record)
             if record.accuracy is not None:
                 self._submit((run.run_id, record.epoch))
 

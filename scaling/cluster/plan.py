@@ -181,8 +181,8 @@ def _time_steps(run: RunSpec, data: ImageData, batch: int) -> float:
     from scaling.train.distributed.worker import Worker
     from scaling.train.loop import Training
 
-    device = "cuda" if run.resources.gpus_per_worker and torch.cuda.is_available() else "cpu"
-    worker = Worker(device=device, threads=run.resources.cpus_per_worker)
+    device = "cuda" if run.resources.gpus and torch.cuda.is_available() else "cpu"
+    worker = Worker(device=device, threads=run.resources.threads)
     with tempfile.TemporaryDirectory() as scratch:
         shuffled = run.training.model_copy(update={"order": "shuffled"})
         alone = {"images_per_class": None, "objective": from_scratch(run.objective), "trunk": None, "branches": ()}

@@ -185,10 +185,9 @@ class Lanes:
 
     def _train(self, lane: Lane) -> None:
         lane.training = Training(*lane.job[:4])
-        with contextlib.closing(lane.training.epochs()) as epochs:
-            for record in epochs:
-                if not self._tell(lane, record):
-                    return
+        for record in lane.training.epochs():
+            if not self._tell(lane, record):
+                return
 
     def _tell(self, lane: Lane, record: EpochRecord) -> bool:
         """Keep an epoch's record, once; whether the lane goes on, where it is paced after the record was taken."""
@@ -260,7 +259,7 @@ def train_side_by_side(jobs: Sequence[Job], limit: float = math.inf) -> Iterator
     """
     heard: queue.SimpleQueue[tuple[Hashable, News]] = queue.SimpleQueue()
     lanes = Lanes(limit, hear=lambda key, news: heard.put((key, news)))
-    names = {number: job.run.run_id for number, job in enumerate(jobs)}
+    names: dict[Hashable, str] = {number: job.run.run_id for number, job in enumerate(jobs)}
     for number, job in enumerate(jobs):
         lanes.start(number, job)
     left = set(names)

@@ -113,11 +113,12 @@ class Heard:
 
 
 def train(runs: list[RunSpec], source: FaultySource, storage: Storage, slots: int, max_failures: int) -> Heard:
+    from scaling.cluster.offers import LongestFirst
     from scaling.cluster.schedule import train_runs
 
     heard = Heard()
     cost = {run.run_id: -float(i) for i, run in enumerate(runs)}
-    train_runs(runs, source, storage, heard, lambda shape: slots, cost, max_failures)
+    train_runs(LongestFirst(runs, cost), source, storage, heard, lambda shape: slots, max_failures)
     return heard
 
 

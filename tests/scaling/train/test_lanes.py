@@ -43,7 +43,8 @@ def different_runs(make_run) -> list[RunSpec]:
     return [
         make_run(
             models=[family], data_sizes=[3], objective=CASES[case][0], checkpoints={"keep": [0, 2]},
-            training=common | CASES[case][1] | ({"drop_path": 0, "ema": 0.4} if family is ALEXNET else {}), seeds=[seed],
+            training=common | CASES[case][1] | ({"drop_path": 0, "ema": 0.4} if family is ALEXNET else {}),
+            seeds=[seed],
         )
         for seed, (case, family) in enumerate(cases)
     ]  # fmt: skip
