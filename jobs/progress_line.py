@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from scaling.cluster.gpu_use import power_share
 from scaling.cluster.measured import MeasuredCost
 from scaling.records import EpochRecord
 from scaling.specs.run import RunSpec
@@ -77,11 +78,16 @@ class StudyProgress:
     def line(self) -> str:
         failed = f", {self._failed} failed" if self._failed else ""
         rate = sum(self._running.values())
-        images = f" · {rate:,.0f} images/s" if rate else ""
+        images = f" · {rate:,.0f} images/s{self._in_use()}" if rate else ""
         return (
             f"runs: {self._n_done}/{self._n_total} done, {len(self._running)} running{failed}{images} · "
             f"checkpoints scored: {self._scored}/{self._to_score} · {self._time_left()}"
         )
+
+    def _in_use(self) -> str:
+        """Of this machine's GPUs, where runs ask for some and somebody tells."""
+        share = power_share() if self._cost.on_gpus else None
+        return "" if share is None else f", {share:.0%} of the GPUs' power"
 
     def _time_left(self) -> str:
         elapsed = time.monotonic() - self._began

@@ -13,7 +13,7 @@ from scaling.alignment.suites.registry import build_benchmarks
 from scaling.checks import check_study
 from scaling.cluster.facts import DataFacts, check_without_images, look, look_on_a_node
 from scaling.cluster.failures import first_line
-from scaling.cluster.measured import MeasuredCost, own_images
+from scaling.cluster.measured import MeasuredCost, own_images, recorded_cost
 from scaling.cluster.offers import Offering
 from scaling.cluster.placement import Node, beside_scoring, capacity_problems, check_capacity, needs_gpu, slots
 from scaling.cluster.progress import Progress, ProgressFactory
@@ -156,7 +156,7 @@ def _train_and_score(
         pool = ScoringPool(study.storage.uri, benchmarks, scoring, spec.scoring, study.protocols, homes)
         states = BranchStates(study.storage, work.train, facts.n_samples)
         check = hearers.switch.check
-        listener = StudyListener(study, work, pool, hearers.tracker, shown, check, states.release, cost.learn_epoch)
+        listener = StudyListener(study, work, pool, hearers.tracker, shown, check, states.release, cost)
         offers: Offering
         if spec.stop is not None:
             offers = Offers(study.course(facts.sizes), work.train, listener.is_settled, at_once)
@@ -177,8 +177,9 @@ def measured_cost(study: Study, runs: Sequence[RunSpec], facts: DataFacts) -> Me
     images = {run.run_id: own_images(run, facts.n_samples[run.run_id]) for run in runs}
     cost = MeasuredCost(runs, facts.cost, images)
     for record in study.records.values():
-        if record.status == "finished":
-            cost.learn_record(RunSpec.model_validate_json(record.spec), record)
+        if record.status == "finished" and record.train_s:
+            run = RunSpec.model_validate_json(record.spec)
+            cost.learn_stored(run, record.train_s, recorded_cost(run, record))
     return cost
 
 

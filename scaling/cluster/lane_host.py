@@ -6,6 +6,7 @@ import math
 import os
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scaling.cluster.failures import cause_of, record_own
@@ -43,6 +44,7 @@ class LaneHost:
         self.source, self.storage_uri, self.capacity = source, storage_uri, wish.capacity
         self.widening = Widening() if ResourceSpec.model_validate_json(wish.shape).gpus_per_worker == "auto" else None
         self.runs: dict[str, RunSpec] = {}
+        self.paces: dict[str, tuple[float, float]] = {}  # a run's images and the time at the first look
         self.lock = threading.Lock()
         self.ending = False
         self.lanes = self._lanes(wish.devices is not None)
@@ -103,10 +105,19 @@ class LaneHost:
             self._end_soon()
         raise end.error
 
+    def pace(self, run_id: str) -> tuple[float, float] | None:
+        """Images that a run has trained on since its first steps here, and the seconds; None where it has not begun."""
+        with suppress(KeyError):  # it was left, or refused
+            if done := self.lanes.images_done(run_id):
+                images, began = self.paces.setdefault(run_id, (done, time.monotonic()))
+                return done - images, time.monotonic() - began
+        return None
+
     def leave(self, run_id: str) -> None:
         """Nobody asks for a run any more."""
         self.lanes.leave(run_id)
         self.runs.pop(run_id, None)
+        self.paces.pop(run_id, None)
 
     def _end_soon(self) -> None:
         if not self.ending:

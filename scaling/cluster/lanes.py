@@ -33,6 +33,7 @@ from scaling.data.image_source import ImageSource
 from scaling.specs.run import RunSpec
 
 WISH = "host_wish"  # in a report: the host that a trial asks the driver for
+PACE = "pace"  # in a report before the first epoch: images since the first steps, and their seconds
 ALONE = "alone"  # in a trial's config: its run is to have a host of its own
 MOST_HOSTS = 256  # of a node
 WAIT_S = 0.25
@@ -66,13 +67,15 @@ class LaneTrainable(tune.Trainable):
         run_id = self.run_spec.run_id
         try:
             records, done = ray.get(self.host.take.remote(run_id, self.seen, REPORT_INTERVAL_S))
+            pace = None if self.seen or records else ray.get(self.host.pace.remote(run_id))
         except Exception:
             self._leave()
             raise
         self.seen += len(records)
         if done:
             self._leave()
-        return report(self.run_spec, records) | {"done": done}
+        told = report(self.run_spec, records) | {"done": done}
+        return told if pace is None else told | {PACE: pace}
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.run_spec, self.alone = RunSpec.model_validate(config["run"]), bool(config.get(ALONE))
@@ -95,9 +98,10 @@ class LaneTrainable(tune.Trainable):
             wish = host_wish(self.run_spec, self.alone, number)
             try:
                 host = ray.get_actor(wish.name)
-                joined = ray.get(host.join.remote(self.run_spec.model_dump(mode="json")))
-            except ValueError:
+            except ValueError:  # there is none of that name
                 return wish
+            try:
+                joined = ray.get(host.join.remote(self.run_spec.model_dump(mode="json")))
             except RayActorError:  # it is just ending
                 self.deaths += 1
                 if self.deaths >= MOST_DEATHS:

@@ -16,6 +16,15 @@ def own_images(run: RunSpec, n_samples: int) -> int:
     return run.training.epochs * n_samples - run.shared_samples(n_samples)
 
 
+def recorded_cost(run: RunSpec, record: RunRecord) -> float:
+    """`expected_cost` of a run that has ended, by its record alone; 0 where that does not hold it."""
+    if not record.flops_per_image or not record.samples_seen:
+        return 0.0
+    spent = 1.0 if record.flops_spent is None or not record.flops else record.flops_spent / record.flops
+    passes = objective_spec(run.objective).passes
+    return training_flops(max(record.flops_per_image, LEAST_FLOPS), record.samples_seen, passes) * spent
+
+
 class MeasuredCost(Mapping[str, float]):
     """run_id -> expected seconds: expected cost x the seconds that a unit of it took in runs of the same shape.
 
@@ -30,7 +39,8 @@ class MeasuredCost(Mapping[str, float]):
         self._runs = {run.run_id: run for run in runs}
         self._cost, self._images = cost, images
         self._measured: dict[Hashable, tuple[float, float]] = {}  # shape -> seconds, and the cost that took them
-        self._stored: dict[Hashable, tuple[float, float]] = {}
+        self._begun: dict[Hashable, tuple[float, float]] = {}  # likewise, by first steps
+        self._stored: dict[Hashable, tuple[float, float]] = {}  # and by runs that ended before
 
     def __getitem__(self, run_id: str) -> float:
         return self._cost[run_id] * self._factor(self._runs[run_id])
@@ -42,9 +52,14 @@ class MeasuredCost(Mapping[str, float]):
         return len(self._runs)
 
     @property
+    def on_gpus(self) -> bool:
+        """Whether any of the runs asks for GPUs."""
+        return any(run.resources.gpus for run in self._runs.values())
+
+    @property
     def in_seconds(self) -> bool:
         """Whether anything was measured."""
-        return bool(self._measured or self._stored)
+        return bool(self._stored or self._begun or self._measured)
 
     def learn_epoch(self, run: RunSpec, epoch: EpochRecord) -> None:
         """An epoch of one of the runs has ended."""
@@ -52,17 +67,18 @@ class MeasuredCost(Mapping[str, float]):
             share = epoch.images_per_s * epoch.epoch_s / self._images[run.run_id]
             _add(self._measured, run, self._cost[run.run_id] * share, epoch.epoch_s)
 
-    def learn_record(self, run: RunSpec, record: RunRecord) -> None:
-        """A run that ended before; what is measured now takes the place of it."""
-        if record.train_s and record.flops_per_image and record.samples_seen:
-            per_image = training_flops(
-                max(record.flops_per_image, LEAST_FLOPS), 1, objective_spec(run.objective).passes
-            )
-            share = 1.0 if record.flops_spent is None or not record.flops else record.flops_spent / record.flops
-            _add(self._stored, run, per_image * record.samples_seen * share, record.train_s)
+    def learn_steps(self, run: RunSpec, images: float, seconds: float) -> None:
+        """A run took so long for its first images; an epoch of its shape takes the place of it."""
+        self._begun.pop(_shape(run), None)
+        _add(self._begun, run, self._cost[run.run_id] * images / self._images[run.run_id], seconds)
+
+    def learn_stored(self, run: RunSpec, seconds: float, cost: float) -> None:
+        """A run of that cost took so long before; what is measured of its shape now takes the place of it."""
+        _add(self._stored, run, cost, seconds)
 
     def _factor(self, run: RunSpec) -> float:
-        known = {shape: seconds / cost for shape, (seconds, cost) in (self._stored | self._measured).items()}
+        measured = self._stored | self._begun | self._measured
+        known = {shape: seconds / cost for shape, (seconds, cost) in measured.items()}
         if (shape := _shape(run)) in known:
             return known[shape]
         family = [factor for other, factor in known.items() if other[0] == shape[0]]  # type: ignore[index]

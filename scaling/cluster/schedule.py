@@ -29,7 +29,7 @@ from ray.tune.schedulers import FIFOScheduler
 from scaling.cluster.distributed import launch_distributed
 from scaling.cluster.failures import reason_of
 from scaling.cluster.lane_host import HostWish
-from scaling.cluster.lanes import ALONE, WISH, Hosts, LaneTrainable
+from scaling.cluster.lanes import ALONE, PACE, WISH, Hosts, LaneTrainable
 from scaling.cluster.offers import Offering
 from scaling.cluster.trainable import RunTrainable, ray_place
 from scaling.layout import RAY_FOLDER
@@ -45,6 +45,9 @@ class Listener(Protocol):
     def on_start(self, run: RunSpec) -> None: ...
 
     def on_epochs(self, run: RunSpec, records: Sequence[EpochRecord]) -> None: ...
+
+    def on_steps(self, run: RunSpec, images: float, seconds: float) -> None:
+        """Before a run's first epoch: so long for so many of its images."""
 
     def on_end(self, run: RunSpec, error: str | None) -> None: ...
 
@@ -184,6 +187,8 @@ class _Forward(tune.Callback):
     ) -> None:
         if WISH in result:
             self._hosts.make(HostWish(**result[WISH]))
+        if PACE in result:
+            self._listener.on_steps(_run_of(trial), *result[PACE])
         records = [EpochRecord.model_validate(row) for row in result.get("epochs", ())]
         self._listener.on_epochs(_run_of(trial), records)
 

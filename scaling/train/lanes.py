@@ -139,6 +139,10 @@ class Lanes:
             self._changed.wait_for(lambda: len(lane.records) > seen or lane.end is not None, wait_s)
             return lane.records[seen:], lane.end
 
+    def images_done(self, key: Hashable) -> float:
+        """Of a lane, see `Lane.images_done`."""
+        return self._lanes[key].images_done
+
     def leave(self, key: Hashable) -> None:
         """Forget a lane; a run that goes on stops after its current epoch, and its resume file stays."""
         with self._changed:
@@ -165,9 +169,7 @@ class Lanes:
             if error is None or not is_out_of_memory(error):
                 return self._leave_active(lane, End(error))
             if not self._retreat(lane):
-                with RANDOM:
-                    record_out_of_memory(*lane.job[:3], error)
-                return self._leave_active(lane, End())
+                return self._leave_active(lane, _out_of_memory(lane.job, error))
         return None
 
     def _error_of(self, lane: Lane) -> Exception | None:
@@ -271,6 +273,16 @@ def train_side_by_side(jobs: Sequence[Job], limit: float = math.inf) -> Iterator
             yield names[key], news
     finally:
         lanes.close()
+
+
+def _out_of_memory(job: Job, error: Exception) -> End:
+    """Record it as `train_run` does."""
+    try:
+        with RANDOM:  # its estimate builds a model
+            record_out_of_memory(job.run, job.data, job.storage, error)
+    except Exception as raised:  # a storage that refuses: the lane has to end all the same
+        return End(raised)
+    return End()
 
 
 def _step_bytes(job: Job) -> int:

@@ -106,6 +106,8 @@ class Heard:
     def on_epochs(self, run: RunSpec, records: list[EpochRecord]) -> None:
         self.epochs[run.run_id] += [record.epoch for record in records]
 
+    def on_steps(self, run: RunSpec, images: float, seconds: float) -> None: ...
+
     def on_end(self, run: RunSpec, error: str | None) -> None:
         self.ends[run.run_id] = error
 

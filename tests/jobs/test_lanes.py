@@ -27,7 +27,7 @@ def test_killed_with_several_runs_in_it_a_process_loses_none(tmp_path: Path, dig
     store = tmp_path / "results/quickstart"
     driver = start_scaling("run", path, "--no-mlflow", cwd=tmp_path, log=tmp_path / "log")
     resume_files = lambda: len(list((store / "checkpoints").glob("*/resume.safetensors")))  # noqa: E731
-    wait_for("both runs on their way", lambda: resume_files() == 2)
+    wait_for("both runs on their way", lambda: resume_files() == 2, 600)
     hosts = [name for name in descendants(driver.pid).values() if name.startswith("ray::LaneHost")]
     assert len(hosts) == 1, "both runs are in one process"
     kill_one(driver.pid, "ray::LaneHost")
@@ -37,7 +37,7 @@ def test_killed_with_several_runs_in_it_a_process_loses_none(tmp_path: Path, dig
     wait_for("the end of Ray's processes", lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
     assert resume_files() == 2, "neither had ended"
 
-    again = scaling("run", path, "--no-mlflow", cwd=tmp_path)
+    again = scaling("run", path, "--no-mlflow", cwd=tmp_path, timeout_s=600)
 
     assert again.returncode in (0, 1), again.stdout
     found, apart = results(store), Storage(tmp_path / "apart")

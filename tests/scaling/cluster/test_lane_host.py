@@ -66,6 +66,18 @@ def test_epochs_that_are_scored_are_told_at_once_and_others_together(host, runs,
     assert ResultsStore(storage).read_run(runs[0].run_id).status == "finished"
 
 
+def test_its_first_steps_tell_how_fast_a_run_is(host, runs, monkeypatch):
+    probe = runs[0].model_copy(update={"validation": 0.5, "images_per_class": 4, "score_epochs": (), "keep_epochs": ()})
+    assert host.pace(probe.run_id) is None
+    assert join(host, probe)
+    assert [record.epoch for record in host.take(probe.run_id, 0, 30.0)[0]] == [1]
+    assert host.pace(probe.run_id)[0] == 0, "from the first look on"
+    assert [record.epoch for record in host.take(probe.run_id, 1, 30.0)[0]] == [2]
+    images, seconds = host.pace(probe.run_id)
+    assert images == probe.images_per_class * 10 / 2
+    assert seconds > 0
+
+
 def test_a_probe_is_told_epoch_by_epoch_and_ends_with_its_last(host, runs, storage):
     probe = runs[0].model_copy(update={"validation": 0.5, "images_per_class": 4, "score_epochs": (), "keep_epochs": ()})
     assert join(host, probe)

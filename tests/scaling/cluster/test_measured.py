@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from jobs.progress_line import StudyProgress
-from scaling.cluster.measured import MeasuredCost, own_images
-from scaling.models.cost import expected_cost
+from scaling.cluster.measured import MeasuredCost, own_images, recorded_cost
+from scaling.models.cost import expected_cost, model_cost
 from scaling.records import EpochRecord, run_record
 from scaling.specs.run import RunSpec
 from scaling.study import expand_study
@@ -61,18 +61,25 @@ def test_what_an_epoch_took_corrects_its_shape_then_its_family_then_all(runs, co
 
 def test_runs_that_ended_before_count_until_their_shape_is_measured_now(runs, cost):
     small, large_data, *_ = runs
-    unit = expected_cost(small, 20, 8, 10)
-    known = {run.run_id: unit * n for run, n in zip(runs, [1, 2.5] * 4, strict=True)}
-    cost = MeasuredCost(runs, known, {run.run_id: 40 if known[run.run_id] == unit else 100 for run in runs})
-    record = run_record(small, "finished", None, train_s=3.0, samples_seen=40, flops=1.0, flops_per_image=1.0)
-    cost.learn_record(small, record)
-    assert cost[large_data.run_id] == pytest.approx(7.5)
-    half = record.model_copy(update={"flops": 2.0, "flops_spent": 1.0})  # of a branch
-    again = MeasuredCost(runs, known, {})
-    again.learn_record(small, half)
-    assert again[large_data.run_id] == pytest.approx(15.0)
-    cost.learn_epoch(small, epoch(small, 1, images=40, seconds=1.0))
-    assert cost[large_data.run_id] == pytest.approx(2.5)
+    cost.learn_stored(small, 3.0, 40.0)
+    assert cost[large_data.run_id] == 100 * 3 / 40
+    cost.learn_steps(small, images=10, seconds=2.0)
+    cost.learn_steps(small, images=15, seconds=2.0)
+    assert cost[large_data.run_id] == 100 * 2 / 15, "its first steps, as last told"
+    cost.learn_epoch(small, epoch(small, 1, images=20, seconds=1.0))
+    assert cost[large_data.run_id] == 100 / 20
+
+
+@pytest.mark.parametrize("spent", [None, 0.25])
+def test_the_cost_of_a_run_that_ended_is_what_was_expected_of_it(runs, spent):
+    run = runs[0].model_copy(update={"objective": "simclr"})
+    flops = None if spent is None else 4.0 * spent
+    record = run_record(
+        run, "finished", None, samples_seen=40, flops=4.0, flops_spent=flops,
+        flops_per_image=model_cost(run.model, 8, 10).flops_per_image,
+    )  # fmt: skip
+    assert recorded_cost(run, record) == pytest.approx((spent or 1) * expected_cost(run, 20, 8, 10))
+    assert recorded_cost(run, run_record(run, "failed", "power cut")) == 0
 
 
 def test_time_left_is_the_work_over_the_slots_or_the_longest_run(runs, cost):
