@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scaling.train.lanes import Lanes
 
 FREE_SHARE = 0.9  # of the memory that is free when a host begins, for its runs
+LEAST_WAIT_S = 0.05
 LAST_WORDS_S = 2.0  # from an error that ruins the device to the host's end: its trials hear why
 
 
@@ -81,6 +82,10 @@ class LaneHost:
                 raise
         return True
 
+    def has(self, run_id: str) -> bool:
+        """Whether a run was taken up here, and not left."""
+        return run_id in self.runs
+
     def take(self, run_id: str, seen: int, wait_s: float) -> tuple[list[EpochRecord], bool]:
         """A run's records after the first `seen`, and whether it is done; short epochs are told together.
 
@@ -93,7 +98,7 @@ class LaneHost:
             return [], True
         deadline, records = time.monotonic() + wait_s, list[EpochRecord]()
         while True:
-            new, end = self.lanes.take(run_id, seen + len(records), max(0.0, deadline - time.monotonic()))
+            new, end = self.lanes.take(run_id, seen + len(records), max(LEAST_WAIT_S, deadline - time.monotonic()))
             records += new
             if end is not None:
                 break

@@ -34,7 +34,9 @@ from scaling.specs.run import RunSpec
 
 WISH = "host_wish"  # in a report: the host that a trial asks the driver for
 PACE = "pace"  # in a report before the first epoch: images since the first steps, and their seconds
+AGAIN = "again"  # in a trial's config: it was started before, and its run may go on in a host
 ALONE = "alone"  # in a trial's config: its run is to have a host of its own
+HOST_NAME = "lanes"  # begins the names of hosts
 MOST_HOSTS = 256  # of a node
 WAIT_S = 0.25
 MOST_DEATHS = 3  # of hosts that a trial meets before it has joined one
@@ -61,7 +63,7 @@ class LaneTrainable(tune.Trainable):
             Exception: what a new process may not meet again, see `failures`; Tune starts the run anew.
         """
         if self.host is None and (wish := self._join()) is not None:
-            time.sleep(WAIT_S)
+            time.sleep(WAIT_S * (1 + self.deaths))
             return report(self.run_spec, []) | {"done": False, WISH: wish._asdict()}
         assert self.host is not None
         run_id = self.run_spec.run_id
@@ -78,8 +80,9 @@ class LaneTrainable(tune.Trainable):
         return told if pace is None else told | {PACE: pace}
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self.run_spec, self.alone = RunSpec.model_validate(config["run"]), bool(config.get(ALONE))
-        self.host: Any = None
+        self.run_spec = RunSpec.model_validate(config["run"])
+        self.alone, again = bool(config.get(ALONE)), bool(config.get(AGAIN))
+        self.host: Any = _host_of(self.run_spec.run_id) if again else None
         self.seen = self.deaths = 0
 
     def _leave(self) -> None:
@@ -113,6 +116,17 @@ class LaneTrainable(tune.Trainable):
         return wish
 
 
+def _host_of(run_id: str) -> Any:
+    """The host in which a run goes on whose trial has died; None: no host has it."""
+    for name in ray.util.list_named_actors():
+        if name.startswith(HOST_NAME):
+            with suppress(ValueError, RayActorError):
+                host = ray.get_actor(name)
+                if ray.get(host.has.remote(run_id)):
+                    return host
+    return None
+
+
 def host_wish(run: RunSpec, alone: bool, number: int) -> HostWish:
     """The host of a trial's run on this node: of its GPU, or the number-th of a CPU; of this run alone if asked."""
     shape = run.resources
@@ -120,7 +134,7 @@ def host_wish(run: RunSpec, alone: bool, number: int) -> HostWish:
     devices = os.environ.get("CUDA_VISIBLE_DEVICES", "") if shape.gpus else None
     node = ray.get_runtime_context().get_node_id()
     kind = hashlib.sha256(text.encode()).hexdigest()[:8]
-    name = "-".join(["lanes", kind, node[:12], devices or "cpu", str(number), *([run.run_id] if alone else [])])
+    name = "-".join([HOST_NAME, kind, node[:12], devices or "cpu", str(number), *([run.run_id] if alone else [])])
     capacity = 1 if alone else math.floor(1 / (shape.gpus or shape.cpus_per_worker) + 1e-9)
     return HostWish(name, node, devices, capacity, text)
 

@@ -29,7 +29,7 @@ from ray.tune.schedulers import FIFOScheduler
 from scaling.cluster.distributed import launch_distributed
 from scaling.cluster.failures import reason_of
 from scaling.cluster.lane_host import HostWish
-from scaling.cluster.lanes import ALONE, PACE, WISH, Hosts, LaneTrainable
+from scaling.cluster.lanes import AGAIN, ALONE, PACE, WISH, Hosts, LaneTrainable
 from scaling.cluster.offers import Offering
 from scaling.cluster.trainable import RunTrainable, ray_place
 from scaling.layout import RAY_FOLDER
@@ -193,8 +193,8 @@ class _Forward(tune.Callback):
         self._listener.on_epochs(_run_of(trial), records)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if trial.run_metadata.num_failures >= self._max_failures:  # its last start
-            trial.config[ALONE] = True
+        trial.config[AGAIN] = True
+        trial.config[ALONE] = trial.run_metadata.num_failures >= self._max_failures  # its last start
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._hosts.leave(_run_of(trial).run_id)

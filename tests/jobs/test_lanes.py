@@ -28,9 +28,9 @@ def test_killed_with_several_runs_in_it_a_process_loses_none(tmp_path: Path, dig
     driver = start_scaling("run", path, "--no-mlflow", cwd=tmp_path, log=tmp_path / "log")
     resume_files = lambda: len(list((store / "checkpoints").glob("*/resume.safetensors")))  # noqa: E731
     wait_for("both runs on their way", lambda: resume_files() == 2, 600)
-    hosts = [name for name in descendants(driver.pid).values() if name.startswith("ray::LaneHost")]
+    hosts = [name for name in descendants(driver.pid).values() if name.startswith("ray::lanes")]
     assert len(hosts) == 1, "both runs are in one process"
-    kill_one(driver.pid, "ray::LaneHost")
+    kill_one(driver.pid, "ray::lanes")
     below = descendants(driver.pid)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()

@@ -54,8 +54,10 @@ def test_a_cpu_has_as_many_runs_as_there_are_shares_of_it(host, runs):
     assert join(host, runs[0]), "handed over again, as by a trial that was started again"
     assert list(chain(*told(host, runs[0]))) == [1, 2, 3]
     assert list(chain(*told(host, runs[0]))) == [1, 2, 3], "the new trial hears all of it"
+    assert [host.has(run.run_id) for run in runs] == [True, True, False]
     host.leave(runs[0].run_id)
     assert join(host, runs[2])
+    assert [host.has(run.run_id) for run in runs] == [False, True, True]
 
 
 def test_epochs_that_are_scored_are_told_at_once_and_others_together(host, runs, storage):
