@@ -20,6 +20,7 @@ import math
 import os
 import time
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 import ray
@@ -37,7 +38,6 @@ PACE = "pace"  # in a report before the first epoch: images since the first step
 AGAIN = "again"  # in a trial's config: it was started before, and its run may go on in a host
 ALONE = "alone"  # in a trial's config: its run is to have a host of its own
 HOST_NAME = "lanes"  # begins the names of hosts
-MOST_HOSTS = 256  # of a node
 WAIT_S = 0.25
 MOST_DEATHS = 3  # of hosts that a trial meets before it has joined one
 
@@ -63,7 +63,7 @@ class LaneTrainable(tune.Trainable):
             Exception: what a new process may not meet again, see `failures`; Tune starts the run anew.
         """
         if self.host is None and (wish := self._join()) is not None:
-            time.sleep(WAIT_S * (1 + self.deaths))
+            time.sleep(WAIT_S)
             return report(self.run_spec, []) | {"done": False, WISH: wish._asdict()}
         assert self.host is not None
         run_id = self.run_spec.run_id
@@ -83,7 +83,7 @@ class LaneTrainable(tune.Trainable):
         self.run_spec = RunSpec.model_validate(config["run"])
         self.alone, again = bool(config.get(ALONE)), bool(config.get(AGAIN))
         self.host: Any = _host_of(self.run_spec.run_id) if again else None
-        self.seen = self.deaths = 0
+        self.seen, self.dead = 0, set[str]()  # names of hosts that were found dead
 
     def _leave(self) -> None:
         if self.host is not None:
@@ -92,28 +92,28 @@ class LaneTrainable(tune.Trainable):
             self.host = None
 
     def _join(self) -> HostWish | None:
-        """Hand the run to the first host here that has room; where there is none yet, that which is to be made.
+        """Hand the run to a host here that has room; where there is none, that which is to be made.
 
         Raises:
-            RayActorError: hosts end again and again before the run has joined one.
+            RayActorError: one host after the other ended before the run had joined it.
         """
-        for number in range(MOST_HOSTS):
-            wish = host_wish(self.run_spec, self.alone, number)
+        prefix = host_prefix(self.run_spec, self.alone)
+        listed = ray.util.list_named_actors()
+        names = {name for name in listed if name.startswith(prefix) and name[len(prefix) :].isdigit()}
+        for name in sorted(names - self.dead):
             try:
-                host = ray.get_actor(wish.name)
-            except ValueError:  # there is none of that name
-                return wish
-            try:
-                joined = ray.get(host.join.remote(self.run_spec.model_dump(mode="json")))
-            except RayActorError:  # it is just ending
-                self.deaths += 1
-                if self.deaths >= MOST_DEATHS:
+                host = ray.get_actor(name)
+                if ray.get(host.join.remote(self.run_spec.model_dump(mode="json"))):
+                    self.host = host
+                    return None
+            except ValueError:  # gone since they were listed
+                continue
+            except RayActorError:
+                self.dead.add(name)
+                if len(self.dead) >= MOST_DEATHS:
                     raise
-                return wish
-            if joined:
-                self.host = host
-                return None
-        return wish
+        free = (name for number in count() if (name := f"{prefix}{number}") not in names | self.dead)
+        return host_wish(self.run_spec, self.alone, next(free))
 
 
 def _host_of(run_id: str) -> Any:
@@ -127,16 +127,22 @@ def _host_of(run_id: str) -> Any:
     return None
 
 
-def host_wish(run: RunSpec, alone: bool, number: int) -> HostWish:
-    """The host of a trial's run on this node: of its GPU, or the number-th of a CPU; of this run alone if asked."""
+def host_prefix(run: RunSpec, alone: bool) -> str:
+    """Begins the names of the hosts of a trial's GPU, or of this node's CPUs; of this run alone if asked."""
+    kind = hashlib.sha256(run.resources.model_dump_json().encode()).hexdigest()[:8]
+    node, devices = ray.get_runtime_context().get_node_id()[:12], _devices(run)
+    return "-".join([HOST_NAME, kind, node, devices or "cpu", *([run.run_id] if alone else []), ""])
+
+
+def host_wish(run: RunSpec, alone: bool, name: str) -> HostWish:
     shape = run.resources
-    text = shape.model_dump_json()
-    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "") if shape.gpus else None
-    node = ray.get_runtime_context().get_node_id()
-    kind = hashlib.sha256(text.encode()).hexdigest()[:8]
-    name = "-".join([HOST_NAME, kind, node[:12], devices or "cpu", str(number), *([run.run_id] if alone else [])])
     capacity = 1 if alone else math.floor(1 / (shape.gpus or shape.cpus_per_worker) + 1e-9)
-    return HostWish(name, node, devices, capacity, text)
+    return HostWish(name, ray.get_runtime_context().get_node_id(), _devices(run), capacity, shape.model_dump_json())
+
+
+def _devices(run: RunSpec) -> str | None:
+    """The GPU that Ray gave the trial, as CUDA_VISIBLE_DEVICES has it; None: it asked for none."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "") if run.resources.gpus else None
 
 
 class Hosts:
@@ -148,8 +154,7 @@ class Hosts:
 
     def make(self, wish: HostWish) -> None:
         """A host of that name, unless there is one."""
-        with suppress(ValueError):
-            ray.get_actor(wish.name)
+        if wish.name in ray.util.list_named_actors():
             return
         placed = NodeAffinitySchedulingStrategy(wish.node, soft=False)
         host = ray.remote(LaneHost).options(
