@@ -25,8 +25,12 @@ def _at_once(plan: StudyPlan) -> str:
     return f"({'; '.join(parts)})" if parts else "to train"
 
 
+def _rate(plan: StudyPlan) -> str:
+    return f", {plan.images_per_s:,.0f} images/s in all" if plan.images_per_s else ""
+
+
 def _shape(shape: ResourceSpec) -> str:
-    gpus = f" and {shape.gpus_per_worker:g} GPUs" if shape.gpus_per_worker else ""
+    gpus = f" and {shape.gpus_per_worker} GPUs" if shape.gpus else ""
     return f"{shape.workers} x {shape.cpus_per_worker} CPUs{gpus}"
 
 
@@ -62,9 +66,14 @@ def print_plan(plan: StudyPlan, console: Console) -> None:
         "GiB: memory of one worker's step; s: training time\n"
         f"total: {sum(item.flops_spent for item in plan.runs):.3g} FLOP, "
         f"{sum(item.train_s for item in plan.runs):.0f} s of training ({plan.how_timed}); "
-        f"left: about {plan.wall_s:.0f} s {_at_once(plan)}, without start-up and scoring",
+        f"left: about {plan.wall_s:.0f} s {_at_once(plan)}{_rate(plan)}, without start-up and scoring",
         highlight=False,
     )
+    if any(item.shape.side_by_side for item in plan.shapes):
+        console.print(
+            "runs that share a GPU or CPU are timed as if alone, until finished ones tell what they take",
+            highlight=False,
+        )
     if any(item.run.trunk for item in plan.runs):
         shared = "share trunks" if apart else "share nothing, since every cooldown begins with the first step"
         alone = f"each run alone would cost {sum(item.flops for item in plan.runs):.3g} FLOP"

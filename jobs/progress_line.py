@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,20 +12,27 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from scaling.cluster.gpu_use import power_share
+from scaling.cluster.measured import MeasuredCost
+from scaling.records import EpochRecord
 from scaling.specs.run import RunSpec
 
 PLAIN_INTERVAL_S = 10.0
 
 
 class StudyProgress:
-    """Counts runs and scores; the time left is elapsed x (work left / work done), work by each run's expected cost."""
+    """Counts runs and scores; images a second of all runs; the time left, by what runs were measured to take.
 
-    def __init__(self, console: Console, cost: Mapping[str, float], n_done: int, to_score: int) -> None:
+    Time left: max(sum_r s_r / n, max_r s_r), s_r the seconds left of run r, n the most runs that went on at once.
+    """
+
+    def __init__(self, console: Console, cost: MeasuredCost, n_done: int, to_score: int) -> None:
         self._console = console
-        self._cost = dict(cost)
+        self._cost = cost
         self._done_share = dict.fromkeys(self._cost, 0.0)
         self._n_total, self._n_done = len(cost) + n_done, n_done
-        self._running: set[str] = set()
+        self._running: dict[str, float] = {}  # images a second, of their last epochs
+        self._at_once = 1
         self._failed = 0
         self._began = self._printed = time.monotonic()
         self._scored, self._to_score = 0, to_score
@@ -42,13 +49,15 @@ class StudyProgress:
         self._console.print(self.line(), highlight=False)
 
     def started(self, run: RunSpec) -> None:
-        self._running.add(run.run_id)
+        self._running[run.run_id] = 0.0
+        self._at_once = max(self._at_once, len(self._running))
 
-    def advanced(self, run: RunSpec, epoch: int) -> None:
-        self._done_share[run.run_id] = epoch / run.training.epochs
+    def advanced(self, run: RunSpec, epoch: EpochRecord) -> None:
+        self._done_share[run.run_id] = epoch.epoch / run.training.epochs
+        self._running[run.run_id] = epoch.images_per_s or 0.0
 
     def ended(self, run: RunSpec, failed: bool) -> None:
-        self._running.discard(run.run_id)
+        self._running.pop(run.run_id, None)
         self._done_share[run.run_id] = 1.0
         self._failed += failed
         self._n_done += not failed
@@ -68,20 +77,26 @@ class StudyProgress:
 
     def line(self) -> str:
         failed = f", {self._failed} failed" if self._failed else ""
+        rate = sum(self._running.values())
+        images = f" · {rate:,.0f} images/s{self._in_use()}" if rate else ""
         return (
-            f"runs: {self._n_done}/{self._n_total} done, {len(self._running)} running{failed} · "
+            f"runs: {self._n_done}/{self._n_total} done, {len(self._running)} running{failed}{images} · "
             f"checkpoints scored: {self._scored}/{self._to_score} · {self._time_left()}"
         )
 
+    def _in_use(self) -> str:
+        """Of this machine's GPUs, where runs ask for some and somebody tells."""
+        share = power_share() if self._cost.on_gpus else None
+        return "" if share is None else f", {share:.0%} of the GPUs' power"
+
     def _time_left(self) -> str:
         elapsed = time.monotonic() - self._began
-        total = sum(self._cost.values())
-        done = sum(self._cost[run_id] * share for run_id, share in self._done_share.items())
-        if done >= total:
+        left = [self._cost[run_id] * (1 - share) for run_id, share in self._done_share.items()]
+        if sum(left) <= 0:
             return f"{elapsed:.0f} s"
-        if done < 0.02 * total:
+        if not self._cost.in_seconds:
             return f"{elapsed:.0f} s, time left unknown yet"
-        return f"{elapsed:.0f} s, about {elapsed * (total - done) / done:.0f} s left"
+        return f"{elapsed:.0f} s, about {max(sum(left) / self._at_once, *left):.0f} s left"
 
 
 @contextmanager

@@ -45,7 +45,8 @@ START_RAY = {
         "test_verify.py",
     ),
     "ray": (
-        "test_cifar10_it.py", "test_faults.py", "test_horizons.py", "test_ray.py", "test_score.py", "test_stops.py",
+        "test_cifar10_it.py", "test_faults.py", "test_horizons.py", "test_lanes.py", "test_ray.py", "test_score.py",
+        "test_stops.py",
     ),
 }  # fmt: skip
 

@@ -66,9 +66,8 @@ class BranchOffers:
         goes_on: Callable[[str], bool],
     ) -> None:  # fmt: skip
         turn = {shape: number for number, shape in enumerate(shapes_in_turn(runs))}
-        self._left = sorted(
-            runs, key=lambda run: (turn[run.resources], run.trunk is not None, -cost[run.run_id])
-        )  # fmt: skip
+        self._left = sorted(runs, key=lambda run: turn[run.resources])
+        self._cost = cost
         self._is_there, self._goes_on = is_there, goes_on
 
     @property
@@ -80,7 +79,10 @@ class BranchOffers:
         if not self._left:
             return "over"
         shape = self._left[0].resources
-        return next((run for run in self._left if run.resources == shape and self._is_ready(run)), "wait")
+        ready = [run for run in self._left if run.resources == shape and self._is_ready(run)]
+        if not ready:
+            return "wait"
+        return min(ready, key=lambda run: (run.trunk is not None, -self._cost[run.run_id]))
 
     def take(self, run: RunSpec) -> None:
         """That run is started."""

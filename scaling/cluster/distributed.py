@@ -45,13 +45,13 @@ def _trainer(run: RunSpec, config: dict[str, Any], source: ImageSource, storage:
     from ray.tune.integration.ray_train import TuneReportCallback
 
     resources = run.resources
-    gpus = {"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}
+    gpus = {"GPU": resources.gpus} if resources.gpus else {}
     return TorchTrainer(
         train_distributed,
         train_loop_config={"run": config, "source": source, "storage_uri": storage.uri},
         scaling_config=ScalingConfig(
             num_workers=resources.workers,
-            use_gpu=resources.gpus_per_worker > 0,
+            use_gpu=resources.gpus > 0,
             resources_per_worker={"CPU": resources.cpus_per_worker} | gpus,
         ),
         # A new name each time: the run's own resume file says where to go on, not Ray Train's folder of that name.
@@ -82,7 +82,7 @@ def train_distributed(config: dict[str, Any]) -> None:
         rank=context.get_world_rank(),
         world=context.get_world_size(),
         device=str(get_device()),
-        threads=run.resources.cpus_per_worker,
+        threads=run.resources.threads,
     )
     try:
         for record in train_run(run, config["source"].open(), storage, worker):

@@ -13,6 +13,8 @@ from scaling.alignment.suites.registry import build_benchmarks
 from scaling.checks import check_study
 from scaling.cluster.facts import DataFacts, check_without_images, look, look_on_a_node
 from scaling.cluster.failures import first_line
+from scaling.cluster.measured import MeasuredCost, own_images, recorded_cost
+from scaling.cluster.offers import Offering
 from scaling.cluster.placement import Node, beside_scoring, capacity_problems, check_capacity, needs_gpu, slots
 from scaling.cluster.progress import Progress, ProgressFactory
 from scaling.cluster.session import growing_nodes, local_nodes, ray_session, wanted_address
@@ -132,9 +134,9 @@ def _train_and_score(
     from scaling.cluster.actors import ScoringPool
     from scaling.cluster.branching import BranchOffers, BranchStates
     from scaling.cluster.listener import StudyListener
-    from scaling.cluster.offers import Offers
+    from scaling.cluster.offers import LongestFirst, Offers
     from scaling.cluster.probing import cell_asha
-    from scaling.cluster.schedule import train_offers, train_runs
+    from scaling.cluster.schedule import train_runs
 
     spec = study.spec
     facts, benchmarks, scoring = plan.facts, plan.benchmarks, plan.scoring
@@ -148,24 +150,37 @@ def _train_and_score(
     def at_once(shape: ResourceSpec) -> int:
         return options.concurrency or slots(shape, room, sum(run.resources == shape for run in work.train))
 
-    with hearers.progress(facts.cost, len(study.runs) - len(work.train), len(work.score)) as shown:
+    cost = measured_cost(study, work.train, facts)
+    with hearers.progress(cost, len(study.runs) - len(work.train), len(work.score)) as shown:
         _say_left_out(facts, spec, shown)
         pool = ScoringPool(study.storage.uri, benchmarks, scoring, spec.scoring, study.protocols, homes)
         states = BranchStates(study.storage, work.train, facts.n_samples)
-        listener = StudyListener(study, work, pool, hearers.tracker, shown, hearers.switch.check, states.release)
-        if study.spec.stop is not None and work.train:
-            course = study.course(facts.sizes)
-            offers = Offers(course, work.train, listener.is_settled, at_once)
-            train_offers(offers, facts.source, study.storage, listener, at_once, spec.max_failures)
-            if offers.enough:
-                shown.say(f"enough is known: {offers.enough}")
-        elif spec.horizons is not None and work.train:
-            branches = BranchOffers(work.train, facts.cost, states.is_there, listener.goes_on)
-            train_offers(branches, facts.source, study.storage, listener, at_once, spec.max_failures)
-        elif work.train:
+        check = hearers.switch.check
+        listener = StudyListener(study, work, pool, hearers.tracker, shown, check, states.release, cost)
+        offers: Offering
+        if spec.stop is not None:
+            offers = Offers(study.course(facts.sizes), work.train, listener.is_settled, at_once)
+        elif spec.horizons is not None:
+            offers = BranchOffers(work.train, cost, states.is_there, listener.goes_on)
+        else:
+            offers = LongestFirst(work.train, cost)
+        if work.train:
             judge = cell_asha(study, facts.sizes)
-            train_runs(work.train, facts.source, study.storage, listener, at_once, facts.cost, spec.max_failures, judge)
+            train_runs(offers, facts.source, study.storage, listener, at_once, spec.max_failures, judge)
+        if isinstance(offers, Offers) and offers.enough:
+            shown.say(f"enough is known: {offers.enough}")
         listener.drain()
+
+
+def measured_cost(study: Study, runs: Sequence[RunSpec], facts: DataFacts) -> MeasuredCost:
+    """Of runs to train, corrected by what the study's finished ones took."""
+    images = {run.run_id: own_images(run, facts.n_samples[run.run_id]) for run in runs}
+    cost = MeasuredCost(runs, facts.cost, images)
+    for record in study.records.values():
+        if record.status == "finished" and record.train_s:
+            run = RunSpec.model_validate_json(record.spec)
+            cost.learn_stored(run, record.train_s, recorded_cost(run, record))
+    return cost
 
 
 def _say_left_out(facts: DataFacts, study: StudySpec, shown: Progress) -> None:

@@ -107,7 +107,7 @@ def on_a_node(task: Callable[[], T], spec: StudySpec, runs: Sequence[RunSpec], s
     """What a task finds out about the images on a node that could train one of the runs."""
     import ray
 
-    gpus = any(run.resources.gpus_per_worker for run in runs)
+    gpus = any(run.resources.gpus for run in runs)
     ref = ray.remote(_done).options(num_cpus=1, num_gpus=0.01 if gpus else 0).remote(task)
     if not ray.wait([ref], timeout=PATIENCE_S)[0]:
         say(f"waiting for a node to open dataset '{spec.dataset.name}'")

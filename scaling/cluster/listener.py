@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from scaling.cluster.failures import failed_record
+from scaling.cluster.measured import MeasuredCost
 from scaling.cluster.progress import Progress
 from scaling.cluster.retries import Checkpoint
 from scaling.layout import delete_weights, weights_name
@@ -41,6 +42,7 @@ class StudyListener:
     Args:
         check: called a few times a second; raises where the study is to stop.
         release: called of a run that is not to be trained again, see `branching.BranchStates`.
+        cost: learns from epochs and first steps what runs take.
     """
 
     def __init__(
@@ -52,9 +54,10 @@ class StudyListener:
         progress: Progress,
         check: Callable[[], None] = lambda: None,
         release: Callable[[str], None] = lambda run_id: None,
+        cost: MeasuredCost | None = None,
     ) -> None:
         self._study, self._pool, self._tracker, self._progress = study, pool, tracker, progress
-        self._check, self._release = check, release
+        self._check, self._release, self._cost = check, release, cost
         self._to_score, self._prune = dict(work.score), work.prune
         self._lost: dict[str, str] = {}  # run_id -> why weights of a run that still trains could not be scored
         self._spent: defaultdict[str, set[int]] = defaultdict(set)  # run_id -> epochs whose weights are to be gone
@@ -71,9 +74,16 @@ class StudyListener:
 
     def on_epochs(self, run: RunSpec, records: Sequence[EpochRecord]) -> None:
         for record in records:
-            self._progress.advanced(run, record.epoch)
+            if self._cost is not None:
+                self._cost.learn_epoch(run, record)
+            self._progress.advanced(run, record)
             if record.accuracy is not None:
                 self._submit((run.run_id, record.epoch))
+
+    def on_steps(self, run: RunSpec, images: float, seconds: float) -> None:
+        """Before a run's first epoch: so long for so many of its images."""
+        if self._cost is not None:
+            self._cost.learn_steps(run, images, seconds)
 
     def on_end(self, run: RunSpec, error: str | None) -> None:
         """`error`: why the run was given up; None: its process ended, and should have left a record."""

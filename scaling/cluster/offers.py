@@ -1,10 +1,11 @@
-"""Which run of a study with a `stop` starts next; what Tune's search asks, without Ray."""
+"""Which run starts next: what Tune's search asks, without Ray. The longest, or what a study with a `stop` says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from scaling.cluster.placement import shapes_in_turn
 from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec
 
@@ -23,6 +24,36 @@ class Offering(Protocol):
     def look(self) -> Offer: ...
 
     def take(self, run: RunSpec) -> None: ...
+
+
+class LongestFirst:
+    """Hands out open runs, each once: that which takes longest, by what is known of its cost when a slot is free.
+
+    The resource shapes follow each other: actors are reused only between equal shapes, and gangs of different sizes
+    never wait for each other's parts.
+
+    Args:
+        cost: run_id -> expected time; asked anew each time, see `measured.MeasuredCost`.
+    """
+
+    def __init__(self, runs: Sequence[RunSpec], cost: Mapping[str, float]) -> None:
+        turn = {shape: number for number, shape in enumerate(shapes_in_turn(runs))}
+        self._left, self._cost = sorted(runs, key=lambda run: turn[run.resources]), cost
+
+    @property
+    def n_left(self) -> int:
+        return len(self._left)
+
+    def look(self) -> Offer:
+        """The next run; "over" where none is left."""
+        if not self._left:
+            return "over"
+        group = [run for run in self._left if run.resources == self._left[0].resources]
+        return max(group, key=lambda run: self._cost[run.run_id])
+
+    def take(self, run: RunSpec) -> None:
+        """That run is started."""
+        self._left.remove(run)
 
 
 class Offers:

@@ -93,7 +93,7 @@ def shapes_in_turn(runs: Iterable[RunSpec]) -> list[ResourceSpec]:
 
 def run_needs(shape: ResourceSpec) -> list[Need]:
     """What a run reserves, a process a worker."""
-    return [Need(shape.cpus_per_worker, shape.gpus_per_worker)] * shape.workers
+    return [Need(shape.cpus_per_worker, shape.gpus)] * shape.workers
 
 
 def slots(shape: ResourceSpec, free: Sequence[Free], at_most: int) -> int:
@@ -120,7 +120,7 @@ def beside_scoring(spec: ScoringSpec, nodes: Sequence[Node]) -> tuple[list[Free]
 
 
 def needs_gpu(study: StudySpec, runs: Iterable[RunSpec]) -> bool:
-    return study.scoring.gpus > 0 or any(run.resources.gpus_per_worker for run in runs)
+    return study.scoring.gpus > 0 or any(run.resources.gpus for run in runs)
 
 
 def check_capacity(study: StudySpec, runs: Sequence[RunSpec], nodes: Sequence[Node], where: str) -> None:
@@ -155,7 +155,7 @@ def _too_much(run: RunSpec, nodes: Sequence[Node], where: str) -> list[str]:
     shape = run.resources
     sums = {
         "CPU": (shape.cpus_per_worker, sum(node.cpus for node in nodes)),
-        "GPU": (shape.gpus_per_worker, sum(node.gpus for node in nodes)),
+        "GPU": (shape.gpus, sum(node.gpus for node in nodes)),
     }
     return [
         f"{run.label()} needs {shape.workers * each:g} {kind}s ({shape.workers} workers), but {where} has {there:g} "
@@ -168,9 +168,9 @@ def _too_much(run: RunSpec, nodes: Sequence[Node], where: str) -> list[str]:
 def _does_not_fit(run: RunSpec, nodes: Sequence[Node], where: str) -> list[str]:
     """Node by node; a share of several GPUs is what Ray refuses."""
     shape = run.resources
-    if shape.gpus_per_worker > 1 and shape.gpus_per_worker % 1:
+    if shape.gpus > 1 and shape.gpus % 1:
         return [
-            f"gpus_per_worker={shape.gpus_per_worker:g} of {run.label()} is neither a share of one GPU nor whole GPUs "
+            f"gpus_per_worker={shape.gpus:g} of {run.label()} is neither a share of one GPU nor whole GPUs "
             f"(study '{run.study}', resources); give at most 1, or a whole number"
         ]
     if place(run_needs(shape), free_nodes(nodes)) is not None:
@@ -186,7 +186,7 @@ def _crowded_out(study: StudySpec, run: RunSpec, nodes: Sequence[Node], where: s
     shape, scoring = run.resources, study.scoring
     left = {
         "CPUs": (shape.cpus_per_worker, sum(node.cpus for node in nodes) - scoring.actors * scoring.cpus),
-        "GPUs": (shape.gpus_per_worker, sum(node.gpus for node in nodes) - scoring.actors * scoring.gpus),
+        "GPUs": (shape.gpus, sum(node.gpus for node in nodes) - scoring.actors * scoring.gpus),
     }
     problems = [
         f"{run.label()} needs {shape.workers * each:g} {kind}, but {where} has {max(rest, 0):g}"
@@ -206,7 +206,7 @@ def _crowded_out(study: StudySpec, run: RunSpec, nodes: Sequence[Node], where: s
 def _need(run: RunSpec) -> str:
     shape = run.resources
     workers = f"{shape.workers} workers" if shape.workers > 1 else "one worker"
-    return f"{run.label()} needs {workers} of {_text(shape.cpus_per_worker, shape.gpus_per_worker)}, each on one node"
+    return f"{run.label()} needs {workers} of {_text(shape.cpus_per_worker, shape.gpus)}, each on one node"
 
 
 def _reserving(spec: ScoringSpec) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from scaling.checks import check_runs, check_study
 from scaling.cluster.branching import BranchStates
+from scaling.cluster.measured import MeasuredCost
 from scaling.cluster.placement import Node, beside_scoring, capacity_problems, needs_gpu, shapes_in_turn, slots
 from scaling.cluster.session import local_nodes, ray_session, wanted_address
 from scaling.data.image_source import image_source
@@ -63,7 +64,7 @@ class ShapePlan:
 class StudyPlan:
     """All runs, what is done already, the resource shapes in the order of their turns, and what would be refused.
 
-    images: that there are to train on. enough: what a `stop` that is reached leaves out.
+    images: that there are to train on. enough: what a `stop` that is reached leaves out. left: run_ids to train.
     """
 
     runs: tuple[RunPlan, ...]
@@ -73,6 +74,7 @@ class StudyPlan:
     how_timed: str
     images: ImageCounts
     enough: Enough | None = None
+    left: frozenset[str] = frozenset()
 
     @property
     def n_train(self) -> int:
@@ -82,6 +84,13 @@ class StudyPlan:
     def wall_s(self) -> float:
         """Training time left over the slots; start-up and scoring come on top."""
         return sum(shape.wall_s for shape in self.shapes)
+
+    @property
+    def images_per_s(self) -> float:
+        """Of all runs that are left, over `wall_s`; 0 where none is."""
+        left = [plan for plan in self.runs if plan.run.run_id in self.left]
+        images = sum(plan.samples_seen * plan.flops_spent / plan.flops for plan in left)
+        return images / self.wall_s if self.wall_s else 0.0
 
 
 def plan_study(
@@ -104,9 +113,12 @@ def plan_study(
     plans = tuple(plan_run(run, data, throughput) for run in runs)
     work = study.open_work({p.run.run_id: RunSize(p.n_params, p.samples_seen, p.flops) for p in plans})
     open_ids = {run.run_id for run in work.train}
-    plans = _as_spent(study, plans, open_ids)
+    plans, n_measured = _as_spent(study, plans, open_ids), 0
+    if throughput is None:
+        plans, n_measured = _as_measured(study, plans)
     left_out = {run.run_id for run, _ in work.enough.left_out} if work.enough else set()
     how = f"{throughput:.3g} FLOP/s a worker, as stated" if throughput else "a few steps of each model timed here"
+    how += f", corrected by what {n_measured} finished runs took" if n_measured else ""
     return StudyPlan(
         plans,
         frozenset(run.run_id for run in runs) - open_ids - left_out,
@@ -115,6 +127,7 @@ def plan_study(
         how,
         ImageCounts.of(data),
         work.enough,
+        frozenset(open_ids),
     )
 
 
@@ -131,6 +144,18 @@ def _as_spent(study: Study, plans: tuple[RunPlan, ...], open_ids: Collection[str
         else:
             found.append(plan.spending(record.flops_spent) if record and record.flops_spent else plan)
     return tuple(found)
+
+
+def _as_measured(study: Study, plans: tuple[RunPlan, ...]) -> tuple[tuple[RunPlan, ...], int]:
+    """Times corrected by what the study's finished runs of a shape took, see `measured.MeasuredCost`; their number."""
+    known = MeasuredCost((p.run for p in plans), {p.run.run_id: p.train_s for p in plans}, {})
+    n_measured = 0
+    for plan in plans:
+        record = study.records.get(plan.run.run_id)
+        if record is not None and record.status == "finished" and record.train_s:
+            known.learn_stored(plan.run, record.train_s, plan.train_s)
+            n_measured += 1
+    return tuple(replace(plan, train_s=known[plan.run.run_id]) for plan in plans), n_measured
 
 
 def plan_shapes(study: StudySpec, train_s: Mapping[RunSpec, float], nodes: Sequence[Node]) -> tuple[ShapePlan, ...]:
@@ -181,8 +206,8 @@ def _time_steps(run: RunSpec, data: ImageData, batch: int) -> float:
     from scaling.train.distributed.worker import Worker
     from scaling.train.loop import Training
 
-    device = "cuda" if run.resources.gpus_per_worker and torch.cuda.is_available() else "cpu"
-    worker = Worker(device=device, threads=run.resources.cpus_per_worker)
+    device = "cuda" if run.resources.gpus and torch.cuda.is_available() else "cpu"
+    worker = Worker(device=device, threads=run.resources.threads)
     with tempfile.TemporaryDirectory() as scratch:
         shuffled = run.training.model_copy(update={"order": "shuffled"})
         alone = {"images_per_class": None, "objective": from_scratch(run.objective), "trunk": None, "branches": ()}

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from scaling.cluster.measured import MeasuredCost
+from scaling.records import EpochRecord
 from scaling.specs.run import RunSpec
 
 
@@ -14,7 +16,7 @@ class Progress(Protocol):
 
     def started(self, run: RunSpec) -> None: ...
 
-    def advanced(self, run: RunSpec, epoch: int) -> None: ...
+    def advanced(self, run: RunSpec, epoch: EpochRecord) -> None: ...
 
     def ended(self, run: RunSpec, failed: bool) -> None: ...
 
@@ -27,5 +29,5 @@ class Progress(Protocol):
         """Called a few times a second."""
 
 
-# (run_id -> expected cost of the runs to train, runs that are done, checkpoints to score) -> what hears of them
-ProgressFactory = Callable[[dict[str, float], int, int], AbstractContextManager[Progress]]
+# (cost of the runs to train, runs that are done, checkpoints to score) -> what hears of them
+ProgressFactory = Callable[[MeasuredCost, int, int], AbstractContextManager[Progress]]

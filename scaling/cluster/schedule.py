@@ -1,7 +1,6 @@
-"""Ray Tune schedules a study's runs: longest first, one Tuner a resource shape, results to a listener.
+"""Ray Tune schedules a study's runs: one Tuner a resource shape, results to a listener.
 
-A study with a `stop`, or with `horizons`, has Tune's search interface ask for each run when a slot is free
-(`train_offers`).
+Tune's search interface asks for each run when a slot is free, see `offers`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,8 +28,9 @@ from ray.tune.schedulers import FIFOScheduler
 
 from scaling.cluster.distributed import launch_distributed
 from scaling.cluster.failures import reason_of
+from scaling.cluster.lane_host import HostWish
+from scaling.cluster.lanes import AGAIN, ALONE, PACE, WISH, Hosts, LaneTrainable
 from scaling.cluster.offers import Offering
-from scaling.cluster.placement import shapes_in_turn
 from scaling.cluster.trainable import RunTrainable, ray_place
 from scaling.layout import RAY_FOLDER
 
@@ -46,6 +46,9 @@ class Listener(Protocol):
 
     def on_epochs(self, run: RunSpec, records: Sequence[EpochRecord]) -> None: ...
 
+    def on_steps(self, run: RunSpec, images: float, seconds: float) -> None:
+        """Before a run's first epoch: so long for so many of its images."""
+
     def on_end(self, run: RunSpec, error: str | None) -> None: ...
 
     def on_tick(self) -> None:
@@ -53,47 +56,26 @@ class Listener(Protocol):
 
 
 def train_runs(
-    runs: Sequence[RunSpec],
-    source: ImageSource,
-    storage: Storage,
-    listener: Listener,
-    slots: Callable[[ResourceSpec], int],
-    cost: Mapping[str, float],
-    max_failures: int = 2,
-    judge: FIFOScheduler | None = None,
-) -> None:
-    """Train all runs on the connected cluster; the workers write the records.
-
-    Runs of one resource shape share a Tuner, and the shapes follow each other: actors are reused only between
-    equal shapes, and gangs of different sizes never wait for each other's parts.
-
-    Args:
-        source: of the images; every process opens it for itself.
-        slots: how many runs of a resource shape may go on at once.
-        cost: run_id -> expected time, in any unit: the longest run starts first, so that none is left over alone.
-        max_failures: how often a run is started again, in all, after its process died; see `failures`.
-        judge: may end a run before its last epoch, see `probing`; None: each is trained to its end.
-    """
-    storage.delete_folder(RAY_FOLDER)  # what an earlier, killed driver left: nothing there is read again
-    for shape in shapes_in_turn(runs):
-        group = sorted((run for run in runs if run.resources == shape), key=lambda run: cost[run.run_id], reverse=True)
-        _tune(group, shape, source, storage, listener, slots(shape), max_failures, judge)
-    storage.delete_folder(RAY_FOLDER)
-
-
-def train_offers(
     offers: Offering,
     source: ImageSource,
     storage: Storage,
     listener: Listener,
     slots: Callable[[ResourceSpec], int],
     max_failures: int = 2,
+    judge: FIFOScheduler | None = None,
 ) -> None:
-    """As `train_runs`, but the runs and their order are asked of `offers` while others go on.
+    """Train runs on the connected cluster; the workers write the records.
 
     A Tuner lasts as long as the next run has its resource shape.
+
+    Args:
+        offers: which run is next, asked whenever a slot is free, while others go on.
+        source: of the images; every process opens it for itself.
+        slots: how many runs of a resource shape may go on at once.
+        max_failures: how often a run is started again, in all, after its process died; see `failures`.
+        judge: may end a run before its last epoch, see `probing`; None: each is trained to its end.
     """
-    storage.delete_folder(RAY_FOLDER)
+    storage.delete_folder(RAY_FOLDER)  # what an earlier, killed driver left: nothing there is read again
     while (run := offers.look()) != "over":
         if run == "wait":  # for scores of runs that were trained before, or for a trunk
             listener.on_tick()
@@ -101,7 +83,7 @@ def train_offers(
             continue
         shape = run.resources
         search = _Search(offers, shape, listener)
-        _tune(search, shape, source, storage, listener, slots(shape), max_failures)
+        _tune(search, shape, source, storage, listener, slots(shape), max_failures, judge)
     storage.delete_folder(RAY_FOLDER)
 
 
@@ -141,7 +123,7 @@ class _Search(tune.search.Searcher):
 
 
 def _tune(
-    runs: Sequence[RunSpec] | _Search,
+    search: _Search,
     shape: ResourceSpec,
     source: ImageSource,
     storage: Storage,
@@ -151,49 +133,44 @@ def _tune(
     judge: FIFOScheduler | None = None,
 ) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the listener
-    in_process = shape.workers == 1
-    trainable = tune.with_resources(
-        tune.with_parameters(
-            RunTrainable if in_process else launch_distributed, source=source, storage_uri=storage.uri
-        ),
-        _placement(shape),
-    )
-    searched: dict[str, Any] = {}
-    space = {}
-    if isinstance(runs, _Search):
-        searched = {"search_alg": runs, "num_samples": runs.n_left}
-    else:
-        space = {"run": tune.grid_search([run.model_dump(mode="json") for run in runs])}
-    tune.Tuner(
-        trainable,
-        param_space=space,
+    in_actor = shape.workers == 1
+    kind = LaneTrainable if shape.side_by_side else RunTrainable if in_actor else launch_distributed
+    trainable = tune.with_parameters(kind, source=source, storage_uri=storage.uri)
+    hosts = Hosts(source, storage.uri)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, _placement(shape)),
         tune_config=tune.TuneConfig(
-            reuse_actors=in_process, max_concurrent_trials=n_slots, scheduler=judge, **searched
+            reuse_actors=in_actor, max_concurrent_trials=n_slots, scheduler=judge, search_alg=search,
+            num_samples=search.n_left,
         ),
         run_config=tune.RunConfig(
             **ray_place(storage.child(RAY_FOLDER)),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=max_failures),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False)
-            if in_process
+            if in_actor
             else None,
-            callbacks=[_Forward(listener)],
+            callbacks=[_Forward(listener, hosts, max_failures)],
         ),
-    ).fit()
+    )  # fmt: skip
+    try:
+        tuner.fit()
+    finally:
+        hosts.close()
 
 
 def _placement(shape: ResourceSpec) -> tune.PlacementGroupFactory:
     if shape.workers > 1:
         return tune.PlacementGroupFactory([{HEAD: LAUNCHER_SHARE}])
     bundle = {"CPU": float(shape.cpus_per_worker)}
-    return tune.PlacementGroupFactory([bundle | ({"GPU": shape.gpus_per_worker} if shape.gpus_per_worker else {})])
+    return tune.PlacementGroupFactory([bundle | ({"GPU": shape.gpus} if shape.gpus else {})])
 
 
 class _Forward(tune.Callback):
-    """Tune's events as the listener's."""
+    """Tune's events as the listener's; hosts that trials ask for are made."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self, listener: Listener, hosts: Hosts, max_failures: int) -> None:
+        self._listener, self._hosts, self._max_failures = listener, hosts, max_failures
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles callbacks for its own restore, which the results store replaces."""
@@ -208,13 +185,23 @@ class _Forward(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        if WISH in result:
+            self._hosts.make(HostWish(**result[WISH]))
+        if PACE in result:
+            self._listener.on_steps(_run_of(trial), *result[PACE])
         records = [EpochRecord.model_validate(row) for row in result.get("epochs", ())]
         self._listener.on_epochs(_run_of(trial), records)
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        trial.config[AGAIN] = True
+        trial.config[ALONE] = trial.run_metadata.num_failures >= self._max_failures  # its last start
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._hosts.leave(_run_of(trial).run_id)
         self._listener.on_end(_run_of(trial), None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._hosts.leave(_run_of(trial).run_id)
         self._listener.on_end(_run_of(trial), _why(trial))
 
 

@@ -83,8 +83,8 @@ class RunTrainable(tune.Trainable):
 def local_worker(run: RunSpec) -> Worker:
     from scaling.train.distributed.worker import Worker
 
-    device = "cuda" if run.resources.gpus_per_worker else "cpu"
-    return Worker(device=device, threads=run.resources.cpus_per_worker)
+    device = "cuda" if run.resources.gpus else "cpu"
+    return Worker(device=device, threads=run.resources.threads)
 
 
 def report(run: RunSpec, records: list[EpochRecord]) -> dict[str, Any]:

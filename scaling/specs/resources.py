@@ -9,12 +9,17 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from scaling.specs.base import Spec
 
+MOST_SHARING = 16  # runs on one GPU, where how many is found out; on an H200, more trained no faster together
+
 
 class ResourceSpec(Spec):
     """What one run occupies: `workers` processes of `cpus_per_worker` CPUs and `gpus_per_worker` GPUs each.
 
     More than one worker trains by DistributedDataParallel; `batch_size` stays the global one, so that a run may be
     resumed with another number of workers. A worker without a GPU computes on `cpus_per_worker` threads.
+    Runs of one worker with a share of a GPU (gpus_per_worker: 0.125), or without one and with a share of a CPU
+    (cpus_per_worker: 0.5), train side by side in one process a GPU or CPU, see `scaling.cluster.lanes`; 'auto': as many
+    on each GPU as train faster together.
 
     micro_batch: the most images that a worker holds at once; larger shares accumulate gradients over several passes.
     Batch-norm statistics are then those of a micro-batch, of at least 2 images (hence the limit of 4: 5 are 3 and 2):
@@ -28,13 +33,28 @@ class ResourceSpec(Spec):
     """
 
     workers: PositiveInt = 1
-    cpus_per_worker: PositiveInt = 1
-    gpus_per_worker: NonNegativeFloat = 0.0
+    cpus_per_worker: PositiveInt | Annotated[float, Field(gt=0, lt=1)] = 1
+    gpus_per_worker: NonNegativeFloat | Literal["auto"] = 0.0
     micro_batch: Annotated[int, Field(ge=4)] | None = None
     channels_last: bool | Literal["auto"] = "auto"
     compile: bool | Literal["auto"] = "auto"
     captured: bool = True
     deterministic: bool = False
+
+    @property
+    def gpus(self) -> float:
+        """The GPUs that each worker reserves."""
+        return 1 / MOST_SHARING if self.gpus_per_worker == "auto" else self.gpus_per_worker
+
+    @property
+    def threads(self) -> int:
+        """That each worker computes with on the CPU."""
+        return max(1, int(self.cpus_per_worker))
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether runs of this shape share a process."""
+        return self.workers == 1 and (0 < self.gpus < 1 or (self.gpus == 0 and self.cpus_per_worker < 1))
 
     def norm_groups(self, batch_size: int, synchronised: bool) -> dict[str, int] | None:
         """What batch norm takes its statistics of, where that is not a whole batch: a part of a run's id.

@@ -106,6 +106,8 @@ class Heard:
     def on_epochs(self, run: RunSpec, records: list[EpochRecord]) -> None:
         self.epochs[run.run_id] += [record.epoch for record in records]
 
+    def on_steps(self, run: RunSpec, images: float, seconds: float) -> None: ...
+
     def on_end(self, run: RunSpec, error: str | None) -> None:
         self.ends[run.run_id] = error
 
@@ -113,11 +115,12 @@ class Heard:
 
 
 def train(runs: list[RunSpec], source: FaultySource, storage: Storage, slots: int, max_failures: int) -> Heard:
+    from scaling.cluster.offers import LongestFirst
     from scaling.cluster.schedule import train_runs
 
     heard = Heard()
     cost = {run.run_id: -float(i) for i, run in enumerate(runs)}
-    train_runs(runs, source, storage, heard, lambda shape: slots, cost, max_failures)
+    train_runs(LongestFirst(runs, cost), source, storage, heard, lambda shape: slots, max_failures)
     return heard
 
 

@@ -93,6 +93,22 @@ def test_timed_runs_of_one_model_take_as_long_as_their_samples(write_study):
     assert planned.how_timed == "a few steps of each model timed here"
 
 
+def test_what_finished_runs_took_corrects_the_times_of_their_shape_and_what_is_left(write_study):
+    models = [RESNET | {"sizes": [2, 4]}]
+    spec = load_study(write_study(models=models, data_sizes=[2, 20], training={"epochs": 3, "batch_size": 10}))
+    short, long, *_ = expand_study(spec)
+    store = ResultsStore(Storage(spec.storage).child(spec.name))
+    store.write_run(run_record(short, "finished", None, kept=(3,), train_s=7.0))
+    store.storage.write_bytes(weights_name(short.run_id, 3), b"weights")
+    planned = plan_study(open_study(spec), Path(), None, None)
+    times = {item.run.run_id: item.train_s for item in planned.runs}
+    assert times[short.run_id] == pytest.approx(7.0)
+    assert times[long.run_id] == pytest.approx(70.0)
+    assert planned.how_timed.endswith(", corrected by what 1 finished runs took")
+    left = [item for item in planned.runs if item.run != short]
+    assert planned.images_per_s == pytest.approx(sum(item.samples_seen for item in left) / planned.wall_s)
+
+
 def test_finished_runs_are_done_and_cost_nothing_more(write_study):
     study = write_study(**GRID)
     spec = load_study(study)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from scaling.errors import StudyError
 from scaling.train.batch import Batch
@@ -15,6 +17,25 @@ from scaling.train.objectives.base import Objective
 STD_EPSILON, MAX_EPSILON = 1e-5, 1e-6  # the authors' code (serre-lab/Harmonization)
 BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)
 SMALLEST_LEVEL_PX = 4  # assumption: below, the kernel of 5 sees mostly padding
+
+
+class PlainAttention(TorchFunctionMode):
+    """Within, attention runs as `sdpa_kernel(SDPBackend.MATH)` has it, in this thread alone and not in all others."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is not functional.scaled_dot_product_attention:
+            return func(*args, **kwargs)
+        device = args[0].device.type
+        if torch.is_autocast_enabled(device):  # the operation's own cast, and none within it
+            dtype = torch.get_autocast_dtype(device)
+            args, kwargs = [_cast(x, dtype) for x in args], {name: _cast(x, dtype) for name, x in kwargs.items()}
+        with torch.autocast(device, enabled=False):
+            return torch.ops.aten._scaled_dot_product_attention_math(*args, **kwargs)[0]
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    return value.to(dtype) if torch.is_tensor(value) and value.is_floating_point() else value
 
 
 class Harmonizer(Objective):
@@ -37,7 +58,7 @@ class Harmonizer(Objective):
         assert batch.maps is not None
         assert batch.has_map is not None
         images = batch.images.detach().requires_grad_(True)
-        with sdpa_kernel(SDPBackend.MATH):
+        with PlainAttention():
             logits = network(images)
         saliency = saliency_gradient(logits, batch.labels, images, create_graph=True).mean(1)
         aligned = alignment_loss(saliency, batch.maps, batch.has_map, self.options.levels)
@@ -61,7 +82,7 @@ def check_double_backward(model: nn.Module, images: torch.Tensor) -> None:
     mode, images = model.training, images.clone().requires_grad_(True)
     labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
     try:
-        with sdpa_kernel(SDPBackend.MATH):
+        with PlainAttention():
             logits = model.eval()(images)
         saliency = saliency_gradient(logits, labels, images, create_graph=True)
         torch.autograd.grad(saliency.sum(), list(model.parameters()), allow_unused=True)

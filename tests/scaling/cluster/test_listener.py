@@ -15,6 +15,7 @@ from scaling.alignment.scoring import scoring_options
 from scaling.alignment.suites.registry import build_benchmarks
 from scaling.cluster.actors import Checkpoint, Score
 from scaling.cluster.listener import StudyListener
+from scaling.cluster.measured import MeasuredCost
 from scaling.data.recordings.stimuli import select_stimuli
 from scaling.layout import weights_name, weights_names
 from scaling.ledger import Study, open_study
@@ -81,7 +82,8 @@ def session(opened, digits_data):
         study, said = opened(spec), StringIO()
         work = study.open_work()
         study.prune_scored(work)
-        progress = StudyProgress(Console(file=said, width=300), {run.run_id: 1.0 for run in work.train}, 0, 0)
+        ones = {run.run_id: 1 for run in work.train}
+        progress = StudyProgress(Console(file=said, width=300), MeasuredCost(work.train, ones, ones), 0, 0)
         pool = InlinePool(study, digits_data, broken)
         return StudyListener(study, work, pool, Tracker(None, spec, study.storage, study.results), progress), pool, said
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from scaling.cluster.offers import Offers
+from scaling.cluster.offers import LongestFirst, Offers
 from scaling.study import expand_study
 
 
@@ -94,30 +94,61 @@ def test_while_it_waits_scores_are_taken(make_study: Any) -> None:
     assert search.suggest("b") == {"run": runs[1].model_dump(mode="json")}
 
 
-def test_without_a_stop_tune_gets_the_grid_longest_first_and_no_search(make_study: Any, monkeypatch: Any) -> None:
+def test_the_longest_is_next_by_what_is_known_when_it_is_asked(make_study: Any) -> None:
+    runs = runs_of(make_study)
+    cost = {run.run_id: float(i) for i, run in enumerate(runs)}
+    offers = LongestFirst(runs, cost)
+    assert offers.look() == offers.look() == runs[4], "to look takes nothing"
+    offers.take(runs[4])
+    cost[runs[0].run_id] = 9.0  # it was measured to take longer
+    taken = []
+    while (run := offers.look()) != "over":
+        offers.take(run)
+        taken.append(run)
+    assert taken == [runs[0], runs[3], runs[2], runs[1]]
+    assert offers.n_left == 0
+
+
+def test_shapes_follow_each_other_the_longest_first_in_each(make_study: Any) -> None:
+    small, large = runs_of(make_study), runs_of(make_study, resources={"cpus_per_worker": 2})
+    runs = [small[0], large[1], small[2], large[3]]
+    offers = LongestFirst(runs, {run.run_id: float(i) for i, run in enumerate(runs)})
+    taken = []
+    while (run := offers.look()) != "over":
+        offers.take(run)
+        taken.append(run)
+    assert taken == [small[2], small[0], large[3], large[1]]
+
+
+def test_tune_asks_for_every_run_and_runs_that_share_a_process_have_trials_of_their_own(
+    make_study: Any, monkeypatch: Any
+) -> None:
     from scaling.cluster import schedule
 
-    made = []
+    made, kinds = [], []
 
     class Tuner:
         def __init__(self, trainable: Any, **words: Any) -> None:
             made.append(words)
 
-        def fit(self) -> None: ...
+        def fit(self) -> None:
+            search = made[-1]["tune_config"].search_alg
+            while search.suggest("a") != search.FINISHED:
+                pass
 
     monkeypatch.setattr(schedule.tune, "Tuner", Tuner)
-    runs = runs_of(make_study)
+    monkeypatch.setattr(schedule.tune, "with_parameters", lambda kind, **words: kinds.append(kind) or kind)
+    monkeypatch.setattr(schedule.tune, "with_resources", lambda kind, placed: placed)
+    shapes = [{}, {"cpus_per_worker": 0.5}, {"gpus_per_worker": 0.25}, {"gpus_per_worker": 1}, {"workers": 2}]
+    runs = [run for shape in shapes for run in runs_of(make_study, resources=shape)[:2]]
     storage = SimpleNamespace(delete_folder=lambda name: None, uri="x", is_local=True, child=lambda name: storage,
                               path=lambda: "/tmp/x")  # fmt: skip
-    cost = {run.run_id: float(i % 3) for i, run in enumerate(runs)}
-    schedule.train_runs(runs, None, storage, None, lambda shape: 2, cost)  # type: ignore[arg-type]
-    (words,) = made
-    longest = sorted(runs, key=lambda run: -cost[run.run_id])
-    assert words["param_space"] == {"run": {"grid_search": [run.model_dump(mode="json") for run in longest]}}
-    config = words["tune_config"]
-    assert (config.search_alg, config.num_samples, config.max_concurrent_trials, config.reuse_actors) == (
-        None,
-        1,
-        2,
-        True,
-    )
+    offers = LongestFirst(runs, {run.run_id: 1.0 for run in runs})
+    schedule.train_runs(offers, None, storage, None, lambda shape: 2)  # type: ignore[arg-type]
+    names = [kind.__name__ for kind in kinds]
+    assert sorted(names) == ["LaneTrainable"] * 2 + ["RunTrainable"] * 2 + ["launch_distributed"]
+    configs = [words["tune_config"] for words in made]
+    assert {(config.num_samples, config.max_concurrent_trials) for config in configs} == {
+        (n, 2) for n in (10, 8, 6, 4, 2)
+    }
+    assert sorted(config.reuse_actors for config in configs) == [False] + [True] * 4

@@ -64,6 +64,8 @@ SLOTS = {
     "CPUs bind": (ResourceSpec(cpus_per_worker=8, gpus_per_worker=1), MIXED, 3),
     "a third of a GPU": (ResourceSpec(gpus_per_worker=0.3), MIXED, 15),
     "0.6 of a GPU": (ResourceSpec(gpus_per_worker=0.6), MIXED, 5),
+    "half a CPU": (ResourceSpec(cpus_per_worker=0.5), FOUR, 32),
+    "as many on a GPU as train faster": (ResourceSpec(gpus_per_worker="auto", cpus_per_worker=0.5), MIXED, 48),
     "4 workers of a GPU": (ResourceSpec(workers=4, gpus_per_worker=1), MIXED, 1),
     "a cluster that has none yet": (ResourceSpec(gpus_per_worker=1), nodes((0, 0)), 1),
 }
