@@ -19,12 +19,13 @@ from scaling.alignment.metrics.splits import StimulusSplit
 from scaling.alignment.metrics.subjects import SubjectMetric
 from scaling.alignment.metrics.unit_draws import speaks_of, two_level_interval
 from scaling.alignment.numerics import Array
+from scaling.alignment.parts_of_stimuli import check_assembly, split_off_test
+from scaling.alignment.parts_of_stimuli import split_stimuli as split_stimuli
 from scaling.alignment.regions import INPUT, OUTPUT, check_region
 from scaling.alignment.result import AlignmentResult as AlignmentResult
 from scaling.data.recordings.stimuli import StimulusSet
 from scaling.errors import StudyError
 
-FOLDS = 5  # one of which is the test stimuli's share, where layers are chosen by folds
 NO_LAYERS = {"saliency": INPUT, "choices": OUTPUT}  # what stands for a layer where there is none to choose
 
 
@@ -61,8 +62,12 @@ class Benchmark:
     note: str = ""
 
     def __post_init__(self) -> None:
-        self._check_words()
-        self._check_assembly()
+        check_region(self.region, f"benchmark {self.name}")
+        if self.metric not in METRICS:
+            raise StudyError(
+                f"benchmark {self.name}: metric {self.metric!r} is unknown; choose one of {', '.join(METRICS)}"
+            )
+        check_assembly(self.name, self.metric, self.stimuli, self.assembly, self.ceiling_kind)
 
     @property
     def key(self) -> str:
@@ -203,11 +208,7 @@ class Benchmark:
     @cached_property
     def fixed_split(self) -> tuple[Index, Index]:
         """Training and test stimuli where layers are chosen by folds: four fifths and one, each class in proportion."""
-        order = np.random.default_rng((self.seed, FOLDS)).permutation(len(self.stimuli))
-        labels = np.zeros(len(order), dtype=np.int64) if self.stimuli.labels is None else self.stimuli.labels[order]
-        dealt = np.concatenate([order[labels == label] for label in np.unique(labels)])
-        test = np.sort(dealt[::FOLDS])
-        return np.setdiff1d(np.arange(len(order)), test), test
+        return split_off_test(self.stimuli, self.seed)
 
     def uses_folds(self, commitment: Commitment) -> bool:
         """Whether the layer is chosen inside training stimuli, and scored on test stimuli."""
@@ -275,29 +276,6 @@ class Benchmark:
             return Representation.of(values)
         except StudyError as error:
             raise StudyError(f"benchmark {self.name}, layer {layer!r}: {error}") from error
-
-    def _check_words(self) -> None:
-        check_region(self.region, f"benchmark {self.name}")
-        if self.metric not in METRICS:
-            raise StudyError(
-                f"benchmark {self.name}: metric {self.metric!r} is unknown; choose one of {', '.join(METRICS)}"
-            )
-
-    def _check_assembly(self) -> None:
-        n = len(self.stimuli)
-        problem = self._metric.check(self.assembly, n)
-        if problem:
-            raise StudyError(f"benchmark {self.name}: {self.metric} assembly {problem} (stimuli {self.stimuli.name!r})")
-        if self.ceiling_kind != "none" and self._metric.n_repetitions(self.assembly) < 2:
-            raise StudyError(
-                f"benchmark {self.name}: ceiling_kind={self.ceiling_kind!r} over "
-                f"{self._metric.n_repetitions(self.assembly)} repetition; give at least 2, or ceiling_kind='none'"
-            )
-        if n < self._metric.min_stimuli:
-            raise StudyError(
-                f"benchmark {self.name}: {n} stimuli; needs at least {self._metric.min_stimuli} to select a layer on "
-                "some and score it on others"
-            )
 
 
 def evaluate_layer(
@@ -385,15 +363,3 @@ def _raw(evaluation: Evaluation | None, name: str) -> float:
     if not np.isfinite(evaluation.raw):
         raise StudyError(f"benchmark {name}: the assembly is constant over the stimuli; nothing to explain")
     return evaluation.raw
-
-
-def split_stimuli(stimuli: StimulusSet, seed: int = 0) -> tuple[Index, Index]:
-    """Selection and scored half: each class shuffled by the seed, then dealt in turn to the two halves.
-
-    Returns:
-        Two sorted, disjoint index arrays that cover all stimuli; the sizes and every class differ by at most one.
-    """
-    rng = np.random.default_rng(seed)
-    labels = np.zeros(len(stimuli), dtype=np.int64) if stimuli.labels is None else stimuli.labels
-    dealt = np.concatenate([rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
-    return np.sort(dealt[0::2]), np.sort(dealt[1::2])
