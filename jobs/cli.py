@@ -136,6 +136,18 @@ def models(
     print_ladders(ladder_rows(families or []), terminal())
 
 
+@app.command(epilog="Example: scaling benchmarks --data-dir data")
+@bad_input_ends
+def benchmarks(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Every suite: regions, subjects, stimuli, licence, where its files come from, and whether they are there."""
+    from jobs.print_benchmarks import benchmark_rows, print_benchmarks
+
+    if as_json:
+        print(json.dumps(benchmark_rows(data_folder(data_dir)), indent=2))
+    else:
+        print_benchmarks(data_folder(data_dir), terminal())
+
+
 @app.command(epilog="Example: scaling presets convnext")
 @bad_input_ends
 def presets(

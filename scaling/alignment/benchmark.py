@@ -9,69 +9,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict
 
 from scaling.alignment.commitment import Commitment, LayerEvaluation, choose_best, choose_by_stimulus
 from scaling.alignment.features.representation import Representation
 from scaling.alignment.metrics.ceilings import Convention, ceiled_score, ceiling_for
-from scaling.alignment.metrics.registry import METRICS, Metric, SubjectRDMMetric
+from scaling.alignment.metrics.registry import METRICS, Metric, NeuroidMetric, SubjectRDMMetric
 from scaling.alignment.metrics.results import CeilingKind, Evaluation, Index, Needs
+from scaling.alignment.metrics.splits import StimulusSplit
 from scaling.alignment.metrics.subjects import SubjectMetric
 from scaling.alignment.metrics.unit_draws import speaks_of, two_level_interval
 from scaling.alignment.numerics import Array
+from scaling.alignment.parts_of_stimuli import check_assembly, split_off_test
+from scaling.alignment.parts_of_stimuli import split_stimuli as split_stimuli
 from scaling.alignment.regions import INPUT, OUTPUT, check_region
+from scaling.alignment.result import AlignmentResult as AlignmentResult
 from scaling.data.recordings.stimuli import StimulusSet
 from scaling.errors import StudyError
 
 NO_LAYERS = {"saliency": INPUT, "choices": OUTPUT}  # what stands for a layer where there is none to choose
-
-
-class AlignmentResult(BaseModel):
-    """How one model aligns with one benchmark.
-
-    `raw` is the metric's correlation of the committed layer on the scored stimuli, `raw_error` its standard error over
-    splits, [raw_low, raw_high] its 95 % bootstrap interval; `score` is raw and ceiling by the convention `ceiled`,
-    with the sign kept (raw itself where there is no ceiling). `selection_raw` is the same layer on the selection
-    stimuli. `selection_leak` is what choosing the layer on the scored half would have added to raw there (None for a
-    layer that was not chosen).
-
-    Spatial maps have too few stimuli for halves. Each is held out in turn and scored with the layer that is best over
-    the others: `raw` is the mean of those scores, `layer` the layer used most often, `selection_raw` the mean of the
-    chosen layers' scores over the others, `selection_leak` what one layer chosen on all stimuli would have added.
-
-    Where subjects are known, `subject_scores` has each one's raw, ceiling, score and units; `interval_of` says what the
-    interval speaks of. mapping_samples: stimuli that the mapping is fitted on; mapping_curve: scores of mappings that
-    are fitted on fewer. draws: the bootstrap's, of raw; those of two models are paired.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    benchmark: str
-    region: str
-    metric: str
-    layer: str
-    commitment: str
-    raw: float
-    raw_error: float | None
-    raw_low: float | None
-    raw_high: float | None
-    ceiling: float | None
-    ceiling_kind: CeilingKind
-    ceiled: str
-    score: float
-    n_stimuli: int
-    n_neuroids: int | None
-    selection_raw: float | None
-    selection_leak: float | None
-    layer_scores: dict[str, float]
-    n_subjects: int | None = None
-    subject_scores: dict[str, dict[str, float | None]] | None = None
-    interval_of: str | None = None
-    mapping_samples: int | None = None
-    mapping_curve: list[dict[str, Any]] | None = None
-    ceiling_low: float | None = None
-    ceiling_high: float | None = None
-    draws: list[float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +62,12 @@ class Benchmark:
     note: str = ""
 
     def __post_init__(self) -> None:
-        self._check_words()
-        self._check_assembly()
+        check_region(self.region, f"benchmark {self.name}")
+        if self.metric not in METRICS:
+            raise StudyError(
+                f"benchmark {self.name}: metric {self.metric!r} is unknown; choose one of {', '.join(METRICS)}"
+            )
+        check_assembly(self.name, self.metric, self.stimuli, self.assembly, self.ceiling_kind)
 
     @property
     def key(self) -> str:
@@ -187,13 +146,14 @@ class Benchmark:
         draws = final.draws(resamples, self.seed) if resamples else None
         interval = None if draws is None else two_level_interval(draws, final.n_subjects)
         bounds, subjects = self._bounds(on_all), final.subjects
-        raw, ceiling = _raw(final, self.name), self.ceiling(on_all)
+        in_folds = self.uses_folds(commitment)
+        raw, ceiling = _raw(final, self.name), self.ceiling(on_all, in_folds)
         return AlignmentResult(
             benchmark=self.name,
             region=self.region,
             metric=self.metric,
             layer=layer,
-            commitment=commitment.name,
+            commitment=commitment.name if in_folds or commitment.name != "folds" else "split",
             raw=raw,
             raw_error=final.error,
             raw_low=interval[0] if interval else None,
@@ -202,7 +162,7 @@ class Benchmark:
             ceiling_kind=self.ceiling_kind,
             ceiled=self.ceiled,
             score=self._score(final, raw, ceiling),
-            n_stimuli=len(self.stimuli if on_all else self.halves[1]),
+            n_stimuli=len(self.stimuli if on_all else self.fixed_split[1] if in_folds else self.halves[1]),
             n_neuroids=self._metric.n_neuroids(self.assembly),
             selection_raw=choice.selection_raw,
             selection_leak=choice.leak,
@@ -245,17 +205,36 @@ class Benchmark:
         """Selection and scored stimuli: disjoint, sizes within one, each class within one."""
         return split_stimuli(self.stimuli, self.seed)
 
-    def ceiling(self, on_all: bool = False) -> float | None:
-        """Ceiling on the scored half, or on all stimuli; None where there is none. Computed once.
+    @cached_property
+    def fixed_split(self) -> tuple[Index, Index]:
+        """Training and test stimuli where layers are chosen by folds: four fifths and one, each class in proportion."""
+        return split_off_test(self.stimuli, self.seed)
+
+    def uses_folds(self, commitment: Commitment) -> bool:
+        """Whether the layer is chosen inside training stimuli, and scored on test stimuli."""
+        return (
+            commitment.scored_on == "folds"
+            and isinstance(self._metric, NeuroidMetric)
+            and self._metric.predict is not None
+        )
+
+    def ceiling(self, on_all: bool = False, in_folds: bool = False) -> float | None:
+        """Ceiling on the scored stimuli (a half, or the test stimuli of folds), or on all; None where there is none.
+
+        Computed once.
 
         Raises:
             StudyError: the repetitions or subjects share no reliable signal.
         """
-        return self._ceiling_all if on_all else self._ceiling_half
+        return self._ceiling_all if on_all else self._ceiling_test if in_folds else self._ceiling_half
 
     @cached_property
     def _ceiling_half(self) -> float | None:
         return self._ceiling_on(self.halves[1])
+
+    @cached_property
+    def _ceiling_test(self) -> float | None:
+        return self._ceiling_on(self.fixed_split[1])
 
     @cached_property
     def _ceiling_all(self) -> float | None:
@@ -297,29 +276,6 @@ class Benchmark:
             return Representation.of(values)
         except StudyError as error:
             raise StudyError(f"benchmark {self.name}, layer {layer!r}: {error}") from error
-
-    def _check_words(self) -> None:
-        check_region(self.region, f"benchmark {self.name}")
-        if self.metric not in METRICS:
-            raise StudyError(
-                f"benchmark {self.name}: metric {self.metric!r} is unknown; choose one of {', '.join(METRICS)}"
-            )
-
-    def _check_assembly(self) -> None:
-        n = len(self.stimuli)
-        problem = self._metric.check(self.assembly, n)
-        if problem:
-            raise StudyError(f"benchmark {self.name}: {self.metric} assembly {problem} (stimuli {self.stimuli.name!r})")
-        if self.ceiling_kind != "none" and self._metric.n_repetitions(self.assembly) < 2:
-            raise StudyError(
-                f"benchmark {self.name}: ceiling_kind={self.ceiling_kind!r} over "
-                f"{self._metric.n_repetitions(self.assembly)} repetition; give at least 2, or ceiling_kind='none'"
-            )
-        if n < self._metric.min_stimuli:
-            raise StudyError(
-                f"benchmark {self.name}: {n} stimuli; needs at least {self._metric.min_stimuli} to select a layer on "
-                "some and score it on others"
-            )
 
 
 def evaluate_layer(
@@ -367,7 +323,7 @@ def _evaluate_alike(
     on_halves = on_halves and not isinstance(first._metric, SubjectMetric)  # which has splits of its own
     if isinstance(rep, Representation) and on_halves:
         try:
-            on |= _on_halves(rep, benchmarks)
+            on |= _in_folds(rep, benchmarks) if first.uses_folds(commitment) else _on_halves(rep, benchmarks)
         except StudyError:
             if commitment.scored_on != "all":
                 raise  # where all stimuli are scored, halves too small for the metric leave only the leak unknown
@@ -376,6 +332,20 @@ def _evaluate_alike(
     return {
         benchmark.key: LayerEvaluation(*(on[p][i] if p in on else None for p in ("selection", "scored", "everything")))
         for i, benchmark in enumerate(benchmarks)
+    }
+
+
+def _in_folds(rep: Representation, benchmarks: Sequence[Benchmark]) -> dict[str, Sequence[Evaluation]]:
+    """By the metric's own splits inside the training stimuli; and fitted on all of them, on the test stimuli."""
+    first, metric = benchmarks[0], benchmarks[0]._metric
+    assert isinstance(metric, NeuroidMetric)
+    train, test = first.fixed_split
+    strata = None if first.strata is None else first.strata[train]
+    assemblies = [benchmark.assembly for benchmark in benchmarks]
+    inside = [metric.take(assembly, train) for assembly in assemblies]
+    return {
+        "selection": metric.evaluate(rep.take(train), inside, strata),
+        "scored": metric.evaluate_splits(rep, assemblies, [StimulusSplit(train, test)]),
     }
 
 
@@ -393,15 +363,3 @@ def _raw(evaluation: Evaluation | None, name: str) -> float:
     if not np.isfinite(evaluation.raw):
         raise StudyError(f"benchmark {name}: the assembly is constant over the stimuli; nothing to explain")
     return evaluation.raw
-
-
-def split_stimuli(stimuli: StimulusSet, seed: int = 0) -> tuple[Index, Index]:
-    """Selection and scored half: each class shuffled by the seed, then dealt in turn to the two halves.
-
-    Returns:
-        Two sorted, disjoint index arrays that cover all stimuli; the sizes and every class differ by at most one.
-    """
-    rng = np.random.default_rng(seed)
-    labels = np.zeros(len(stimuli), dtype=np.int64) if stimuli.labels is None else stimuli.labels
-    dealt = np.concatenate([rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
-    return np.sort(dealt[0::2]), np.sort(dealt[1::2])

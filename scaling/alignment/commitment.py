@@ -14,6 +14,8 @@ from scaling.alignment.metrics.spatial import choose_on_others
 from scaling.errors import StudyError
 from scaling.yaml_file import read_fields
 
+WORDS = ("split", "folds", "all")
+
 
 @dataclass(frozen=True)
 class Commitment:
@@ -22,7 +24,9 @@ class Commitment:
     Attributes:
         scored_on: 'split' chooses on the selection half (maps: on the other stimuli) and scores on what is left;
             'all' chooses and scores on all stimuli, which favours models with many layers; fixed layers are scored on
-            all stimuli.
+            all stimuli. 'folds' chooses by folds inside four fifths of the stimuli, on all of which the mapping that is
+            scored on the last fifth is fitted: 'split' fits it on a part of half of them. Metrics without a mapping are
+            scored as by 'split', and recordings by subject always have splits of their own.
         layers: benchmark or region → layer, fixed beforehand; a benchmark's own name comes first.
         name: what the records call it.
     """
@@ -36,19 +40,19 @@ class Commitment:
 
 
 def read_commitment(value: str) -> Commitment:
-    """'split', 'all', or a YAML file with benchmark or region → layer.
+    """'split', 'folds', 'all', or a YAML file with benchmark or region → layer.
 
     Raises:
         StudyError: a file that is missing, no YAML, or no map of names to layers.
     """
-    if value in ("split", "all"):
+    if value in WORDS:
         return Commitment(value, {}, value)
     path = Path(value).expanduser()
     try:
         content = read_fields(path, "file")
     except StudyError as error:
         raise StudyError(
-            f"commitment='{value}' is neither 'split' nor 'all' nor a readable YAML file ({error}); "
+            f"commitment='{value}' is neither 'split' nor 'folds' nor 'all' nor a readable YAML file ({error}); "
             "give a file with one 'benchmark or region: layer' a line"
         ) from error
     if not all(isinstance(word, str) for pair in content.items() for word in pair):

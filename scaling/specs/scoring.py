@@ -30,8 +30,10 @@ class MappingSpec(Spec):
 class ScoringSpec(Spec):
     """The scoring pool: `actors` processes beside training. 0 CPUs each means: run at low priority on what is idle.
 
-    commitment: 'split' chooses each region's layer on one half of the stimuli and scores it on the other; 'all' chooses
-    and scores on all stimuli, as Brain-Score's public benchmarks do; else a YAML file, benchmark or region -> layer.
+    commitment: 'split' chooses each region's layer on one half of the stimuli and scores it on the other, which halves
+    the stimuli that a mapping is fitted on; 'folds' chooses inside four fifths, fits on all of these and scores on the
+    rest; 'all' chooses and scores on all stimuli, as Brain-Score's public benchmarks do; else a YAML file, benchmark or
+    region -> layer.
     degrees: visual angle of a model's input; stimuli whose size is known are placed in it, on grey or cropped. Others
     fill it, and their protocols say 8 deg whatever is set here.
     ceiled: the score's convention, formula and ceiling in one, see `ceilings.ceiled_score`; by default the benchmark's

@@ -111,10 +111,16 @@ class NeuroidMetric:
         return ceilings.neuroid_ceiling(assembly)
 
     def evaluate(self, rep: Representation, assemblies: Sequence[Any], strata: Strata) -> list[Evaluation]:
-        targets = [mean_response(assembly) for assembly in assemblies]
         if self.predict is None:
-            return [PlainEvaluation(linear_cka(rep, target)) for target in targets]
-        splits = self.splits(len(rep), strata)
+            return [PlainEvaluation(linear_cka(rep, mean_response(assembly))) for assembly in assemblies]
+        return self.evaluate_splits(rep, assemblies, self.splits(len(rep), strata))
+
+    def evaluate_splits(
+        self, rep: Representation, assemblies: Sequence[Any], splits: list[StimulusSplit]
+    ) -> list[Evaluation]:
+        """As `evaluate`, by given splits of a mapping."""
+        assert self.predict is not None
+        targets = [mean_response(assembly) for assembly in assemblies]
         if not self.by_column:
             return [MappingEvaluation(self.predict(rep, target, splits), target, splits) for target in targets]
         together = self.predict(rep, np.concatenate(targets, axis=1), splits)

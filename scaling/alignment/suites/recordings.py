@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 
 from scaling.alignment.benchmark import Benchmark
 from scaling.alignment.metrics.behavior import Trials
+from scaling.alignment.metrics.results import CeilingKind
+from scaling.alignment.metrics.rsa import RsaKind
 from scaling.alignment.suites.suite import Shown
 from scaling.data.recordings import brainscore, kriegeskorte
+
+KRIEGESKORTE = {"monkey-IT": "IT", "human-IT": "IT", "behavior": "behavior"}
+RSA_KINDS = ("rsa", *(f"rsa-{kind}" for kind in get_args(RsaKind) if kind != "spearman"))
 
 
 def build_kriegeskorte(data_dir: Path | None) -> list[Benchmark]:
@@ -21,12 +28,25 @@ def build_kriegeskorte(data_dir: Path | None) -> list[Benchmark]:
         StudyError: as `load_kriegeskorte`.
     """
     data = kriegeskorte.load_kriegeskorte(data_dir)
-    name = kriegeskorte.NAME
+    rdms: dict[str, tuple[Any, CeilingKind]] = {
+        "monkey-IT": (data.monkey_it, "none"),
+        "human-IT": (data.human_it, "subjects"),
+        "behavior": (data.judgments, "subjects"),
+    }
     return [
-        Benchmark(f"{name}.monkey-IT", "IT", "rsa", data.stimuli, data.monkey_it, "none"),
-        Benchmark(f"{name}.human-IT", "IT", "rsa", data.stimuli, data.human_it, "subjects"),
-        Benchmark(f"{name}.behavior", "behavior", "rsa", data.stimuli, data.judgments, "subjects"),
+        Benchmark(f"{kriegeskorte.NAME}.{part}{_suffix(kind)}", region, kind, data.stimuli, *rdms[part])
+        for kind in RSA_KINDS
+        for part, region in KRIEGESKORTE.items()
     ]
+
+
+def other_kinds(regions: Mapping[str, str]) -> dict[str, str]:
+    """Benchmarks of RDMs by the kinds of RSA that are not the default: 'human-IT-whitened'."""
+    return {f"{part}{_suffix(kind)}": region for kind in RSA_KINDS[1:] for part, region in regions.items()}
+
+
+def _suffix(kind: str) -> str:
+    return kind.removeprefix("rsa")
 
 
 def build_neural(name: str, shown: Shown) -> list[Benchmark]:
@@ -46,7 +66,7 @@ def build_neural(name: str, shown: Shown) -> list[Benchmark]:
 
 
 def build_rajalingham(shown: Shown) -> list[Benchmark]:
-    """Consistency of a model's choices with people's (i2n), by a readout of the penultimate layer.
+    """Consistency of a model's choices with people's (i2n; i1, i2 by name), by a readout of the last layer but one.
 
     As in Brain-Score's public benchmark, the readout is fitted on the images that are then shown. The score is
     raw / √(correlation between halves of the trials), its `r/c`.
@@ -56,5 +76,9 @@ def build_rajalingham(shown: Shown) -> list[Benchmark]:
     """
     stimuli, trials = brainscore.read_rajalingham(shown.data_dir, shown.model_degrees)
     choices = Trials.of(trials.stimulus_id, trials.sample, trials.choice, trials.distractor, stimuli.ids)
-    name = f"{brainscore.RAJALINGHAM}.i2n"
-    return [Benchmark(name, "behavior", "i2n", stimuli, choices, "split_half", readout_only=True)]
+    return [
+        Benchmark(
+            f"{brainscore.RAJALINGHAM}.{kind}", "behavior", kind, stimuli, choices, "split_half", readout_only=True
+        )
+        for kind in ("i2n", "i1", "i2")
+    ]

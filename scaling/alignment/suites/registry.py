@@ -10,11 +10,19 @@ from scaling.alignment.pooled import AnyBenchmark
 from scaling.alignment.regions import REGIONS, SALIENCY
 from scaling.alignment.suites import cowley as suite_cowley
 from scaling.alignment.suites import human_alignment, human_imaging, people, simulated
+from scaling.alignment.suites import split_sets as suite_split_sets
+from scaling.alignment.suites.about import ABOUT
 from scaling.alignment.suites.file import build_recording, check_recording, read_own_header
 from scaling.alignment.suites.human_alignment import MappedStimuli
-from scaling.alignment.suites.recordings import build_kriegeskorte, build_neural, build_rajalingham
+from scaling.alignment.suites.recordings import (
+    KRIEGESKORTE,
+    build_kriegeskorte,
+    build_neural,
+    build_rajalingham,
+    other_kinds,
+)
 from scaling.alignment.suites.suite import Shown, Suite
-from scaling.data.recordings import brainscore, cichy, cifar10h, cowley, geirhos, henaff, kriegeskorte
+from scaling.data.recordings import brainscore, cichy, cifar10h, cowley, geirhos, henaff, kriegeskorte, split_sets
 from scaling.data.recordings.recording import Header
 from scaling.data.recordings.stimuli import Stimuli
 from scaling.data.recordings.visual_angle import MODEL_DEGREES
@@ -42,6 +50,19 @@ def _published(name: str) -> Suite:
         check=lambda data_dir: brainscore.check_published(name, data_dir),
         ceilings="reliability",
         placed=True,
+        about=ABOUT[name],
+    )
+
+
+def _split(name: str) -> Suite:
+    return Suite(
+        regions={region: region for region in split_sets.SETS[name].regions},
+        build=lambda shown: suite_split_sets.build_split_set(name, shown),
+        check=lambda data_dir: split_sets.read_split_set(name, data_dir, MODEL_DEGREES),
+        ceilings="reliability",
+        of_units=True,
+        placed=True,
+        about=ABOUT[name],
     )
 
 
@@ -51,46 +72,65 @@ def _human(name: str) -> Suite:
         build=lambda shown: human_alignment.build_human(name, shown.heldout, shown.mapped),
         check=lambda data_dir: None,
         ceilings="bound",
+        about=ABOUT[name],
     )
 
 
 BENCHMARKS: dict[str, Suite] = {
     simulated.SUITE: Suite(
+        about=ABOUT[simulated.SUITE],
         regions={region: region for region in REGIONS},
         build=lambda shown: simulated.build_simulated(shown.heldout),
         check=lambda data_dir: None,
     ),
     kriegeskorte.NAME: Suite(
-        regions={"monkey-IT": "IT", "human-IT": "IT", "behavior": "behavior"},
+        about=ABOUT[kriegeskorte.NAME],
+        regions=KRIEGESKORTE,
+        further=other_kinds(KRIEGESKORTE),
         build=lambda shown: build_kriegeskorte(shown.data_dir),
         check=kriegeskorte.load_kriegeskorte,
     ),
     cowley.NAME: Suite(
+        about=ABOUT[cowley.NAME],
         regions=suite_cowley.PARTS,
         build=suite_cowley.build_cowley,
         check=lambda data_dir: [cowley.read_session(name, data_dir) for name in cowley.SESSIONS],
         of_units=True,
     ),
-    henaff.NAME: Suite(regions={"V1": "V1"}, build=human_imaging.build_henaff, check=henaff.read_henaff, of_units=True),
+    henaff.NAME: Suite(
+        about=ABOUT[henaff.NAME],
+        regions={"V1": "V1"},
+        build=human_imaging.build_henaff,
+        check=henaff.read_henaff,
+        of_units=True,
+    ),
     cichy.NAME: Suite(
-        regions={"EVC": "EVC", "IT": "IT"}, build=human_imaging.build_cichy, check=human_imaging.check_cichy
+        about=ABOUT[cichy.NAME],
+        regions={"EVC": "EVC", "IT": "IT"},
+        build=human_imaging.build_cichy,
+        check=human_imaging.check_cichy,
     ),
     cifar10h.NAME: Suite(
+        about=ABOUT[cifar10h.NAME],
         regions=dict.fromkeys(people.CIFAR10H, "behavior"),
         build=people.build_cifar10h,
         check=cifar10h.read_cifar10h,
         ceilings="bound",
     ),
     geirhos.NAME: Suite(
+        about=ABOUT[geirhos.NAME],
         regions=dict.fromkeys(people.GEIRHOS, "behavior"),
         build=people.build_geirhos,
         check=people.check_geirhos,
         ceilings="bound",
     ),
+    **{name: _split(name) for name in split_sets.SETS},
     brainscore.MAJAJHONG: _published(brainscore.MAJAJHONG),
     brainscore.FREEMANZIEMBA: _published(brainscore.FREEMANZIEMBA),
     brainscore.RAJALINGHAM: Suite(
+        about=ABOUT[brainscore.RAJALINGHAM],
         regions={"i2n": "behavior"},
+        further={"i1": "behavior", "i2": "behavior"},
         build=build_rajalingham,
         check=lambda data_dir: brainscore.check_published(brainscore.RAJALINGHAM, data_dir),
         placed=True,
@@ -119,7 +159,7 @@ def benchmark_regions(names: Sequence[str]) -> dict[str, str]:
 def benchmark_suites(names: Sequence[str]) -> dict[str, Suite]:
     """Full benchmark name → its suite; raises as `benchmark_regions`."""
     known, _ = _with_files(names)
-    of = {f"{suite}.{part}": s for suite, s in known.items() for part in s.regions}
+    of = {f"{suite}.{part}": s for suite, s in known.items() for part in (*s.regions, *s.further)}
     return {name: of[name] for name in benchmark_regions(names)}
 
 
@@ -180,8 +220,15 @@ def _named(names: Sequence[str]) -> tuple[list[Suite], dict[str, str]]:
             raise StudyError(
                 f"benchmark {name!r} is unknown; {known_names(name, [*known, *regions])}; or {FILE}PATH of your own"
             )
-    wanted = {full: region for full, region in regions.items() if full in asked or full.rpartition(".")[0] in asked}
-    return [suite for name, suite in known.items() if any(f"{name}.{part}" in wanted for part in suite.regions)], wanted
+    wanted = {full: region for full, region in regions.items() if full in asked or _by_suite(full, asked, known)}
+    suites = [s for name, s in known.items() if any(f"{name}.{part}" in wanted for part in (*s.regions, *s.further))]
+    return suites, wanted
+
+
+def _by_suite(full: str, asked: Sequence[str], known: Mapping[str, Suite]) -> bool:
+    """Whether a benchmark is named by its suite, which its further ones are not."""
+    suite, _, part = full.rpartition(".")
+    return suite in asked and part in known[suite].regions
 
 
 def _with_files(names: Sequence[str]) -> tuple[dict[str, Suite], list[str]]:
@@ -205,4 +252,5 @@ def own_files(names: Sequence[str]) -> list[Path]:
 
 
 def _full_names(suites: Mapping[str, Suite]) -> dict[str, str]:
-    return {f"{suite}.{part}": region for suite, s in suites.items() for part, region in s.regions.items()}
+    parts = {suite: {**s.regions, **s.further} for suite, s in suites.items()}
+    return {f"{suite}.{part}": region for suite, own in parts.items() for part, region in own.items()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -28,6 +28,19 @@ class Shown(NamedTuple):
     classes: tuple[str, ...] = ()
 
 
+class About(NamedTuple):
+    """What a suite is of, for people: whose, what was shown, the licence as its source states it, where files are.
+
+    folder: below the data directory; '' where no files are needed.
+    """
+
+    subjects: str
+    stimuli: str
+    licence: str
+    original: str
+    folder: str = ""
+
+
 @dataclass(frozen=True)
 class Suite:
     """Benchmarks that share their stimuli.
@@ -38,7 +51,9 @@ class Suite:
         check: data directory → None, or StudyError for files that are missing or wrong.
         ceilings: the scale of its benchmarks' ceilings (see `ceilings.SCALES`), or 'bound' for one of another kind.
         of_units: its scores are taken over the units of each subject. placed: its stimuli's size is known, so that the
-            degrees of a model's input place them.
+            degrees of a model's input place them. about: None of a file of one's own.
+        further: benchmark → region of those that are only scored when they are named, such as other metrics on the same
+            recordings.
     """
 
     regions: dict[str, str]
@@ -47,6 +62,8 @@ class Suite:
     ceilings: Scale | Literal["bound"] = "correlation"
     of_units: bool = False
     placed: bool = False
+    about: About | None = None
+    further: Mapping[str, str] = field(default_factory=dict)
 
     def convention(self, asked: Convention | None) -> str:
         """What a protocol says of the convention: the one asked for where the suite has it, else its own.

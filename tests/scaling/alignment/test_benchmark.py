@@ -18,7 +18,7 @@ from scaling.alignment.metrics.pls import pls_predictions
 from scaling.alignment.metrics.ridge import ridge_cv_predictions
 from scaling.alignment.metrics.rsa import rdm, rsa
 from scaling.alignment.metrics.rsa_draws import bootstrap_mean_rsa
-from scaling.alignment.metrics.splits import k_folds, split_correlations, stratified_shuffle_splits
+from scaling.alignment.metrics.splits import StimulusSplit, k_folds, split_correlations, stratified_shuffle_splits
 from scaling.alignment.metrics.unit_draws import two_level_interval
 from scaling.data.recordings.stimuli import Stimuli
 from scaling.errors import StudyError
@@ -325,3 +325,26 @@ def test_halves_too_small_for_the_metric_leave_only_the_leak_unknown(stimuli, si
     result = benchmark(features, Commitment("all", {}, "all"))
     assert (result.n_stimuli, result.selection_leak, result.selection_raw) == (60, None, None)
     assert result.raw > 0.5
+
+
+def test_folds_fit_on_four_fifths_and_score_the_rest(stimuli):
+    """Five times the test stimuli are fitted on 4 parts, against half of half: more stimuli, and no leak."""
+    rng = np.random.default_rng(10)
+    images = rng.integers(0, 256, (150, 4, 4, 3), dtype=np.uint8)
+    shown = Stimuli(images, tuple(map(str, range(150))), np.arange(150) % 3, "more noise")
+    signal = rng.standard_normal((150, 6))
+    responses = signal + rng.standard_normal((4, 150, 6))
+    benchmark = Benchmark("test.IT", "IT", "ridge", shown, responses, "split_half")
+    train, test = benchmark.fixed_split
+    assert np.array_equal(np.sort(np.concatenate([train, test])), np.arange(150))
+    assert np.bincount(shown.labels[test]).tolist() == [10, 10, 10]
+    leaky = rng.standard_normal(signal.shape)
+    leaky[test] = signal[test]
+    result = benchmark({"leaky": leaky, "truth": signal}, Commitment("folds", {}, "folds"))
+    assert (result.layer, result.commitment, result.mapping_samples, result.n_stimuli) == ("truth", "folds", 120, 30)
+    y = responses.mean(axis=0)
+    (predicted,) = ridge_cv_predictions(Representation.of(signal), y, [StimulusSplit(train, test)])
+    assert result.raw == pytest.approx(np.median(split_correlations([predicted], y, [StimulusSplit(train, test)])))
+    assert result.ceiling == pytest.approx(neuroid_ceiling(responses[:, test]))
+    halved = benchmark({"truth": signal})
+    assert (halved.commitment, halved.mapping_samples) == ("split", 60)

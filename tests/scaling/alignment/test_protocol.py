@@ -46,7 +46,7 @@ def layers(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("word", ["split", "all"])
+@pytest.mark.parametrize("word", ["split", "folds", "all"])
 def test_commitments_by_word(word):
     assert read_commitment(word) == Commitment(word, {}, word)
 
