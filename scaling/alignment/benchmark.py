@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scaling.alignment.alike import group_alike
 from scaling.alignment.commitment import Commitment, LayerEvaluation, choose_best, choose_by_stimulus
 from scaling.alignment.features.representation import Representation
 from scaling.alignment.metrics.ceilings import Convention, ceiled_score, ceiling_for
@@ -297,22 +298,6 @@ def evaluate_layer(
             names = ", ".join(benchmark.key for benchmark in together)
             raise StudyError(f"benchmark {names}, layer {layer!r}: {error}") from error
     return found
-
-
-def group_alike(benchmarks: Sequence[Benchmark], commitment: Commitment) -> list[list[Benchmark]]:
-    """Benchmarks of one stimulus set in groups that are split, mapped and committed alike."""
-    groups: dict[Any, list[Benchmark]] = {}
-    for benchmark in benchmarks:
-        strata = None if benchmark.strata is None else tuple(benchmark.strata)
-        key = (
-            benchmark.metric,
-            benchmark.seed,
-            strata,
-            commitment.fixed(benchmark.name, benchmark.region),
-            benchmark.readout_only,
-        )
-        groups.setdefault(key, []).append(benchmark)
-    return list(groups.values())
 
 
 def _evaluate_alike(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
-from scaling.alignment.benchmark import NO_LAYERS, AlignmentResult, Benchmark, evaluate_layer, group_alike
+from scaling.alignment.alike import group_alike
+from scaling.alignment.benchmark import NO_LAYERS, AlignmentResult, Benchmark, evaluate_layer
 from scaling.alignment.commitment import LayerEvaluation
 from scaling.alignment.features.activations import check_layers
 from scaling.alignment.features.choices import class_probabilities
