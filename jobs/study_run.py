@@ -62,7 +62,7 @@ def run_study(
             work = _open_work(study, train)
             say_damaged(study, console)
             client = connect(study.tracking_uri) if use_mlflow else None
-            tracker = Tracker(client, study.spec, study.storage, study.results)
+            tracker = Tracker(client, study.spec, study.storage, study.results, study.is_own)
         except Stopped as stopped:
             console.print(stopped.line, highlight=False, soft_wrap=True)
             return Outcome(OpenWork(train=study.runs), False, stopped)
@@ -89,6 +89,7 @@ def _run(
         do_work(study, work, options, Hearers(tracker, partial(StudyProgress, console), say, switch))
     left = study.open_work()
     prune_branches(study.storage, study.runs, left)
+    study.gather()
     answered = _answer(study, console) if answer is None else answer(study, console, tracker)
     with study.answer_files() as folder:
         files = sorted(folder.iterdir()) if answered else []

@@ -125,7 +125,8 @@ def _run(
 def _tell_study(study: Study, use_mlflow: bool) -> None:
     """The study's own answer, and its run in MLflow, hold the verification too."""
     answer_study(study)
-    tracker = Tracker(connect(study.tracking_uri) if use_mlflow else None, study.spec, study.storage, study.results)
+    client = connect(study.tracking_uri) if use_mlflow else None
+    tracker = Tracker(client, study.spec, study.storage, study.results, study.is_own)
     with study.answer_files() as folder:
         tracker.close("FINISHED" if study.open_work().is_empty else "FAILED", sorted(folder.iterdir()))
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from scaling.errors import StudyError
 from scaling.place import shown
-from scaling.records import AlignmentRecord, Record, ResultsStore, RunRecord
+from scaling.records import AlignmentRecord, ResultsStore, RunRecord
+from scaling.rows import table_of
 from scaling.specs.objective import HarmonizerSpec, ObjectiveSpec, objective_spec
 from scaling.specs.run import RunSpec
 from scaling.storage import Storage
@@ -25,9 +26,11 @@ LEFT_OUT = "left_out"  # in a frame's attrs: reason -> number of runs or rows
 
 
 def results_frame(
-    records: Sequence[RunRecord], scores: Sequence[AlignmentRecord], left_out: Mapping[str, int] | None = None,
+    records: Sequence[RunRecord],
+    scores: Sequence[AlignmentRecord] | pa.Table,
+    left_out: Mapping[str, int] | None = None,
     all_epochs: bool = False,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Finished runs joined with their scores at the last epoch, or at all; what is left out is counted in `attrs`.
 
     samples_seen, flops and accuracy are those of the scored checkpoint. `objective` is the objective's label, told
@@ -41,19 +44,17 @@ def results_frame(
         if record.status != "finished":
             _count(counts, f"run {record.status}")
     finished = [record for record in records if record.status == "finished"]
-    epochs = {record.run_id: record.epochs for record in finished}
-    rows = []
-    for score in (score for score in scores if score.run_id in epochs):
-        reason = _unused(score, epochs[score.run_id], all_epochs)
-        if reason is None:
-            rows.append(score)
-        else:
-            _count(counts, reason)
-    scored = {score.run_id for score in scores}
-    for run_id in epochs:
-        if run_id not in scored:
+    table = scores if isinstance(scores, pa.Table) else table_of(AlignmentRecord, scores)
+    keys = table.select(["run_id", "epoch", "benchmark", "status"]).to_pandas()
+    last = keys["run_id"].map({record.run_id: record.epochs for record in finished})
+    reasons = _unused(keys, last, all_epochs)
+    for reason, n in reasons[last.notna() & (reasons != "")].value_counts(sort=False).items():
+        counts[str(reason)] = counts.get(str(reason), 0) + n
+    scored = set(keys["run_id"])
+    for record in finished:
+        if record.run_id not in scored:
             _count(counts, "run without scores")
-    frame = _join(finished, rows)
+    frame = _join(finished, table.filter(pa.array(last.notna() & (reasons == ""))).to_pandas())
     frame.attrs[LEFT_OUT] = counts
     return frame
 
@@ -81,31 +82,47 @@ def _count(counts: dict[str, int], reason: str) -> None:
     counts[reason] = counts.get(reason, 0) + 1
 
 
-def _unused(score: AlignmentRecord, last: int, all_epochs: bool) -> str | None:
-    """Why a score enters no table of trained models."""
-    if score.status != "scored":
-        return f"{score.benchmark}: score failed"
-    if score.epoch == 0:
-        return "untrained (epoch 0)"
-    return "earlier checkpoint" if score.epoch != last and not all_epochs else None
+def _unused(scores: pd.DataFrame, last: pd.Series, all_epochs: bool) -> pd.Series:
+    """Why each score enters no table of trained models; empty where it does."""
+    import pandas as pd
+
+    reasons = pd.Series("", index=scores.index, dtype=object)
+    if not all_epochs:
+        reasons = reasons.mask(scores["epoch"] != last, "earlier checkpoint")
+    reasons = reasons.mask(scores["epoch"] == 0, "untrained (epoch 0)")
+    return reasons.mask(scores["status"] != "scored", scores["benchmark"] + ": score failed")
 
 
-def _join(records: Sequence[RunRecord], scores: Sequence[AlignmentRecord]) -> pd.DataFrame:
-    runs = _frame(RunRecord, records).assign(**objective_columns(records))
-    measured = _frame(AlignmentRecord, scores).rename(columns=SCORE_WORDS)
+def best_scores(own: pa.Table, benchmarks: Sequence[str]) -> pa.Array:
+    """Row numbers of each checkpoint's first score of each benchmark; of a failure only where there is none.
+
+    Args:
+        own: rows of AlignmentRecords by these benchmarks, ordered by checkpoint. benchmarks: their order then.
+    """
+    keys = own.select(["run_id", "epoch", "benchmark", "status"]).to_pandas()
+    keys["failed"] = keys["status"] != "scored"
+    keys["checkpoint"] = (keys[["run_id", "epoch"]] != keys[["run_id", "epoch"]].shift()).any(axis=1).cumsum()
+    keys["place"] = keys["benchmark"].map({name: place for place, name in enumerate(benchmarks)})
+    first = keys.sort_values(["checkpoint", "place", "failed"], kind="stable").drop_duplicates(["checkpoint", "place"])
+    return pa.array(first.index.to_numpy(dtype="int64"))
+
+
+def _join(records: Sequence[RunRecord], scores: pd.DataFrame) -> pd.DataFrame:
+    runs = table_of(RunRecord, records).to_pandas().assign(**objective_columns(records))
+    measured = scores.rename(columns=SCORE_WORDS)
     shared = [name for name in measured.columns if name in runs.columns and name != "run_id"]
     return measured.merge(runs.drop(columns=shared), on="run_id", how="inner").reset_index(drop=True)
 
 
-def _frame(kind: type[Record], records: Sequence[Record]) -> pd.DataFrame:
-    rows = [record.model_dump() for record in records]
-    frame: pd.DataFrame = pa.Table.from_pylist(rows, schema=kind.schema_arrow()).to_pandas()
-    return frame
-
-
 def objective_columns(records: Sequence[RunRecord]) -> dict[str, list[Any]]:
     """The columns of the runs' objectives."""
-    specs = [objective_spec(RunSpec.model_validate_json(record.spec).objective) for record in records]
+    read: dict[str, ObjectiveSpec] = {}  # a study has few: runs are read for those alone that say something new
+    specs = []
+    for record in records:
+        said = json.dumps(json.loads(record.spec).get("objective"))
+        if said not in read:
+            read[said] = objective_spec(RunSpec.model_validate_json(record.spec).objective)
+        specs.append(read[said])
     labels = objective_labels(specs)
     return {
         "objective": [labels[spec] for spec in specs],
@@ -132,15 +149,17 @@ def results_table(folder: str | Path, all_epochs: bool = False) -> pd.DataFrame:
         StudyError: no results there.
     """
     store = ResultsStore(Storage(folder))
-    records, scores = list(store.read_runs().values()), store.read_scores()
-    if not records or not scores:
+    records, scores = list(store.read_runs().values()), store.scores_table()
+    if not records or not scores.num_rows:
         raise StudyError(
             f"'{shown(str(folder))}' holds no scored runs; give a study's results folder, such as results/quickstart"
         )
-    counts = Counter((score.benchmark, score.protocol) for score in scores)
-    chosen = {name: protocol for (name, protocol), _ in reversed(counts.most_common())}
-    own = [score for score in scores if chosen[score.benchmark] == score.protocol]
+    scores = scores.sort_by([("run_id", "ascending"), ("epoch", "ascending")])
+    pairs = list(zip(scores["benchmark"].to_pylist(), scores["protocol"].to_pylist(), strict=True))
+    chosen = {name: protocol for (name, protocol), _ in reversed(Counter(pairs).most_common())}
+    is_own = [chosen[name] == protocol for name, protocol in pairs]
     others = Counter(
-        f"{s.benchmark} scored by another protocol ({s.protocol})" for s in scores if chosen[s.benchmark] != s.protocol
-    )
-    return results_frame(records, own, dict(others), all_epochs)
+        f"{name} scored by another protocol ({protocol})"
+        for (name, protocol), own in zip(pairs, is_own, strict=True) if not own
+    )  # fmt: skip
+    return results_frame(records, scores.filter(pa.array(is_own)), dict(others), all_epochs)

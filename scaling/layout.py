@@ -9,6 +9,8 @@
       runs/RUN_ID.parquet                       the run's worker     everyone: one RunRecord
       epochs/RUN_ID.parquet                     the run's worker     the driver, for MLflow: its EpochRecords
       scores/RUN_ID-EPOCH.parquet               a scoring actor      everyone: AlignmentRecords of a checkpoint
+      …/0-gathered-NUMBER-HEX.parquet           the driver           everyone: rows of many ended runs, whose own files
+                                                                     are gone then; in each of the three folders
       checkpoints/RUN_ID/
         epoch-EPOCH.safetensors                 the run's worker     scoring actors, load_model, objective.start_from
         resume.safetensors                      the run's worker     the same run, started again; gone when it ends
@@ -41,6 +43,7 @@ MLFLOW_FILE, MLFLOW_ARTIFACTS = "mlflow.db", "mlflow-artifacts"
 RAY_FOLDER = "ray"
 
 ROWS = ".parquet"
+GATHERED = "0-gathered-"
 WEIGHTS = ".safetensors"
 
 
@@ -61,6 +64,22 @@ def owner(name: str) -> str:
     folder, _, file = name.rpartition("/")
     stem = file.removesuffix(ROWS)
     return stem.rpartition("-")[0] if folder == SCORES else stem
+
+
+def gathered_name(folder: str, number: int, tag: str) -> str:
+    """A file of the rows of many runs, before theirs in the order of names and after those that were gathered before.
+
+    Read in this order, as pandas does, a row's last version is the valid one. tag: tells files of one number apart.
+    """
+    return f"{folder}/{GATHERED}{number:06d}-{tag}{ROWS}"
+
+
+def is_gathered(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(GATHERED)
+
+
+def gathered_number(name: str) -> int:
+    return int(name.rpartition("/")[2].removeprefix(GATHERED).partition("-")[0])
 
 
 def row_names(storage: Storage, folder: str) -> list[str]:

@@ -6,12 +6,15 @@ The one place that knows them: a study's grid is expanded, its folder listed and
 from __future__ import annotations
 
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from scaling import layout
 from scaling.alignment.protocol import Protocol, scoring_protocols
@@ -19,12 +22,14 @@ from scaling.alignment.suites.registry import benchmark_regions
 from scaling.enough import RunSize, build_course, check_stop, read_sizes, shortened
 from scaling.errors import StudyError
 from scaling.first_images import check_same_images
-from scaling.frames import results_frame
+from scaling.frames import best_scores, results_frame
+from scaling.journal import FILES
 from scaling.mlflow_store import tracking_uri
 from scaling.open_work import CheckpointKey as CheckpointKey
 from scaling.open_work import OpenWork as OpenWork
 from scaling.rates import StudyRates, at_rates, read_rates
-from scaling.records import AlignmentRecord, ResultsStore, RunRecord, kept_epochs, needs_training
+from scaling.records import SCORE_KEYS, AlignmentRecord, ResultsStore, RunRecord, kept_epochs, needs_training
+from scaling.score_book import ScoreBook, own_rows
 from scaling.specs.run import RunSpec
 from scaling.specs.scoring import ScoringSpec
 from scaling.specs.study import StudySpec
@@ -75,6 +80,7 @@ class Study:
         self, spec: StudySpec, runs: Sequence[RunSpec], rates: StudyRates | None = None, untuned: bool = False
     ) -> None:
         self.spec, self.runs, self.rates, self.untuned = spec, tuple(runs), rates, untuned
+        self._ids = [run.run_id for run in self.runs]  # each is a hash of the whole run
         self.storage = Storage(spec.storage).child(spec.name)
         self.store = ResultsStore(self.storage)
         self._weights: dict[str, list[str]] = {}
@@ -108,15 +114,12 @@ class Study:
     @cached_property
     def records(self) -> dict[str, RunRecord]:
         """The runs that ended, by run_id."""
-        return self.store.read_runs(run.run_id for run in self.runs)
+        return self.store.read_runs(self._ids)
 
     @cached_property
-    def scores(self) -> dict[CheckpointKey, list[AlignmentRecord]]:
+    def scores(self) -> ScoreBook:
         """All that was ever scored of the study's runs, by checkpoint, whatever the benchmark and protocol."""
-        found: dict[CheckpointKey, list[AlignmentRecord]] = defaultdict(list)
-        for score in self.store.read_scores(run.run_id for run in self.runs):
-            found[score.run_id, score.epoch].append(score)
-        return found
+        return ScoreBook(self.store.scores_table(self._ids), self.is_own)
 
     def run_ended(self, run_id: str) -> RunRecord | None:
         """Read a run's record again: its worker has written it, or died."""
@@ -135,27 +138,32 @@ class Study:
 
     def scored(self, new: Iterable[AlignmentRecord]) -> None:
         """Scores that an actor has written."""
-        for score in new:
-            there = self.scores[score.run_id, score.epoch]
-            there[:] = [s for s in there if (s.benchmark, s.protocol) != (score.benchmark, score.protocol)] + [score]
+        self.scores.put(new)
+
+    def gather(self, busy: Collection[str] = (), at_least: int = FILES) -> None:
+        """Gather the rows of ended runs into few files, see `ResultsStore.gather`; of the driver alone."""
+        self.store.gather(busy, at_least)
 
     def results(self, run_id: str) -> tuple[RunRecord | None, list[AlignmentRecord]]:
         """A run's record and scores, for another thread too.
 
         A score by the study's own protocol carries its text, however a version before wrote it.
         """
-        scores = [score for (scored, _), found in list(self.scores.items()) if scored == run_id for score in found]
-        own = [{"protocol": self.protocols[s.benchmark].text} if self._is_own(s) else {} for s in scores]
-        copies = [score.model_copy(update=changes) for score, changes in zip(scores, own, strict=True)]
-        return self.records.get(run_id), copies
+        return self.records.get(run_id), [self._named(score) for score in self.scores.of_run(run_id)]
 
     def lacking(self, run_id: str, epoch: int) -> tuple[str, ...]:
         """The study's benchmarks that a checkpoint has no score of, by the study's own protocols."""
-        done = {s.benchmark for s in self.scores.get((run_id, epoch), ()) if s.status == "scored" and self._is_own(s)}
+        done = self.scores.done(run_id, epoch)
         return tuple(name for name in self.protocols if name not in done)
 
-    def _is_own(self, score: AlignmentRecord) -> bool:
-        return score.benchmark in self.protocols and self.protocols[score.benchmark].made(score.protocol)
+    def is_own(self, benchmark: str, protocol: str) -> bool:
+        """Whether a score by a benchmark and a protocol is what the study asks for."""
+        return benchmark in self.protocols and self.protocols[benchmark].made(protocol)
+
+    def _named(self, score: AlignmentRecord) -> AlignmentRecord:
+        if not self.is_own(score.benchmark, score.protocol):
+            return score
+        return score.model_copy(update={"protocol": self.protocols[score.benchmark].text})
 
     def open_work(self, sizes: Mapping[str, RunSize] | None = None) -> OpenWork:
         """Compare the grid with the records. sizes: as of `course`, where they are known beside the study's folder.
@@ -167,18 +175,18 @@ class Study:
             StudyError: an ended run did not keep an epoch that is now to be scored, or its weights are pruned.
         """
         train, score, gone = [], dict[CheckpointKey, tuple[str, ...]](), dict[str, str]()
-        for run in self.runs:
-            record = self.records.get(run.run_id)
-            lacking = {e: names for e in run.score_epochs if (names := self.lacking(run.run_id, e))}
+        for run, run_id in zip(self.runs, self._ids, strict=True):
+            record = self.records.get(run_id)
+            lacking = {e: names for e in run.score_epochs if (names := self.lacking(run_id, e))}
             if needs_training(run, record):
                 train.append(run)
             elif record is not None and lacking:
                 lacking = _scorable(run, record, lacking)
                 missed = self._missed(run, record, lacking)
                 if missed:
-                    gone[run.run_id] = missed
+                    gone[run_id] = missed
                     train.append(run)
-            score |= {(run.run_id, epoch): names for epoch, names in lacking.items()}
+            score |= {(run_id, epoch): names for epoch, names in lacking.items()}
         stuck = {run_id for run_id, record in self.records.items() if record.status == "out_of_memory"}
         stuck -= {run.run_id for run in train}
         work = OpenWork(tuple(train), score, tuple(sorted(stuck)), gone, self._prunable())
@@ -195,8 +203,8 @@ class Study:
         return shortened(work, self.course(sizes), sizes, self.records)
 
     def _prunable(self) -> frozenset[CheckpointKey]:
-        checkpoints = self.spec.checkpoints
-        return frozenset((run.run_id, e) for run in self.runs for e in checkpoints.prunable(run.training.epochs))
+        checkpoints, runs = self.spec.checkpoints, zip(self._ids, self.runs, strict=True)
+        return frozenset((run_id, e) for run_id, run in runs for e in checkpoints.prunable(run.training.epochs))
 
     def _missed(self, run: RunSpec, record: RunRecord, epochs: Iterable[int]) -> str | None:
         """Why an ended run has to be trained again, where the weights of epochs to be scored are gone.
@@ -206,7 +214,7 @@ class Study:
         """
         there = self.weights(run.run_id)
         gone = [epoch for epoch in epochs if layout.weights_name(run.run_id, epoch) not in there]
-        pruned = [e for e in gone if any(s.status == "scored" for s in self.scores.get((run.run_id, e), ()))]
+        pruned = [e for e in gone if any(s.status == "scored" for s in self.scores.of(run.run_id, e))]
         if pruned and self.spec.checkpoints.prune != "never":
             left = [epoch for epoch in kept_epochs(record) if layout.weights_name(run.run_id, epoch) in there]
             raise StudyError(
@@ -251,9 +259,7 @@ class Study:
             StudyError: nothing is scored yet.
         """
         self.check_tuned()
-        others = Counter(self._other(score) for found in self.scores.values() for score in found)
-        left_out = {reason: n for reason, n in others.items() if reason is not None}
-        frame = self._frame([run.run_id for run in self.runs], left_out, all_epochs)
+        frame = self._frame(self._ids, self._others(), all_epochs)
         if frame.empty:
             counts = ", ".join(f"{n} x {reason}" for reason, n in frame.attrs["left_out"].items())
             there = f" ({counts})" if counts else "; run it first: scaling run STUDY"
@@ -277,21 +283,25 @@ class Study:
     ) -> pd.DataFrame:
         """`table` of some runs; may be empty."""
         wanted = set(run_ids)
-        scored = [found for (run_id, _), found in self.scores.items() if run_id in wanted]
-        own = [self._best(found, name) for found in scored for name in self.protocols]
-        records = [self.records[r.run_id] for r in self.runs if r.run_id in self.records and r.run_id in wanted]
-        return results_frame(records, [score for score in own if score is not None], left_out, all_epochs)
+        scores, order = self.scores.rows()
+        keys = scores.select([*SCORE_KEYS, "status"]).take(order)
+        own = pc.and_(own_rows(keys, self.is_own), pc.is_in(keys["run_id"], pa.array(wanted, pa.string())))
+        best = order.filter(own).take(best_scores(keys.filter(own), list(self.protocols)))
+        there = [run_id for run_id in self._ids if run_id in self.records and run_id in wanted]
+        return results_frame([self.records[run_id] for run_id in there], scores.take(best), left_out, all_epochs)
 
-    def _other(self, score: AlignmentRecord) -> str | None:
-        """Why a score is not the study's."""
-        if score.benchmark not in self.protocols:
-            return f"benchmark {score.benchmark}, which is not the study's"
-        return None if self._is_own(score) else f"{score.benchmark} scored by another protocol ({score.protocol})"
-
-    def _best(self, found: Sequence[AlignmentRecord], benchmark: str) -> AlignmentRecord | None:
-        """A checkpoint's own score of a benchmark; the record of a failure only where there is none."""
-        own = [score for score in found if score.benchmark == benchmark and self._is_own(score)]
-        return min(own, key=lambda score: score.status != "scored", default=None)
+    def _others(self) -> dict[str, int]:
+        """How many scores are not the study's, by the reason."""
+        table = self.scores.rows()[0].select(["benchmark", "protocol"])
+        others = table.filter(pc.invert(own_rows(table, self.is_own)))
+        pairs = Counter(zip(others["benchmark"].to_pylist(), others["protocol"].to_pylist(), strict=True))
+        found: Counter[str] = Counter()
+        for (benchmark, protocol), n in pairs.items():
+            if benchmark in self.protocols:
+                found[f"{benchmark} scored by another protocol ({protocol})"] += n
+            else:
+                found[f"benchmark {benchmark}, which is not the study's"] += n
+        return dict(found)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from scaling.layout import branch_names
+from scaling.score_book import CheckpointKey as CheckpointKey
 from scaling.specs.run import RunSpec
 from scaling.storage import Storage
-
-CheckpointKey = tuple[str, int]  # run_id, epoch
 
 
 @dataclass(frozen=True)

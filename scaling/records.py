@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import json
-import types
-import typing
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Sequence
+from typing import Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from scaling.errors import DamagedFile, MissingFile, StudyError
-from scaling.layout import RUNS, SCORES, epochs_name, owner, row_names, run_name, scores_name
+from scaling.journal import FILES, Journal
+from scaling.layout import EPOCHS, RUNS, SCORES, epochs_name, run_name, scores_name
+from scaling.rows import Record, records_of, table_of
 from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec
 from scaling.storage import Storage
 
 RunStatus = Literal["finished", "diverged", "failed", "out_of_memory", "cut"]
-RecordT = typing.TypeVar("RecordT", bound="Record")
-
-
-class Record(BaseModel):
-    """One row: frozen, typed, with the same Parquet columns in every file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @classmethod
-    def schema_arrow(cls) -> pa.Schema:
-        hints = typing.get_type_hints(cls)
-        return pa.schema([(name, _arrow_type(hints[name])) for name in cls.model_fields])
+SETTLED: frozenset[RunStatus] = frozenset({"finished", "diverged", "cut"})  # never trained again
+SCORE_KEYS = ("run_id", "epoch", "benchmark", "protocol")
 
 
 class RunRecord(Record):
@@ -181,7 +168,7 @@ class AlignmentRecord(Record):
 class EpochRecord(Record):
     """One epoch of a run's training: mean loss, the rate at its end, accuracy where it was measured.
 
-    images_per_s, compute_share, validation_loss: as in RunRecord, of this epoch.
+    images_per_s, compute_share, validation_loss: as in RunRecord, of this epoch. ended_at: Unix time.
     """
 
     run_id: str
@@ -195,6 +182,7 @@ class EpochRecord(Record):
     images_per_s: float | None = None
     compute_share: float | None = None
     validation_loss: float | None = None
+    ended_at: float | None = None
 
 
 class ResultsStore:
@@ -204,21 +192,30 @@ class ResultsStore:
     that have a default, which then fills them. `pandas.read_parquet(folder / 'runs')` and DuckDB's
     `read_parquet('scores/*.parquet')` read them without this code (`union_by_name=true` where versions mix).
 
-    A file that is damaged counts as absent, so that its run is trained or scored again and the file is written anew.
+    Rows of ended runs are gathered into few files, see `journal`. Those who read without this code see a row twice only
+    where it was written again after it was gathered, or where a driver was killed while it gathered, and until the next
+    `scaling run` ends; the last in the order of file names is the valid one: `drop_duplicates("run_id", keep="last")`
+    (of scores: run_id, epoch, benchmark and protocol).
+
+    A file of one run that is damaged counts as absent, so that its run is trained or scored again and the file is
+    written anew. One that holds gathered rows is refused: only people can tell whether there is a copy of it.
 
     Attributes:
         damaged: of the files read so far, those that were, and why.
 
-    Every method that reads raises StudyError for a file of another version and StorageError where the place does not
-    answer.
+    Every method that reads raises StudyError for a file of another version, DamagedFile for damaged gathered rows and
+    StorageError where the place does not answer.
     """
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.damaged: dict[str, str] = {}
+        self._runs = Journal(storage, RUNS, RunRecord, ["run_id"], self.damaged)
+        self._epochs = Journal(storage, EPOCHS, EpochRecord, ["run_id"], self.damaged)
+        self._scores = Journal(storage, SCORES, AlignmentRecord, SCORE_KEYS, self.damaged)
 
     def write_run(self, record: RunRecord) -> None:
-        self._write(run_name(record.run_id), [record])
+        self._runs.write(run_name(record.run_id), table_of(RunRecord, [record]))
 
     def reopen(self, record: RunRecord, reason: str) -> RunRecord:
         """Write a run back as failed, because what it kept is of no use: it is to be trained again. Its new record."""
@@ -232,76 +229,48 @@ class ResultsStore:
             return
         name = scores_name(records[0].run_id, records[0].epoch)
         new = {(record.benchmark, record.protocol) for record in records}
-        kept = [row for row in self._read(name, AlignmentRecord) if (row.benchmark, row.protocol) not in new]
-        self._write(name, [*kept, *records])
+        before = records_of(AlignmentRecord, self._scores.read_single(name))
+        kept = [row for row in before if (row.benchmark, row.protocol) not in new]
+        self._scores.write(name, table_of(AlignmentRecord, [*kept, *records]))
 
     def write_epochs(self, records: Sequence[EpochRecord]) -> None:
-        self._write(epochs_name(records[0].run_id), records)
+        self._epochs.write(epochs_name(records[0].run_id), table_of(EpochRecord, records))
 
     def read_runs(self, run_ids: Iterable[str] | None = None) -> dict[str, RunRecord]:
-        return {record.run_id: record for record in self._read_folder(RUNS, RunRecord, run_ids)}
+        found = records_of(RunRecord, self._runs.read(run_ids))
+        return {record.run_id: record for record in sorted(found, key=lambda record: record.run_id)}
 
     def read_run(self, run_id: str) -> RunRecord | None:
-        return next(iter(self._read(run_name(run_id), RunRecord)), None)
+        own = self._runs.read_single(run_name(run_id))
+        table = own if own.num_rows else self._runs.read_run(run_id, [run_name(run_id)])
+        return next(iter(records_of(RunRecord, table)), None)
 
     def read_scores(self, run_ids: Iterable[str] | None = None) -> list[AlignmentRecord]:
-        return self._read_folder(SCORES, AlignmentRecord, run_ids)
+        found = records_of(AlignmentRecord, self.scores_table(run_ids))
+        return sorted(found, key=lambda record: (record.run_id, record.epoch))
+
+    def scores_table(self, run_ids: Iterable[str] | None = None) -> pa.Table:
+        """Scores as rows of a table, those of a checkpoint in their order: as records, many take minutes."""
+        return self._scores.read(run_ids)
 
     def read_checkpoint_scores(self, run_id: str, epoch: int) -> list[AlignmentRecord]:
-        return self._read(scores_name(run_id, epoch), AlignmentRecord)
+        """What a scoring actor left of a checkpoint that is being scored; what was gathered is not looked through."""
+        return records_of(AlignmentRecord, self._scores.read_single(scores_name(run_id, epoch)))
 
     def read_epochs(self, run_id: str) -> list[EpochRecord]:
-        return self._read(epochs_name(run_id), EpochRecord)
+        own = self._epochs.read_single(epochs_name(run_id))
+        table = own if own.num_rows else self._epochs.read_run(run_id, [epochs_name(run_id)])
+        return records_of(EpochRecord, table)
 
-    def _write(self, name: str, records: Sequence[Record]) -> None:
-        schema = records[0].schema_arrow()
-        table = pa.Table.from_pylist([record.model_dump() for record in records], schema=schema)
-        with self.storage.new_file(name) as path:
-            pq.write_table(table, path)
-        self.damaged.pop(name, None)
+    def gather(self, busy: Collection[str] = (), at_least: int = FILES) -> None:
+        """Gather the files of ended runs, see `journal`; to be called by a driver alone.
 
-    def _read_folder(self, folder: str, kind: type[RecordT], run_ids: Iterable[str] | None) -> list[RecordT]:
-        wanted = None if run_ids is None else set(run_ids)
-        names = [name for name in row_names(self.storage, folder) if wanted is None or owner(name) in wanted]
-        return [record for name in names for record in self._read(name, kind)]
-
-    def _read(self, name: str, kind: type[RecordT]) -> list[RecordT]:
-        """A file's rows; none of a file that is absent or damaged."""
-        try:
-            records = self._rows(name, kind)
-            if any(getattr(record, "run_id") != owner(name) for record in records):  # noqa: B009
-                raise DamagedFile("it holds rows of another run")
-        except MissingFile:
-            return []
-        except DamagedFile as error:
-            self.damaged[name] = str(error)
-            return []
-        return records
-
-    def _rows(self, name: str, kind: type[RecordT]) -> list[RecordT]:
-        content = self.storage.read_bytes(name)
-        try:
-            table = pq.read_table(pa.BufferReader(content))
-            required = (field for field, about in kind.model_fields.items() if about.is_required())
-            missing = [field for field in required if field not in table.column_names]
-            rows = table.select([field for field in kind.model_fields if field in table.column_names]).to_pylist()
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DamagedFile(f"no whole Parquet file: {' '.join(str(error).split())}") from error
-        if missing:
-            raise self._other_version(name, f"lacks the column '{missing[0]}'")
-        if not rows:
-            raise DamagedFile("it holds no row")
-        try:
-            return [kind.model_validate(row) for row in rows]
-        except ValidationError as error:
-            column = ".".join(map(str, error.errors()[0]["loc"]))
-            raise self._other_version(name, f"has in '{column}': {error.errors()[0]['msg']}") from error
-
-    def _other_version(self, name: str, difference: str) -> StudyError:
-        return StudyError(
-            f"'{self.storage.path(name)}' {difference}; it was written by another version: use that version or a new "
-            "study name"
-        )
+        Args:
+            busy: runs that something may still be written of.
+        """
+        ended = {run_id for run_id, record in self.read_runs().items() if record.status in SETTLED} - set(busy)
+        for journal in (self._scores, self._epochs, self._runs):
+            journal.gather(ended.__contains__, at_least)
 
 
 def needs_training(run: RunSpec, record: RunRecord | None) -> bool:
@@ -318,11 +287,3 @@ def needs_training(run: RunSpec, record: RunRecord | None) -> bool:
 def kept_epochs(record: RunRecord) -> tuple[int, ...]:
     """The epochs whose weights the run kept."""
     return tuple(json.loads(record.kept_epochs))
-
-
-def _arrow_type(hint: Any) -> pa.DataType:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        (hint,) = [part for part in typing.get_args(hint) if part is not type(None)]
-    if typing.get_origin(hint) is Literal:
-        return pa.string()
-    return {str: pa.string(), int: pa.int64(), float: pa.float64()}[hint]

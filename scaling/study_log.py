@@ -2,35 +2,53 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling.errors import DamagedFile, StudyError
-from scaling.layout import MLFLOW_ARTIFACTS
+from scaling.errors import DamagedFile, MissingFile, StudyError
+from scaling.layout import DATASET_FILE, MLFLOW_ARTIFACTS
 from scaling.mlflow_store import SQLITE, key_of, tracking_uri
-from scaling.place import scrub, shown
-from scaling.protocol_text import protocol_digest, protocol_suffix
-from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord
+from scaling.mlflow_values import (
+    LONGEST_DIGEST,
+    data_inputs,
+    ended_metrics,
+    epoch_metrics,
+    epoch_times,
+    filter_tags,
+    metrics,
+    ms,
+    params,
+    region_metrics,
+    run_params,
+    run_tags,
+    score_metrics,
+    started_at,
+    tag_text,
+)
+from scaling.model_log import ModelLog, model_tags
+from scaling.place import shown
+from scaling.protocol_text import protocol_digest, protocol_settings, protocol_suffix
+from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord, kept_epochs
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
-from scaling.specs.tune import TuneSpec
 from scaling.storage import Storage
+from scaling.study_note import NOTE_TAG, study_note
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ENDINGS = {"finished": "FINISHED", "cut": "KILLED"}  # MLflow's words; a cut probe was stopped, and did not fail
-METRICS_A_BATCH = 1000  # MLflow's own limit for log_batch
+METRICS_A_BATCH, TAGS_A_BATCH = 850, 100  # MLflow takes 1000 metrics, parameters and tags at once, of tags 100
 RUNS_A_PAGE = 1000
 RUN_TAG, KIND_TAG, DONE_TAG = "scaling.run_id", "scaling.kind", "scaling.logged"
+EPOCH_TAG = "scaling.epochs"  # the last epoch that is logged
 PARENT_TAG = "mlflow.parentRunId"  # MLflow's own
 PROTOCOL_TAG = "scaling.protocol"  # followed by a digest: the protocol that scores with this digest in their name have
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's view for training runs
-LONGEST_TAG, LONGEST_PARAM = 5000, 6000  # characters that MLflow takes of a value
 
 
 @dataclass(frozen=True)
@@ -41,86 +59,145 @@ class RunNote:
     tags: Mapping[str, str]
 
 
-class StudyLog:
-    """One study's runs in MLflow; every call may be repeated and adds only what is missing."""
+@dataclass
+class Child:
+    """MLflow's run of a run, and what it holds of tags and parameters."""
 
-    def __init__(self, client: MlflowClient, study: StudySpec, storage: Storage) -> None:
+    id: str
+    tags: dict[str, str] = field(default_factory=dict)
+    params: set[str] = field(default_factory=set)
+
+
+class StudyLog:
+    """One study's runs in MLflow; every call may be repeated and adds only what is missing.
+
+    What one call of ours costs MLflow does not depend on how many runs there are; all of them are listed once.
+
+    Args:
+        is_own: whether a score by a benchmark and a protocol is what the study asks for; None: by default protocols.
+    """
+
+    def __init__(
+        self, client: MlflowClient, study: StudySpec, storage: Storage, is_own: Callable[[str, str], bool] | None = None
+    ) -> None:
         self.client, self.study = client, study
         self.store = ResultsStore(storage)
+        self._is_own = is_own or (lambda benchmark, protocol: not protocol_suffix(protocol))
         self.experiment_id = self._experiment(storage)
         there = self._existing()
-        self.parent_id = there.get(("study", study.name), ("", {}))[0] or self._create_parent()
         self.children = {name: child for (kind, name), child in there.items() if kind == "run"}
+        self._models = ModelLog(client, self.experiment_id, storage, (child.id for child in self.children.values()))
+        self._data = _data_mark(storage)
+        protocol = protocol_settings(study.scoring, study.scoring.commitment)
+        self._inputs = data_inputs(self._data, study.benchmarks, protocol)
+        parent = there.get(("study", study.name))
+        self.parent_id = self._create_parent() if parent is None else parent.id
+        self._open: dict[str, float | None] = {}  # runs that train, and when their last epoch ended
+        self._times: defaultdict[str, dict[int, float | None]] = defaultdict(dict)  # of epochs that may be scored
         self._adopt()
+
+    def log_epochs(self, run: RunSpec, records: Sequence[EpochRecord]) -> None:
+        """Epochs of a run that trains, each with the time when it ended."""
+        child = self._going(run, started_at(records[0]))
+        self._log_new_epochs(child, run.run_id, records)
+        self._open[run.run_id] = records[-1].ended_at
 
     def log_run(self, record: RunRecord) -> None:
         """Everything about a run that ended: parameters, metrics by epoch, its throughput as `run_…`, status."""
-        child, tags = self._child(record)
-        if tags.get(DONE_TAG) == record.status:
+        run = RunSpec.model_validate_json(record.spec)
+        child = self._child(record.run_id, run, record.started_at)
+        if child.tags.get(DONE_TAG) == record.status:
             return
-        self._log_params(child, record)
         epochs = self.store.read_epochs(record.run_id)
         _refuse_damaged(self.store)
-        self._log_metrics(child, _epoch_metrics(epochs))
-        facts = {"n_params": record.n_params, "n_samples": record.n_samples, "flops": record.flops}
-        facts |= {"flops_spent": record.flops_spent, "train_s": record.train_s, "n_skipped": record.n_skipped}
-        facts |= {f"run_{name}": getattr(record, name) for name in ("images_per_s", "flops_per_s", "compute_share")}
-        self._log_metrics(child, _metrics(facts, step=record.epochs_done))
-        if record.reason:
-            self._tag(child, tags, "reason", record.reason)
-        elif tags.pop("reason", None):  # of an earlier try
-            self.client.delete_tag(child, "reason")
-        self.client.set_terminated(child, ENDINGS.get(record.status, "FAILED"))
-        self._tag(child, tags, DONE_TAG, record.status)
+        self._log_new_epochs(child, record.run_id, epochs, record.ended_at)
+        times, kept = self._times[record.run_id], kept_epochs(record)
+        self._times[record.run_id] = {epoch: times[epoch] for epoch in kept if epoch in times}
+        reason = {"reason": record.reason} if record.reason else {}
+        if not reason and "reason" in child.tags:  # of an earlier try
+            self.client.delete_tag(child.id, "reason")
+            del child.tags["reason"]
+        models = model_tags(self._models.models_of(child.id, run, kept, child.tags))
+        self._batch(child, ended_metrics(record), reason | models, run_params(run, record, self.study.tune))
+        self.client.set_terminated(child.id, ENDINGS.get(record.status, "FAILED"), end_time=ms(record.ended_at))
+        self._batch(child, [], {DONE_TAG: record.status})
+        self._open.pop(record.run_id, None)
 
-    def log_scores(self, record: RunRecord, scores: Sequence[AlignmentRecord]) -> None:
-        """Scores by benchmark and protocol, step = epoch; those that are there already are left.
+    def log_scores(
+        self, run_id: str, run: RunSpec, scores: Sequence[AlignmentRecord], ended_at: float | None = None
+    ) -> None:
+        """Scores by benchmark and protocol, and the study's own by region; those that are there already are left.
 
-        `score.<benchmark>` is by the default protocol, `score.<benchmark>/<digest>` by another, which a tag spells out.
+        A protocol that is not the default is spelt out by a tag. They stand at the checkpoint's LoggedModel too.
+
+        Args:
+            ended_at: of the run, if it has ended.
         """
-        child, tags = self._child(record)
-        places: dict[tuple[str, int], list[AlignmentRecord]] = defaultdict(list)
+        places: defaultdict[int, list[AlignmentRecord]] = defaultdict(list)
         for score in scores:
-            if score.score is not None:
-                places[score.benchmark, score.epoch].append(score)
-        for there in places.values():
-            self._tell_apart(child, tags, there)
-            for score in there:
-                if _score_tag(score) not in tags:
-                    self._log_score(child, tags, score)
+            places[score.epoch].append(score)
+        child = self._child(run_id, run, None)
+        for epoch, there in sorted(places.items()):
+            self._tell_apart(child, [score for score in there if score.score is not None])
+            new = [score for score in there if score.score is not None and _score_tag(score) not in child.tags]
+            if new:
+                self._log_checkpoint(child, run, there, new, self._time(run_id, epoch, ended_at))
 
-    def _log_score(self, child: str, tags: dict[str, str], score: AlignmentRecord) -> None:
-        name = f"{score.benchmark}{protocol_suffix(score.protocol)}"
-        self._log_metrics(child, _metrics({f"score.{name}": score.score, f"raw.{name}": score.raw}, score.epoch))
-        protocol_tag = f"{PROTOCOL_TAG}.{protocol_digest(score.protocol)}"
-        if protocol_suffix(score.protocol) and protocol_tag not in tags:
-            self._tag(child, tags, protocol_tag, score.protocol)
-        self._tag(child, tags, _score_tag(score), str(score.layer))
+    def _log_checkpoint(
+        self, child: Child, run: RunSpec, there: Sequence[AlignmentRecord], new: Sequence[AlignmentRecord],
+        at: float | None,
+    ) -> None:  # fmt: skip
+        """The new ones of the scores that are there of a checkpoint."""
+        epoch = new[0].epoch
+        models = self._models.models_of(child.id, run, [epoch], child.tags)
+        values: dict[str, float | None] = {}
+        tags = model_tags(models) | {_score_tag(score): str(score.layer) for score in new}
+        for score in new:
+            values |= score_metrics(score)
+            if protocol_suffix(score.protocol):
+                tags[f"{PROTOCOL_TAG}.{protocol_digest(score.protocol)}"] = score.protocol
+        own = [score for score in there if self._is_own(score.benchmark, score.protocol)]
+        if any(score in own for score in new):
+            values |= region_metrics(own)
+        of = {} if self._data is None else {"dataset_name": self._data[0], "dataset_digest": self._data[1]}
+        self._batch(child, metrics(values, epoch, at, model_id=models[epoch], **of), tags)
 
-    def _tell_apart(self, child: str, tags: dict[str, str], there: Sequence[AlignmentRecord]) -> None:
+    def _time(self, run_id: str, epoch: int, ended_at: float | None) -> float | None:
+        """When an epoch of a run ended; read from the store where it was not logged by this process."""
+        if epoch not in self._times[run_id]:
+            self._times[run_id] |= epoch_times(self.store.read_epochs(run_id), ended_at)
+        return self._times[run_id].get(epoch)
+
+    def _tell_apart(self, child: Child, there: Sequence[AlignmentRecord]) -> None:
         """A tag of versions before, which named no protocol, stands for the default's score, else for those there."""
-        former = key_of(f"{DONE_TAG}.{there[0].benchmark}.{there[0].epoch}")
-        if former in tags and all(protocol_suffix(score.protocol) for score in there):
-            for score in there:
-                self._tag(child, tags, _score_tag(score), str(score.layer))
-            self.client.delete_tag(child, former)
-            del tags[former]
+        for benchmark in {score.benchmark for score in there}:
+            scores = [score for score in there if score.benchmark == benchmark]
+            former = key_of(f"{DONE_TAG}.{benchmark}.{scores[0].epoch}")
+            if former in child.tags and all(protocol_suffix(score.protocol) for score in scores):
+                self._batch(child, [], {_score_tag(score): str(score.layer) for score in scores})
+                self.client.delete_tag(child.id, former)
+                del child.tags[former]
 
     def log_note(self, record: RunRecord, note: RunNote) -> None:
         """Metrics and tags that no record holds, each once; what has changed is logged beside what was there."""
-        child, tags = self._child(record)
-        there = self.client.get_run(child).data.metrics
+        child = self._child(record.run_id, RunSpec.model_validate_json(record.spec), record.started_at)
+        there = self.client.get_run(child.id).data.metrics
         new = {name: value for name, value in note.metrics.items() if there.get(key_of(name)) != value}
-        self._log_metrics(child, _metrics(new, record.epochs_done))
-        for key, value in note.tags.items():
-            if tags.get(key) != value:
-                self._tag(child, tags, key, value)
+        tags = {key: value for key, value in note.tags.items() if child.tags.get(key) != value}
+        self._batch(child, metrics(new, record.epochs_done, None), tags)
 
-    def log_artifact(self, path: Path) -> None:
-        """A figure or a recipe, at the study's parent run."""
-        self.client.log_artifact(self.parent_id, str(path))
+    def log_answer(self, files: Sequence[Path]) -> None:
+        """Figures, laws and recipes at the study's run, and the note that its page in the UI begins with."""
+        for path in files:
+            self.client.log_artifact(self.parent_id, str(path))
+        if files:
+            self.client.set_tag(self.parent_id, NOTE_TAG, study_note(self.study.name, files, self.parent_id))
 
     def end(self, status: str) -> None:
+        """The study's run has ended, and those that trained with it."""
+        for run_id, at in self._open.items():
+            self.client.set_terminated(self.children[run_id].id, "KILLED", end_time=ms(at))
+        self._open.clear()
         self.client.set_terminated(self.parent_id, status)
 
     def _experiment(self, storage: Storage) -> str:
@@ -138,25 +215,25 @@ class StudyLog:
         place = Path(storage.path(MLFLOW_ARTIFACTS)).as_uri() if local else None
         return str(self.client.create_experiment(self.study.name, artifact_location=place, tags=EXPERIMENT_TAGS))
 
-    def _existing(self) -> dict[tuple[str, str], tuple[str, dict[str, str]]]:
-        """(kind, name) -> (MLflow's run id, tags) of everything logged before."""
-        found: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}
+    def _existing(self) -> dict[tuple[str, str], Child]:
+        """(kind, name) -> everything logged before."""
+        found: dict[tuple[str, str], Child] = {}
         token = None
         while True:
             page = self.client.search_runs([self.experiment_id], max_results=RUNS_A_PAGE, page_token=token)
             for run in page:
                 tags = dict(run.data.tags)
                 if RUN_TAG in tags:
-                    found[tags[KIND_TAG], tags[RUN_TAG]] = (str(run.info.run_id), tags)
+                    found[tags[KIND_TAG], tags[RUN_TAG]] = Child(str(run.info.run_id), tags, set(run.data.params))
             token = page.token
             if not token:
                 return found
 
     def _adopt(self) -> None:
         """Children of a parent that was deleted are those of the new one."""
-        for child, tags in self.children.values():
-            if tags.get(PARENT_TAG) != self.parent_id:
-                self._tag(child, tags, PARENT_TAG, self.parent_id)
+        for child in self.children.values():
+            if child.tags.get(PARENT_TAG) != self.parent_id:
+                self._batch(child, [], {PARENT_TAG: self.parent_id})
 
     def _create_parent(self) -> str:
         """The study's own run, with what its runs have in common."""
@@ -165,58 +242,70 @@ class StudyLog:
         written = self.study.model_dump(mode="json", include=fields)
         shown = {name: value for name, value in written.items() if value}
         families = {f"models.{family.family}": list(family.sizes) for family in self.study.models}
-        params = [_param(key, value) for key, value in (shown | families).items()]
-        self.client.log_batch(parent, params=params)
-        return parent
+        self.client.log_batch(parent.id, params=params(shown | families))
+        return parent.id
 
-    def _tag(self, child: str, tags: dict[str, str], key: str, value: str) -> None:
-        self.client.set_tag(child, key, scrub(value)[:LONGEST_TAG])
-        tags[key] = value
+    def _create(
+        self, run_name: str, kind: str, name: str, more: Mapping[str, str] | None = None, at: float | None = None
+    ) -> Child:
+        tags = {RUN_TAG: name, KIND_TAG: kind} | dict(more or {})
+        run = self.client.create_run(self.experiment_id, start_time=ms(at), run_name=run_name, tags=tags)
+        child = Child(str(run.info.run_id), tags)
+        self.client.log_inputs(child.id, self._inputs)
+        return child
 
-    def _create(self, run_name: str, kind: str, name: str, parent: str | None = None) -> str:
-        tags = {RUN_TAG: name, KIND_TAG: kind}
-        if parent is not None:
-            tags[PARENT_TAG] = parent
-        return str(self.client.create_run(self.experiment_id, run_name=run_name, tags=tags).info.run_id)
+    def _child(self, run_id: str, run: RunSpec, at: float | None) -> Child:
+        """MLflow's run of a run, made if it is not there. at: when the training began."""
+        if run_id not in self.children:
+            images = "all" if run.images_per_class is None else run.images_per_class
+            name = f"{run.model.label()} {images}/class seed {run.seed}"
+            more = filter_tags(run) | {PARENT_TAG: self.parent_id}
+            child = self.children[run_id] = self._create(name, "run", run_id, more, at)
+            self._batch(child, [], {}, {"run_id": run_id} | run_params(run, None, self.study.tune))
+        return self.children[run_id]
 
-    def _child(self, record: RunRecord) -> tuple[str, dict[str, str]]:
-        """MLflow's run of a record, made if it is not there, and its tags."""
-        if record.run_id not in self.children:
-            images = "all" if record.images_per_class is None else record.images_per_class
-            model = RunSpec.model_validate_json(record.spec).model
-            name = f"{model.label()} {images}/class seed {record.seed}"
-            self.children[record.run_id] = (
-                self._create(name, "run", record.run_id, self.parent_id),
-                {},
-            )
-        return self.children[record.run_id]
+    def _going(self, run: RunSpec, at: float | None) -> Child:
+        """MLflow's run of a run that trains."""
+        child = self._child(run.run_id, run, at)
+        if run.run_id not in self._open:
+            if DONE_TAG in child.tags:  # of an earlier try
+                self.client.update_run(child.id, status="RUNNING")
+                self._batch(child, [], {DONE_TAG: "trained again"})
+            self._open[run.run_id] = None
+        return child
 
-    def _log_params(self, child: str, record: RunRecord) -> None:
-        """What is known and not there yet: MLflow refuses to change a parameter, and a retry knows more than a failure.
+    def _log_new_epochs(
+        self, child: Child, run_id: str, records: Sequence[EpochRecord], ended_at: float | None = None
+    ) -> None:
+        last, times = int(child.tags.get(EPOCH_TAG, -1)), epoch_times(records, ended_at)
+        self._times[run_id] |= times
+        new = [metric for metric in epoch_metrics(records, times) if metric.step > last]
+        for start in range(0, len(new), METRICS_A_BATCH):
+            part = new[start : start + METRICS_A_BATCH]
+            is_last = start + METRICS_A_BATCH >= len(new)
+            self._batch(child, part, {EPOCH_TAG: str(part[-1].step if is_last else part[-1].step - 1)})
 
-        The spec of a run that was given up is not logged: the next try may have other resources.
-        """
-        columns = ("family", "size", "depth", "variant", "dataset", "image_size", "seed", "objective", "epochs")
-        values = {column: getattr(record, column) for column in columns}
-        values |= {"run_id": record.run_id, "images_per_class": record.images_per_class or "all"}
-        if record.status in ("finished", "diverged", "cut"):
-            values["spec"] = record.spec
-        if self.study.tune is not None:
-            values |= _tuned(record, self.study.tune)
-        there = self.client.get_run(child).data.params
-        new = [_param(key, value) for key, value in values.items() if value is not None and key not in there]
-        if new:
-            self.client.log_batch(child, params=new)
-
-    def _log_metrics(self, child: str, metrics: list[Any]) -> None:
-        for start in range(0, len(metrics), METRICS_A_BATCH):
-            self.client.log_batch(child, metrics=metrics[start : start + METRICS_A_BATCH])
+    def _batch(
+        self, child: Child, values: Sequence[Any], tags: Mapping[str, str], facts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Metrics, tags and parameters in one call. MLflow refuses to change a parameter: those that are there stay."""
+        new = {key: value for key, value in (facts or {}).items() if key not in child.params}
+        written = run_tags(tags)
+        for start in range(TAGS_A_BATCH, len(written), TAGS_A_BATCH):
+            self.client.log_batch(child.id, tags=written[start : start + TAGS_A_BATCH])
+        if values or tags or new:
+            self.client.log_batch(child.id, metrics=values, params=params(new), tags=written[:TAGS_A_BATCH])
+        child.tags.update({key: tag_text(value) for key, value in tags.items()})
+        child.params.update(new)
 
 
-def _tuned(record: RunRecord, tune: TuneSpec) -> dict[str, float]:
-    """The tuned fields of a run, as parameters of their own."""
-    training = RunSpec.model_validate_json(record.spec).training
-    return {name: getattr(training, name) for name in tune.fields}
+def _data_mark(storage: Storage) -> tuple[str, str] | None:
+    """Name and digest of the images that the study began with; None before it."""
+    try:
+        mark = json.loads(storage.read_bytes(DATASET_FILE))
+        return str(mark["dataset"]), str(mark["sha256"])[:LONGEST_DIGEST]
+    except (MissingFile, ValueError, KeyError, TypeError):  # damaged: told where images are compared
+        return None
 
 
 def _refuse_damaged(store: ResultsStore) -> None:
@@ -240,37 +329,3 @@ def _check_experiment(found: Any, name: str, uri: str) -> None:
 
 def _score_tag(score: AlignmentRecord) -> str:
     return key_of(f"{DONE_TAG}.{score.benchmark}.{score.epoch}{protocol_suffix(score.protocol)}")
-
-
-def _param(key: str, value: Any) -> Any:
-    """A parameter, without the credentials of a place that it may hold."""
-    from mlflow.entities import Param
-
-    return Param(key, scrub(str(value))[:LONGEST_PARAM])
-
-
-def _metrics(values: Mapping[str, float | int | None], step: int) -> list[Any]:
-    from mlflow.entities import Metric
-
-    now_ms = int(time.time() * 1000)
-    return [Metric(key_of(key), float(value), now_ms, step) for key, value in values.items() if value is not None]
-
-
-def _epoch_metrics(records: Sequence[EpochRecord]) -> list[Any]:
-    return [
-        metric
-        for record in records
-        for metric in _metrics(
-            {
-                "loss": record.loss,
-                "lr": record.lr,
-                "accuracy": record.accuracy,
-                "validation_loss": record.validation_loss,
-                "samples_seen": record.samples_seen,
-                "train_flops": record.flops,
-                "images_per_s": record.images_per_s,
-                "compute_share": record.compute_share,
-            },
-            record.epoch,
-        )
-    ]

@@ -12,7 +12,7 @@ from scaling.checkpoints.weights import CheckpointInfo, load_checkpoint, load_in
 from scaling.data.modes import as_rgb
 from scaling.data.prepared.pixels import REDUCING_GAP, Square
 from scaling.errors import StudyError, known_names
-from scaling.layout import RUNS, WEIGHTS, owner, row_names, weights_name, weights_names
+from scaling.layout import WEIGHTS, weights_name, weights_names
 from scaling.models import candidate_layers
 from scaling.place import Place, shown
 from scaling.records import ResultsStore, RunRecord
@@ -157,7 +157,7 @@ def _no_weights(place: Storage, run_id: str) -> str:
         reason = f": {record.reason}" if record.reason else ""
         status = record.status.replace("_", " ")
         return f"run {run_id} is {status} and has no weights in '{place.path()}'{reason}; run the study again"
-    known = [owner(name) for name in row_names(place, RUNS)]
+    known = ResultsStore(place).read_runs()
     if not known:
         return f"'{place.path()}' holds no results; give a study's results folder, such as results/quickstart"
     return f"run '{run_id}' is not in '{place.path()}'; {known_names(run_id, known)}"

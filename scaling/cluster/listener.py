@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scaling.cluster.actors import Score
 
 DRAIN_WAIT_S = 0.25
+GATHER_FROM = 512  # runs that have ended: their rows go from files of their own into few
 NO_WORD = "its process ended without a record"
 
 
@@ -64,6 +65,7 @@ class StudyListener:
         for run_id, epoch in work.prune - set(self._to_score):
             self._spent[run_id].add(epoch)
         self._training = {run.run_id for run in work.train}
+        self._n_ended = 0
         self._scoring: set[CheckpointKey] = set()
         for run_id, epoch in work.score:
             if run_id not in self._training:
@@ -73,6 +75,8 @@ class StudyListener:
         self._progress.started(run)
 
     def on_epochs(self, run: RunSpec, records: Sequence[EpochRecord]) -> None:
+        if records:
+            self._tracker.epochs_ended(run, records)
         for record in records:
             if self._cost is not None:
                 self._cost.learn_epoch(run, record)
@@ -100,6 +104,9 @@ class StudyListener:
         delete_weights(self._study.storage, run.run_id, self._spent[run.run_id])
         self._progress.ended(run, failed=record.status in ("failed", "out_of_memory"))
         self._tracker.run_changed(run.run_id)
+        self._n_ended += 1
+        if self._n_ended % GATHER_FROM == 0:
+            self._study.gather(busy=self._training | {run_id for run_id, _ in self._scoring}, at_least=GATHER_FROM)
 
     def on_tick(self) -> None:
         self._check()

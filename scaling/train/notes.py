@@ -76,6 +76,7 @@ class Notes:
             epoch_s=seconds,
             images_per_s=self.n_samples / seconds if busy_s else None,
             compute_share=busy_s / seconds if busy_s else None,
+            ended_at=time.time(),
         )
 
     def end(self, status: RunStatus, reason: str | None, progress: RunProgress) -> RunRecord:

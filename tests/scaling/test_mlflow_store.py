@@ -220,7 +220,8 @@ def test_a_server_that_is_no_mlflow_is_told(serve, make_study, storage, records)
     assert "s3cret" not in problem
 
 
-def test_what_a_server_says_meanwhile_shows_no_password(serve, make_study, storage, records):
+def test_what_a_server_says_meanwhile_shows_no_password(serve, make_study, storage, records, monkeypatch):
+    monkeypatch.setattr("scaling.tracking.CLOSE_S", 0.0)
     uri = serve(500, "trouble")
     tracker = Tracker(MlflowClient(uri), make_study(mlflow=uri), storage)
     tracker.run_changed(records[0].run_id)

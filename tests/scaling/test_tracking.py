@@ -192,6 +192,7 @@ def test_a_run_that_mlflow_lacks_is_logged_by_the_next_study(client, study, stor
 def test_a_server_that_is_down_is_told_and_does_no_harm(client, study, storage, records, monkeypatch):
     """The study goes on, says what is missing, and the next one logs it all."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("scaling.tracking.CLOSE_S", 0.0)
     run_ids = [record.run_id for record in records]
     tracker = Tracker(MlflowClient("http://127.0.0.1:1"), study, storage, stored(storage))
     for run_id in run_ids:
@@ -290,7 +291,7 @@ def test_what_a_version_before_logged_is_not_logged_again(client, study, storage
 def test_runs_that_end_every_moment_are_mirrored_meanwhile(client, study, storage, records, monkeypatch):
     monkeypatch.setattr("scaling.tracking.FLUSH_INTERVAL_S", 0.3)
     tracker, seen = Tracker(client, study, storage, stored(storage)), threading.Event()
-    monkeypatch.setattr(tracker, "_mirror", lambda log, run_id: seen.set())
+    monkeypatch.setattr(tracker, "_mirror", lambda log, run_id, news: seen.set())
     until = time.monotonic() + 20
     while not seen.is_set() and time.monotonic() < until:
         tracker.run_changed(records[0].run_id)
@@ -301,7 +302,7 @@ def test_runs_that_end_every_moment_are_mirrored_meanwhile(client, study, storag
 
 def test_a_stopped_study_does_not_wait_for_a_slow_server(client, study, storage, records, monkeypatch):
     tracker = Tracker(client, study, storage, stored(storage))
-    monkeypatch.setattr(tracker, "_mirror", lambda log, run_id: time.sleep(30))
+    monkeypatch.setattr(tracker, "_mirror", lambda log, run_id, news: time.sleep(30))
     tracker.run_changed(records[0].run_id)
     began = time.monotonic()
     assert tracker.close("KILLED", [], wait_s=0.2) == "MLflow did not take everything within 0.2 s"
@@ -313,3 +314,183 @@ def test_a_password_in_the_uri_is_not_told():
         connect("http://somebody:PASSWORD@127.0.0.1:1")
     assert "PASSWORD" not in str(error.value)
     assert "127.0.0.1:1' does not answer" in str(error.value)
+
+
+def scored(run_id: str, epoch: int, benchmark: str, score: float) -> AlignmentRecord:
+    changes = {"benchmark": benchmark, "region": benchmark.partition(".")[2]}
+    return score_record(run_id, epoch, score).model_copy(update=changes)
+
+
+@pytest.fixture
+def live(client, study, storage, monkeypatch):
+    """A tracker that flushes at once, and its study's first run, which has just trained two epochs, 5 s each."""
+    monkeypatch.setattr("scaling.tracking.FLUSH_INTERVAL_S", 0.05)
+    monkeypatch.setattr("scaling.tracking.PAUSE_S", 0.05)
+    storage.write_bytes("dataset.json", json.dumps({"dataset": "digits", "sha256": "ab" * 32}).encode())
+    run, began = expand_study(study)[0], time.time() - 10
+    times = {epoch: {"epoch_s": 5.0, "ended_at": began + 5 * epoch} for epoch in (1, 2)}
+    epochs = [epoch_record(run.run_id, epoch).model_copy(update=at) for epoch, at in times.items()]
+    tracker = Tracker(client, study, storage, stored(storage))
+    yield tracker, run, epochs
+    if tracker._thread.is_alive():
+        tracker.close("KILLED", [])
+
+
+def end(storage: Storage, run, epochs) -> RunRecord:
+    """Write what a worker writes when a run ends."""
+    times = {"started_at": epochs[0].ended_at - 5.0, "ended_at": epochs[-1].ended_at + 0.5}
+    record = run_record(run, "finished", None, epochs_done=2, kept=(1, 2), **times)
+    ResultsStore(storage).write_epochs(epochs)
+    ResultsStore(storage).write_run(record)
+    return record
+
+
+def until(what: Callable[[], object]) -> object:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if found := what():
+            return found
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+def metric_at(client: MlflowClient, run: Run, key: str) -> list[tuple[int, float]]:
+    return [(metric.step, metric.timestamp / 1000) for metric in client.get_metric_history(run.info.run_id, key)]
+
+
+def child_with(client: MlflowClient, study, filters: str) -> Run | None:
+    experiment = client.get_experiment_by_name(study.name)
+    found = client.search_runs([experiment.experiment_id], filters) if experiment else []
+    return found[0] if found else None
+
+
+def test_epochs_and_scores_appear_while_a_run_trains_with_the_trainings_own_times(client, study, storage, live):
+    tracker, run, epochs = live
+    tracker.epochs_ended(run, epochs[:1])
+    child = until(lambda: child_with(client, study, "metrics.accuracy > 0"))
+    assert child.info.status == "RUNNING"
+    assert child.info.start_time / 1000 == pytest.approx(epochs[0].ended_at - 5, abs=0.002)
+    assert metric_at(client, child, "loss") == [(1, pytest.approx(epochs[0].ended_at, abs=0.002))]
+    ResultsStore(storage).write_scores([scored(run.run_id, 1, "suite.IT", 0.5)])
+    tracker.run_changed(run.run_id)
+    until(lambda: child_with(client, study, "metrics.IT > 0.4"))
+    tracker.epochs_ended(run, epochs[1:])
+    until(lambda: len(history(client, child, "loss")) == 2)
+    record = end(storage, run, epochs)
+    tracker.run_changed(run.run_id)
+    assert tracker.close("FINISHED", []) is None
+    child = logged(client, study)[1][run.run_id]
+    assert history(client, child, "loss") == [(1, 1.0), (2, 0.5)], "nothing is there twice"
+    assert metric_at(client, child, "IT") == [(1, pytest.approx(epochs[0].ended_at, abs=0.002))]
+    assert child.info.status == "FINISHED"
+    seconds = (child.info.end_time - child.info.start_time) / 1000
+    assert seconds == pytest.approx(record.ended_at - record.started_at, abs=0.005)
+
+
+def test_a_run_that_still_trains_when_its_study_ends_is_killed_and_goes_on_later(client, study, storage, live):
+    tracker, run, epochs = live
+    tracker.epochs_ended(run, epochs[:1])
+    tracker.close("KILLED", [])
+    assert logged(client, study)[1][run.run_id].info.status == "KILLED"
+    again = Tracker(client, study, storage, stored(storage))
+    again.epochs_ended(run, epochs)
+    end(storage, run, epochs)
+    again.run_changed(run.run_id)
+    assert again.close("FINISHED", []) is None
+    child = logged(client, study)[1][run.run_id]
+    assert (child.info.status, history(client, child, "loss")) == ("FINISHED", [(1, 1.0), (2, 0.5)])
+
+
+def test_the_best_checkpoint_is_found_among_the_logged_models(client, study, storage, live):
+    tracker, run, epochs = live
+    end(storage, run, epochs)
+    for epoch, scores in {1: (0.7, 0.2), 2: (0.5, 0.4)}.items():
+        names = ("suite.IT", "simulated.IT", "suite.V1")
+        values = (*scores, 0.1)
+        ResultsStore(storage).write_scores([scored(run.run_id, epoch, *one) for one in zip(names, values, strict=True)])
+    tracker.run_changed(run.run_id)
+    assert tracker.close("FINISHED", []) is None
+    experiment, digest = client.get_experiment_by_name(study.name).experiment_id, ("ab" * 32)[:36]
+    asked = {"field_name": "metrics.IT", "ascending": False, "dataset_name": "digits", "dataset_digest": digest}
+    models = client.search_logged_models([experiment], order_by=[asked])
+    assert [(model.tags["scaling.epoch"], str(model.status)) for model in models] == [("1", "READY"), ("2", "READY")]
+    assert models[0].tags["scaling.weights"].endswith(f"checkpoints/{run.run_id}/epoch-00001.safetensors")
+    found = {metric.key: (metric.value, metric.dataset_digest) for metric in models[0].metrics}
+    assert found["IT"] == (0.7, digest)
+    assert (found["simulated IT"][0], found["V1"][0], found["score.suite.IT"][0]) == (0.2, 0.1, 0.7)
+    filters = "metrics.IT > 0.4 and metrics.V1 > 0 and tags.family = 'resnet' and tags.size = '2'"
+    child = child_with(client, study, filters)
+    assert (child.data.tags["scaling.run_id"], child.data.tags["probe"]) == (run.run_id, "false")
+    inputs = {entry.dataset.name: entry.tags[0].value for entry in child.inputs.dataset_inputs}
+    assert inputs == {"digits": "training", "simulated-ventral-stream.IT": "evaluation"}
+    outputs = {(output.model_id, output.step) for output in child.outputs.model_outputs}
+    assert outputs == {(model.model_id, int(model.tags["scaling.epoch"])) for model in models}
+
+
+def test_a_logged_model_whose_process_was_killed_is_found_again(client, study, storage, live):
+    tracker, run, epochs = live
+    end(storage, run, epochs)
+    tracker.run_changed(run.run_id)
+    tracker.close("FINISHED", [])
+    child = logged(client, study)[1][run.run_id].info.run_id
+    for tag in ("scaling.model.2", "scaling.logged"):
+        client.delete_tag(child, tag)
+    assert mirror(client, study, storage, [run.run_id]) is None
+    models = client.search_logged_models([client.get_experiment_by_name(study.name).experiment_id])
+    assert sorted(model.tags["scaling.epoch"] for model in models) == ["1", "2"]
+
+
+def test_what_a_server_did_not_take_is_logged_once_it_is_back(client, study, storage, live, monkeypatch):
+    tracker, run, epochs = live
+    away, tries = threading.Event(), []
+    away.set()
+
+    def answering(method):
+        def call(*args, **kwargs):
+            tries.append(method.__name__)
+            if away.is_set():
+                raise ConnectionError("the server is away")
+            return method(*args, **kwargs)
+
+        return call
+
+    for name in ("log_batch", "create_run", "search_runs", "get_experiment_by_name"):
+        monkeypatch.setattr(client, name, answering(getattr(client, name)))
+    tracker.epochs_ended(run, epochs[:1])
+    until(lambda: len(tries) > 2)
+    assert tracker.problem == "MLflow did not take everything (the server is away)"
+    began = time.monotonic()
+    tracker.epochs_ended(run, epochs[1:])
+    assert time.monotonic() - began < 0.5, "nobody waits for it"
+    end(storage, run, epochs)
+    tracker.run_changed(run.run_id)
+    away.clear()
+    assert tracker.close("FINISHED", []) is None
+    child = logged(client, study)[1][run.run_id]
+    assert metric_at(client, child, "loss") == [(e.epoch, pytest.approx(e.ended_at, abs=0.002)) for e in epochs]
+
+
+def test_epochs_of_versions_that_noted_no_time_are_counted_back_from_the_runs_end(client, study, storage, live):
+    tracker, run, epochs = live
+    record = end(storage, run, epochs)
+    ResultsStore(storage).write_epochs([epoch.model_copy(update={"ended_at": None}) for epoch in epochs])
+    tracker.run_changed(run.run_id)
+    tracker.close("FINISHED", [])
+    child = logged(client, study)[1][run.run_id]
+    times = [record.ended_at - 5, record.ended_at]
+    assert [at for _, at in metric_at(client, child, "loss")] == pytest.approx(times, abs=0.002)
+
+
+def test_the_studys_run_has_a_note_that_renewing_keeps_current(client, study, storage, tmp_path):
+    laws, figure = tmp_path / "laws.txt", tmp_path / "score.png"
+    figure.write_bytes(b"a figure")
+    for text in ("IT ~ 1 - 2 C^-0.1", "a line\n" * 2000):
+        laws.write_text(text)
+        assert mirror(client, study, storage, [], files=[laws, figure]) is None
+        parent, _ = logged(client, study)
+        note = parent.data.tags["mlflow.note.content"]
+        assert f"get-artifact?path=score.png&run_uuid={parent.info.run_id}" in note
+        assert text.splitlines()[0] in note
+        assert len(note) <= 5000
+    assert "IT ~" not in note
+    assert "the rest: `laws.txt`" in note
