@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from scaling.alignment.metrics.error_bars import Interval, bootstrap_draws, draw_counts, weighted_pearson
 from scaling.alignment.metrics.splits import StimulusSplit
@@ -94,7 +94,7 @@ def two_level_interval(draws: Array, n_subjects: int | None, level: float = 0.95
     tail = (1 + level) / 2
     factor = spread_of_new(n_subjects)
     if n_subjects is not None and n_subjects >= FEWEST:
-        factor *= float(t.ppf(tail, n_subjects - 1) / norm.ppf(tail))
+        factor *= float(stdtrit(n_subjects - 1, tail) / ndtri(tail))
     low, high = np.quantile(values, [1 - tail, tail])
     middle = float(values.mean()) if factor != 1.0 else 0.0  # nothing is shifted where nothing is widened
     ends = (middle + factor * (float(end) - middle) for end in (low, high))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from scaling.errors import StudyError
+
+if TYPE_CHECKING:  # imported by those alone who read recordings
+    import pandas as pd
 
 COLUMNS = ("subj", "object_response", "category", "condition", "imagename")
 NO_RESPONSE, NOT_SHOWN = "na", ""
@@ -51,6 +53,8 @@ def read_choices(folder: Path, image_of: Callable[[str], str], remedy: str) -> C
     Raises:
         StudyError: no files, a column that is missing, a person who saw an image twice, an image of two categories.
     """
+    import pandas as pd
+
     files = sorted(folder.glob("*.csv"))
     if not files:
         raise StudyError(f"{folder} holds no CSV of people's choices; {remedy}")
@@ -74,6 +78,8 @@ def read_choices(folder: Path, image_of: Callable[[str], str], remedy: str) -> C
 
 
 def _read(path: Path, remedy: str) -> pd.DataFrame:
+    import pandas as pd
+
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, OSError, pd.errors.ParserError) as error:

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from scaling.data.recordings.assemblies import NEUROID_ID, REGION
@@ -32,6 +31,9 @@ from scaling.data.recordings.presentations import (
 from scaling.data.recordings.stimuli import StimulusFiles
 from scaling.data.recordings.visual_angle import placement_ratio
 from scaling.errors import StudyError, known_names
+
+if TYPE_CHECKING:  # imported by those alone who read recordings
+    import xarray as xr
 
 SUBJECT = "subject"
 
