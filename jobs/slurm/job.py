@@ -118,14 +118,11 @@ def cpus_wanted(runs: Sequence[RunSpec], scoring: ScoringSpec, nodes: int, gpus:
 
     A shape with GPUs fills those of the node; one without has its workers spread over the nodes.
     """
-    found = [1]
+    found = [1.0]
     for shape in {run.resources for run in runs}:
-        if shape.gpus_per_worker:
-            workers = max(1, math.floor(gpus / shape.gpus_per_worker))
-        else:
-            workers = math.ceil(shape.workers / nodes)
+        workers = max(1, math.floor(gpus / shape.gpus)) if shape.gpus else math.ceil(shape.workers / nodes)
         found.append(workers * shape.cpus_per_worker)
-    return max(found) + math.ceil(scoring.actors * scoring.cpus / nodes)
+    return math.ceil(max(found)) + math.ceil(scoring.actors * scoring.cpus / nodes)
 
 
 def check_fits(study: Study, nodes: int, cpus: int, gpus: int) -> None:

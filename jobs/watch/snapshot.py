@@ -190,8 +190,8 @@ def _of_record(record: RunRecord) -> tuple[float, float, float] | None:
 
 def _shape(run: RunSpec) -> str:
     shape = run.resources
-    gpus = f", {shape.gpus_per_worker:g} GPU" if shape.gpus_per_worker else ""
-    return f"{shape.workers} x ({shape.cpus_per_worker} CPU{gpus})"
+    gpus = f", {shape.gpus_per_worker} GPU" if shape.gpus_per_worker else ""
+    return f"{shape.workers} x ({shape.cpus_per_worker:g} CPU{gpus})"
 
 
 def _notes(study: Study, work: OpenWork) -> list[str]:

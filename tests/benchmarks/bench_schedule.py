@@ -6,8 +6,8 @@
 fewer), at an assumed FLOP/s of a GPU. 10,000 runs on 1,024 GPUs: made, log-normal times. Both calm, and with processes
 that die and nodes that are reclaimed and come back.
 
-InTurn asks `BranchOffers` for the next run and lets at most `slots` of a shape go on, each where `place` puts it, as
-`schedule.train_offers` does: a shape starts when the one before has ended. Together is what one queue of all shapes
+InTurn asks `LongestFirst` for the next run and lets at most `slots` of a shape go on, each where `place` puts it, as
+`schedule.train_runs` does: a shape starts when the one before has ended. Together is what one queue of all shapes
 would reach: the longest run that fits, by the same `place`.
 
 A line: makespan over the bound max(total work / GPUs, longest run); idle, the share of the GPU time that was there
@@ -21,7 +21,7 @@ import heapq
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -29,11 +29,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scaling.cluster.branching import BranchOffers
+from scaling.cluster.offers import LongestFirst
 from scaling.cluster.placement import Free, Node, free_nodes, place, run_needs, slots
 from scaling.specs.resources import ResourceSpec
-from scaling.specs.run import RunSpec
-from scaling.study import expand_study, parse_study
 
 H = 3600.0
 GPUS_A_NODE, CPUS_A_NODE = 8, 64
@@ -47,11 +45,19 @@ SHAPES = {n: ResourceSpec(workers=n, cpus_per_worker=6, gpus_per_worker=1) for n
 WEEK_OF_GPU, DAY_OF_GPU = 7 * 24 * H, 24 * H  # single-GPU time beyond which a run gets 8, or 4 GPUs; assumption
 
 
+@dataclass(frozen=True)
+class Stub:
+    """What ordering and placement ask of a RunSpec."""
+
+    run_id: str
+    resources: ResourceSpec
+
+
 @dataclass
 class Job:
     """A run, and its seconds of work left on its GPUs."""
 
-    run: RunSpec
+    run: Stub
     left_s: float
 
     @property
@@ -80,13 +86,13 @@ class Counts:
 
 
 class InTurn:
-    """The next run as `schedule.train_offers` takes it: shapes follow each other."""
+    """The next run as `schedule.train_runs` takes it: shapes follow each other."""
 
     def __init__(self, jobs: Sequence[Job], nodes: Sequence[Node]) -> None:
         self._jobs = {job.run.run_id: job for job in jobs}
         cost = {run_id: job.left_s for run_id, job in self._jobs.items()}
         runs = [job.run for job in jobs]
-        self._offers = BranchOffers(runs, cost, lambda run: True, lambda run_id: True)
+        self._offers = LongestFirst(runs, cost)  # type: ignore[arg-type]
         self._slots = {shape: slots(shape, free_nodes(nodes), len(runs)) for shape in {run.resources for run in runs}}
         self._shape: ResourceSpec | None = None
 
@@ -256,7 +262,7 @@ class Cluster:
 def measure(times: Sequence[tuple[ResourceSpec, float]], n_gpus: int, policy: Policy, faults: bool, seed: int) -> str:
     """One simulated study: shapes and seconds of its runs."""
     nodes = [Node(f"n{i}", CPUS_A_NODE, GPUS_A_NODE) for i in range(n_gpus // GPUS_A_NODE)]
-    jobs = [Job(run, seconds) for run, (_, seconds) in zip(specs([shape for shape, _ in times]), times, strict=True)]
+    jobs = [Job(Stub(str(i), shape), seconds) for i, (shape, seconds) in enumerate(times)]
     total = sum(job.gpus * job.left_s for job in jobs)
     bound = max(total / n_gpus, max(job.left_s for job in jobs))
     began = time.perf_counter()
@@ -269,15 +275,6 @@ def measure(times: Sequence[tuple[ResourceSpec, float]], n_gpus: int, policy: Po
         f"idle {1 - (counts.worked + counts.lost) / counts.there:5.1%}  {counts.restarts:6,} restarts  "
         f"lost {counts.lost / total:6.3%}  ({time.perf_counter() - began:.0f} s here)"
     )
-
-
-def specs(shapes: Sequence[ResourceSpec]) -> Iterator[RunSpec]:
-    """A run of each shape, all of them different."""
-    study = {"name": "simulated", "dataset": "digits", "models": [{"family": "resnet", "depth": 10, "sizes": [2]}],
-             "data_sizes": [2], "training": {"epochs": 1, "batch_size": 10},
-             "benchmarks": ["simulated-ventral-stream"]}  # fmt: skip
-    (base,) = expand_study(parse_study(study))
-    return (base.model_copy(update={"seed": i, "resources": shape}) for i, shape in enumerate(shapes))
 
 
 def published_times(n: int) -> list[tuple[ResourceSpec, float]]:
