@@ -36,7 +36,9 @@ from jobs.arguments import (
     terminal,
 )
 from jobs.report_command import report
+from jobs.slurm.command import slurm
 from jobs.verify_command import verify
+from jobs.watch.command import watch
 from scaling.errors import StudyError
 from scaling.specs.scoring import ScoringSpec
 
@@ -280,6 +282,8 @@ def recipe(
 
 
 app.command(epilog="Example: scaling verify jobs/studies/quickstart.yaml --flops 1e13 --region accuracy")(verify)
+app.command(epilog="Example: scaling slurm jobs/studies/cifar10_it.yaml --gpus-per-node 4 --time 12:00:00")(slurm)
+app.command(epilog="Example: scaling watch jobs/studies/quickstart.yaml --serve")(watch)
 
 
 @app.command(epilog="Example: scaling fit scores.csv --form chinchilla --region IT --where dataset=imagenet,ecoset")

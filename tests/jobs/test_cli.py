@@ -36,9 +36,11 @@ def test_the_commands_are_listed():
         "report",
         "run",
         "score",
+        "slurm",
         "status",
         "ui",
         "verify",
+        "watch",
     ]
     listed = output("--help")
     assert [name for name in COMMANDS if not re.search(rf"^\s+{name}\s", listed, re.MULTILINE)] == []

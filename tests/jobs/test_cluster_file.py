@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from pathlib import Path
 
+import jsonschema
+import pytest
+import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 CLUSTER = yaml.safe_load((Path(__file__).parents[2] / "cluster.yaml").read_text())
+SCHEMA = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
+
+
+def test_it_is_valid_by_rays_own_schema() -> None:
+    jsonschema.validate(CLUSTER, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [(("max_worker",), 3), (("max_workers",), "many"), (("docker", "images"), "ray"), (("setup_commands",), "pip"),
+     (("available_node_types", "head", "resource"), {"CPU": 0})],
+)  # fmt: skip
+def test_the_schema_refuses_slips(path: tuple[str, ...], value: object) -> None:
+    broken = copy.deepcopy(CLUSTER)
+    below = broken
+    for name in path[:-1]:
+        below = below[name]
+    below[path[-1]] = value
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(broken, SCHEMA)
 
 
 def test_ray_accepts_the_cluster_file() -> None:

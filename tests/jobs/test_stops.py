@@ -71,14 +71,19 @@ def check_not_begun(study: Path) -> None:
     assert wide.isdisjoint(trained(study))
 
 
-def test_one_interrupt_ends_a_study_of_two_shapes_at_once(study):
+@pytest.mark.parametrize(
+    ("number", "status", "word"),
+    [(signal.SIGINT, 130, "interrupted"), pytest.param(signal.SIGTERM, 143, "terminated", marks=pytest.mark.campaign)],
+)
+def test_one_signal_ends_a_study_of_two_shapes_at_once(study, number, status, word):
+    """To the group: a terminal's Ctrl-C, or `scancel` of a job step, which signals all of its processes."""
     process, log = start(study)
     try:
         wait_for("a checkpoint", lambda: trained(study))
         below = descendants(process.pid)
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=20) == 130
-        assert said(log) == [f"interrupted: {GOES_ON}"]
+        os.killpg(process.pid, number)
+        assert process.wait(timeout=20) == status
+        assert said(log) == [f"{word}: {GOES_ON}"]
         check_not_begun(study)
         wait_for("the end of Ray's processes", lambda: not any(Path(f"/proc/{pid}").exists() for pid in below), 20)
     finally:

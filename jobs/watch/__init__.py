@@ -1,0 +1,1 @@
+"""A study while it runs, seen from its folder alone."""
