@@ -14,6 +14,7 @@ from jobs.progress_line import ZooProgress
 from scaling.cluster.stopping import INCOMPLETE, Stopped, files_refused, stop_switch
 from scaling.cluster.zoo import ZooHearers, check_zoo, score_zoo
 from scaling.errors import StorageError
+from scaling.zoo.model import PUBLISHED, RANDOM
 from scaling.zoo.study import TABLE_FILE, ZooStudy
 
 if TYPE_CHECKING:
@@ -53,25 +54,30 @@ def run_zoo(study: ZooStudy, options: RunOptions, console: Console) -> int:
 
 def print_table(study: ZooStudy, console: Console) -> None:
     """One row a model: N, GFLOP, published accuracy, year, data, and its scores."""
-    frame = study.by_model()
+    rows = study.by_model()
     names = list(study.protocols)
-    table = Table(title=f"{study.name}: {len(frame)} models", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("model", "family", "px", "N", "GFLOP", "accuracy", "year", "data", *names):
-        table.add_column(
-            column.rpartition(".")[2], justify="left" if column in ("model", "family", "data") else "right"
-        )
-    for row in frame.to_dict("records"):
+    table = Table(title=f"{study.name}: {len(rows)} models", title_justify="left", box=box.SIMPLE_HEAD)
+    words = ("model", "weights", "data")
+    for column in (*words, "px", "N", "GFLOP", "accuracy", "year", *names):
+        is_text = column in words
+        table.add_column(column.rpartition(".")[2], justify="left" if is_text else "right", no_wrap=not is_text)
+    for row in rows:
         facts = [_cell(row["image_size"], "d"), _cell(row["n_params"], ",d"), _cell(row["flops_per_image"], "g", 1e-9)]
-        told = [_cell(row["accuracy"], ".3f"), _cell(row["year"], "d"), row["dataset"] or ""]
-        table.add_row(row["label"], row["family"], *facts, *told, *(_cell(row[name], ".3f") for name in names))
+        told = [_cell(row["accuracy"], ".3f"), _cell(row["year"], "d")]
+        said = [row["label"].split(" (")[0], _weights(row["weights"]), row["dataset"] or ""]
+        table.add_row(*said, *facts, *told, *(_cell(row[name], ".3f") for name in names))
     console.print(table)
-    for row in frame.to_dict("records"):
+    for row in rows:
         if row["status"] == "failed":
             console.print(f"{row['label']}: {row['reason']}", highlight=False, soft_wrap=True)
 
 
+def _weights(told: str) -> str:
+    return told if told in (RANDOM, PUBLISHED) else "own"
+
+
 def _cell(value: float | None, form: str, factor: float = 1.0) -> str:
-    if value is None or value != value:
+    if value is None:
         return ""
     return format(int(value) if form.endswith("d") else round(value * factor, 3), form)
 

@@ -66,7 +66,7 @@ def score_zoo_model(
     torch.set_num_threads(1)
     store = ZooStore(storage)
     known, missing = missing_scores(store, model.model_id, model.epoch, benchmarks, protocols)
-    if missing:
+    if missing or not store.read_models([model.model_id]):
         subject = load_subject(model)
         counted = _counted(subject)
         subject.model.to(device)
@@ -74,6 +74,7 @@ def score_zoo_model(
         with threadpool_limits(1):
             scores = score_model(subject, missing, _heard(options, found) if model.geometry else options)
         new = [_record(model, score.columns(), protocols[score.benchmark].text) for score in scores]
+        store.write_model(zoo_record(model, "scored", None, **counted))  # first: scores without it would be of nothing
         store.write_scores(sorted(new, key=lambda record: record.benchmark))
         known += new
         del subject, scores

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -71,8 +73,10 @@ class ZooStudy:
         return {score.benchmark: score for score in sorted(own, key=lambda score: score.status == "scored")}
 
     def lacking(self, model: ZooModel) -> tuple[str, ...]:
-        """The benchmarks that a model has no score of; failed ones are open again."""
+        """The benchmarks that a model has no score of, all where its own row is lost; failed ones are open again."""
         own = self.own_scores(model)
+        if model.model_id not in self.records:
+            return tuple(self.protocols)
         return tuple(name for name in self.protocols if name not in own or own[name].status != "scored")
 
     def open_work(self) -> dict[ZooModel, tuple[str, ...]]:
@@ -80,15 +84,17 @@ class ZooStudy:
         return {model: names for model in self.models if (names := self.lacking(model))}
 
     def scored(self, model: ZooModel, new: Iterable[AlignmentRecord]) -> None:
-        """Scores that an actor has written."""
+        """Scores that an actor has written, and the model's row."""
         new = list(new)
+        self.records |= self.store.read_models([model.model_id])
         written = {(score.benchmark, score.protocol) for score in new}
         old = [score for score in self.scores[model.model_id] if (score.benchmark, score.protocol) not in written]
         self.scores[model.model_id] = [*old, *new]
 
     def failed(self, model: ZooModel, reason: str) -> None:
         """A model that cannot be scored at all; it is open again by the next start."""
-        self.store.write_model(zoo_record(model, "failed", reason))
+        self.records[model.model_id] = zoo_record(model, "failed", reason)
+        self.store.write_model(self.records[model.model_id])
 
     def table(self) -> pd.DataFrame:
         """One row a model and benchmark, in the words of `scaling.records`; what is left out is counted in `attrs`.
@@ -117,20 +123,23 @@ class ZooStudy:
             else:
                 left_out[f"{name}: {'score failed' if name in own else 'not scored yet'}"] += 1
 
-    def by_model(self) -> pd.DataFrame:
-        """One row a model, in the study's order: its facts, and a column of scores for each benchmark."""
+    def by_model(self) -> list[dict[str, Any]]:
+        """One row a model, in the study's order: its facts, and its score of each benchmark."""
         rows = []
         for model in self.models:
             record, own = self.records.get(model.model_id), self.own_scores(model)
             facts = (record or zoo_record(model, "failed", "not scored yet")).model_dump()
             rows.append(facts | {name: own[name].score if name in own else None for name in self.protocols})
-        frame: pd.DataFrame = pa.Table.from_pylist(rows).to_pandas()
-        return frame
+        return rows
 
     def write_table(self) -> None:
         """Write `by_model` beside the results."""
-        del self.__dict__["records"]  # actors have written some
-        self.storage.write_bytes(TABLE_FILE, self.by_model().to_csv(index=False).encode())
+        rows = self.by_model()
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.storage.write_bytes(TABLE_FILE, text.getvalue().encode())
 
     @contextmanager
     def locked(self) -> Iterator[None]:

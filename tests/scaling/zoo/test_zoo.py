@@ -150,12 +150,18 @@ def test_scores_are_resumed_and_failures_told(write, monkeypatch, benchmarks):
     opened = open_zoo(study.storage.root.removesuffix("results/zoo") + "zoo.yaml")
     assert [opened.own_scores(first)[r.benchmark] for r in again] == again
     assert opened.lacking(second) == tuple(study.protocols)
+    study.storage.delete(f"models/{first.model_id}.parquet")  # killed before it was there, or damaged
+    lost = open_zoo(Path(study.storage.root).parents[1] / "zoo.yaml")
+    assert lost.lacking(first) == tuple(study.protocols)
+    assert score_zoo_model(study.storage, first, benchmarks, OPTIONS, study.protocols) == again
+    (record,) = lost.store.read_models([first.model_id]).values()
+    assert record.weights_sha256 == study.records[first.model_id].weights_sha256
     table = opened.table()
     assert set(table["benchmark"]) == {benchmark.name for benchmark in benchmarks}
     assert table.attrs["left_out"]["model failed"] == 1
     assert "flops" not in table
     assert table["n_params"].iloc[0] == opened.records[first.model_id].n_params
-    assert list(opened.by_model()["reason"].fillna("")) == ["", "out of memory"]
+    assert [row["reason"] for row in opened.by_model()] == [None, "out of memory"]
 
 
 def test_checkpoints_are_what_the_study_trained(write, tmp_path, benchmarks):
@@ -171,7 +177,7 @@ def test_checkpoints_are_what_the_study_trained(write, tmp_path, benchmarks):
     ResultsStore(storage).write_run(run_record(run, "finished", None, **facts))
     study = open_zoo(write({"zoo": "checkpoints", "path": "FOLDER/trained"}))
     score(study, benchmarks)
-    (row,) = study.by_model().to_dict("records")
+    (row,) = study.by_model()
     assert (row["model"], row["family"], row["accuracy"], row["epoch"]) == (run.run_id, "alexnet", 0.5, 2)
     assert row["accuracy_of"] == "digits, held-out images"
     assert row["weights_sha256"] == weights_hash(module.eval())
