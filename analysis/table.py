@@ -203,7 +203,7 @@ class ScalingTable:
     def _identity(self, column: str) -> list[str]:
         """Columns that name one model at one point of its training: its run, and what makes a configuration."""
         self.column(column)
-        inner = ("region", "benchmark") if column == "seed" else ("run_id", "seed", "epoch")
+        inner = ("region", "benchmark") if column == "seed" else ("run_id", "model", "seed", "epoch")
         names = (*inner, *CONFIGURATION, *TRAINED)
         return [name for name in names if name in self.frame and name != column]
 

@@ -24,6 +24,7 @@ from scaling.specs.wording import said, shown_value
 if TYPE_CHECKING:
     from jobs.study_run import Outcome
     from scaling.ledger import Study
+    from scaling.zoo.study import ZooStudy
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -154,16 +155,37 @@ def terminal() -> Console:
 def opened(path: Path, storage: str | None) -> Study:
     """The opened study; inside a Ray job, whose folder is deleted, a relative storage is refused."""
     from scaling.ledger import open_study
+    from scaling.specs.zoo import is_zoo
 
+    if is_zoo(path):
+        raise StudyError(
+            f"{path} is a zoo study, whose models were trained elsewhere: run, plan, status and report take it"
+        )
     study = open_study(path, storage)
-    written = study.spec.storage
+    _check_stays(study.spec.storage)
+    return study
+
+
+def opened_zoo(path: Path, storage: str | None) -> ZooStudy | None:
+    """The opened zoo study; None of a study whose models are trained. A relative storage is refused as by `opened`."""
+    from scaling.specs.zoo import is_zoo
+
+    if not is_zoo(path):
+        return None
+    from scaling.zoo.study import open_zoo
+
+    study = open_zoo(path, storage)
+    _check_stays(study.spec.storage)
+    return study
+
+
+def _check_stays(written: str) -> None:
     relative = not is_uri(written) and not Path(written).expanduser().is_absolute()
     if relative and RAY_JOB in os.environ:
         raise StudyError(
             f"storage='{written}' is relative, and a Ray job's folder is deleted with it; "
             "give --storage an absolute path that all nodes share, or a URI such as s3://bucket/folder"
         )
-    return study
 
 
 def scoring_settings(base: ScoringSpec, settings: list[str] | None) -> ScoringSpec:

@@ -30,6 +30,7 @@ from jobs.arguments import (
     ended,
     finite,
     opened,
+    opened_zoo,
     refuse_unused,
     scoring_settings,
     show,
@@ -88,6 +89,10 @@ def run(
     from scaling.cluster.driver import RunOptions
 
     options = RunOptions(data_folder(data_dir), address, concurrency, cache_dir)
+    if (zoo := opened_zoo(study, storage)) is not None:
+        from jobs.zoo_run import run_zoo
+
+        raise typer.Exit(run_zoo(zoo, options, terminal()))
     ended(run_tuned(opened(study, storage), options, terminal(), mlflow))
 
 
@@ -115,6 +120,11 @@ def plan(
     from jobs.print_rates import print_tuning
     from scaling.cluster.plan import plan_study
 
+    if (zoo := opened_zoo(study, storage)) is not None:
+        from jobs.zoo_run import plan_zoo
+
+        plan_zoo(zoo, data_folder(data_dir), address, terminal())
+        return
     measured = None if pilot is None else read_pilot(pilot)
     own = opened(study, storage)
     planned = plan_study(own, data_folder(data_dir), address, throughput, cache_dir)
@@ -175,6 +185,11 @@ def status(study: StudyFile, storage: StorageOption = None) -> None:
     """Which runs are finished, diverged, failed or open, and what is still to be scored."""
     from jobs.print_status import print_status
 
+    if (zoo := opened_zoo(study, storage)) is not None:
+        from jobs.zoo_run import print_zoo_status
+
+        print_zoo_status(zoo, terminal())
+        return
     print_status(opened(study, storage), terminal())
 
 
@@ -223,12 +238,12 @@ def score(
     )
     settings = scoring_settings(ScoringSpec(), setting)
     with pass_bars(Console(stderr=True)) as bars:
-        scores = score_one_model(request, settings, data_folder(data_dir), cache_dir, bars)
+        found = score_one_model(request, settings, data_folder(data_dir), cache_dir, bars)
     if as_json:
-        print(scores_json(request.model, scores))
+        print(scores_json(request.model, found))
     else:
-        print_scores(request.model, scores, terminal())
-    if any(score.result is None for score in scores):
+        print_scores(request.model, found.scores, terminal())
+    if any(score.result is None for score in found.scores):
         raise typer.Exit(INCOMPLETE)
 
 

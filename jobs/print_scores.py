@@ -10,16 +10,18 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from scaling.alignment.one_model import OneModelScores
     from scaling.alignment.score import ModelScore
 
 
-def scores_json(model: str, scores: Sequence[ModelScore]) -> str:
+def scores_json(model: str, found: OneModelScores) -> str:
+    """The model's facts and its scores."""
     rows = []
-    for score in scores:
+    for score in found.scores:
         row = score.columns()
         layers = row.pop("layer_scores", None)
         rows.append(row | {"layer_scores": json.loads(layers) if isinstance(layers, str) else None})
-    return json.dumps({"model": model, "scores": rows}, indent=2)
+    return json.dumps({"model": model, **found.facts, "scores": rows}, indent=2)
 
 
 def print_scores(model: str, scores: Sequence[ModelScore], console: Console) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -20,25 +20,15 @@ from scaling.specs.run import RunSpec
 PLAIN_INTERVAL_S = 10.0
 
 
-class StudyProgress:
-    """Counts runs and scores; images a second of all runs; the time left, by what runs were measured to take.
+class _Line:
+    """Shows `line()`: live on a terminal, elsewhere every PLAIN_INTERVAL_S, and once at the end."""
 
-    Time left: max(sum_r s_r / n, max_r s_r), s_r the seconds left of run r, n the most runs that went on at once.
-    """
-
-    def __init__(self, console: Console, cost: MeasuredCost, n_done: int, to_score: int) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._cost = cost
-        self._done_share = dict.fromkeys(self._cost, 0.0)
-        self._n_total, self._n_done = len(cost) + n_done, n_done
-        self._running: dict[str, float] = {}  # images a second, of their last epochs
-        self._at_once = 1
-        self._failed = 0
         self._began = self._printed = time.monotonic()
-        self._scored, self._to_score = 0, to_score
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
 
-    def __enter__(self) -> StudyProgress:
+    def __enter__(self) -> Self:
         if self._live:
             self._live.start()
         return self
@@ -47,6 +37,57 @@ class StudyProgress:
         if self._live:
             self._live.stop()
         self._console.print(self.line(), highlight=False)
+
+    def say(self, message: str) -> None:
+        self._console.print(message, highlight=False, soft_wrap=True)
+
+    def refresh(self) -> None:
+        if self._live:
+            self._live.update(Text(self.line()))
+        elif time.monotonic() - self._printed > PLAIN_INTERVAL_S:
+            self._printed = time.monotonic()
+            self._console.print(self.line(), highlight=False)
+
+    def line(self) -> str:
+        raise NotImplementedError
+
+
+class ZooProgress(_Line):
+    """Counts models; the time left is that of as many models as are left."""
+
+    def __init__(self, console: Console, n_done: int, n_models: int) -> None:
+        super().__init__(console)
+        self._before, self._n_models = n_done, n_models
+        self._scored = self._failed = 0
+
+    def ended(self, failed: bool) -> None:
+        """A model was scored, or cannot be."""
+        self._failed += failed
+        self._scored += not failed
+
+    def line(self) -> str:
+        failed = f", {self._failed} failed" if self._failed else ""
+        done, elapsed = self._scored + self._failed, time.monotonic() - self._began
+        left = (self._n_models - self._before - done) * elapsed / done if done else 0.0
+        ahead = f", about {left:.0f} s left" if left else ""
+        return f"models scored: {self._before + self._scored}/{self._n_models}{failed} · {elapsed:.0f} s{ahead}"
+
+
+class StudyProgress(_Line):
+    """Counts runs and scores; images a second of all runs; the time left, by what runs were measured to take.
+
+    Time left: max(sum_r s_r / n, max_r s_r), s_r the seconds left of run r, n the most runs that went on at once.
+    """
+
+    def __init__(self, console: Console, cost: MeasuredCost, n_done: int, to_score: int) -> None:
+        super().__init__(console)
+        self._cost = cost
+        self._done_share = dict.fromkeys(self._cost, 0.0)
+        self._n_total, self._n_done = len(cost) + n_done, n_done
+        self._running: dict[str, float] = {}  # images a second, of their last epochs
+        self._at_once = 1
+        self._failed = 0
+        self._scored, self._to_score = 0, to_score
 
     def started(self, run: RunSpec) -> None:
         self._running[run.run_id] = 0.0
@@ -64,16 +105,6 @@ class StudyProgress:
 
     def scored(self) -> None:
         self._scored += 1
-
-    def say(self, message: str) -> None:
-        self._console.print(message, highlight=False, soft_wrap=True)
-
-    def refresh(self) -> None:
-        if self._live:
-            self._live.update(Text(self.line()))
-        elif time.monotonic() - self._printed > PLAIN_INTERVAL_S:
-            self._printed = time.monotonic()
-            self._console.print(self.line(), highlight=False)
 
     def line(self) -> str:
         failed = f", {self._failed} failed" if self._failed else ""

@@ -10,7 +10,7 @@ from analysis import ScalingTable, answer, build_report, study_report
 from analysis.figures.page import Report
 from analysis.parts import check_parts
 from analysis.verify.verification import read_verifications
-from jobs.arguments import opened
+from jobs.arguments import opened, opened_zoo
 from jobs.tables import is_table, read_table
 from scaling.errors import StudyError
 from scaling.place import is_uri, shown
@@ -35,6 +35,10 @@ def report_of(
     if source is not None and Path(source).suffix in {".yaml", ".yml"}:
         _refuse("--where", where, "a study's report is of all its rows; give its results folder instead")
         _refuse("--column", columns, "a study's columns have their names")
+        if (zoo := opened_zoo(Path(source), storage)) is not None:
+            from jobs.zoo_run import zoo_report
+
+            return zoo_report(zoo)
         from jobs.answer import answer_study  # here: a table needs nothing of studies
 
         return study_report(answer_study(opened(Path(source), storage)))

@@ -7,6 +7,7 @@
       rates.json                                the driver           everyone: what a study with `tune` is trained at
       probes.json                               the driver           `scaling status`; of a study NAME.probes alone
       runs/RUN_ID.parquet                       the run's worker     everyone: one RunRecord
+      models/MODEL_ID.parquet                   a scoring actor      everyone, of a zoo study: one ZooRecord
       epochs/RUN_ID.parquet                     the run's worker     the driver, for MLflow: its EpochRecords
       scores/RUN_ID-EPOCH.parquet               a scoring actor      everyone: AlignmentRecords of a checkpoint
       …/0-gathered-NUMBER-HEX.parquet           the driver           everyone: rows of many ended runs, whose own files
@@ -36,6 +37,7 @@ STOP_FILE = "stop.json"
 RATES_FILE = "rates.json"
 PROBES_FILE = "probes.json"
 RUNS, EPOCHS, SCORES, CHECKPOINTS = "runs", "epochs", "scores", "checkpoints"
+MODELS = "models"
 ANSWER = "answer"
 VERIFICATIONS = "verifications"
 ANSWER_INDEX = "index.json"  # in ANSWER, written last: an answer without it is not whole
@@ -49,6 +51,10 @@ WEIGHTS = ".safetensors"
 
 def run_name(run_id: str) -> str:
     return f"{RUNS}/{run_id}{ROWS}"
+
+
+def model_name(model_id: str) -> str:
+    return f"{MODELS}/{model_id}{ROWS}"
 
 
 def epochs_name(run_id: str) -> str:
@@ -83,7 +89,7 @@ def gathered_number(name: str) -> int:
 
 
 def row_names(storage: Storage, folder: str) -> list[str]:
-    """Names of all files of rows in RUNS, EPOCHS or SCORES: one listing."""
+    """Names of all files of rows in RUNS, MODELS, EPOCHS or SCORES: one listing."""
     return [f"{folder}/{name}" for name in storage.names(folder, ROWS)]
 
 

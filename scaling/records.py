@@ -119,7 +119,7 @@ class AlignmentRecord(Record):
     convention `ceiled` (= raw without a ceiling); layer: committed to as `commitment` says, on the selection stimuli,
     where it had selection_raw; selection_leak: what choosing it on the scored half would have added to raw there;
     layer_scores: JSON, every candidate layer's raw where the choice was made. protocol: the settings of scoring.
-    samples_seen, flops and accuracy are those of the checkpoint. A failed score has a reason.
+    samples_seen, flops and accuracy are those of the checkpoint, None of a model of a zoo. A failed score has a reason.
 
     n_subjects; subject_scores: JSON, each subject's raw, ceiling, score and number of units; interval_of: what the
     interval speaks of, such as 'stimuli and subjects (4)' or 'stimuli and units; N and F alone'. mapping_samples:
@@ -130,9 +130,9 @@ class AlignmentRecord(Record):
 
     run_id: str
     epoch: int
-    samples_seen: int
-    flops: float
-    accuracy: float
+    samples_seen: int | None
+    flops: float | None
+    accuracy: float | None
     benchmark: str
     region: str
     metric: str

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
 from analysis.columns import REGIONS
+from analysis.comparison.pairwise import compare_models
 from analysis.figures.accuracy_alignment import plot_tradeoff
 from analysis.figures.cells import Statement, law_note
 from analysis.figures.compute import plot_score_against_compute
 from analysis.figures.diagnostics import plot_extrapolation, plot_residuals
 from analysis.figures.page import Report, Section
+from analysis.figures.pairs import plot_pairs
 from analysis.figures.split import plot_isoflop_contours, plot_optimum
 from analysis.figures.style import in_order
 from analysis.fit.extrapolate import Extrapolation, compare_forms
@@ -51,6 +54,8 @@ def build_report(
         "extrapolation": lambda: _extrapolation(report, threshold_flops),
         "accuracy": lambda: _accuracy(report, bootstrap, seed),
     }
+    if "draws" in table.columns:
+        steps["pairs of models"] = lambda: _pairs(report)
     for name, step in steps.items():
         try:
             step()
@@ -67,7 +72,12 @@ def _statements(laws: dict[str, FittedLaw]) -> list[Statement]:
 
 
 def plain_rows(table: ScalingTable) -> ScalingTable:
-    """Rows with compute and score whose models carry none of FLAGS; what drops out is counted."""
+    """Rows with compute and score whose models carry none of FLAGS; what drops out is counted.
+
+    A table without compute, such as a zoo's, has no laws that other models would disturb: all its scores stay.
+    """
+    if "flops" not in table.columns:
+        return table.require("score")
     rows = table.require("flops", "score")
     for flag in FLAGS:
         if flag in rows.columns:
@@ -198,20 +208,25 @@ def _extrapolation(report: Report, threshold: float | None) -> None:
 
 
 def _accuracy(report: Report, bootstrap: int, seed: int) -> None:
-    """One section a dataset: accuracies of different tasks do not compare."""
+    """One section a dataset, or what the accuracy is of where the table says it: different tasks do not compare."""
     if "accuracy" not in report.table.columns or "region" not in report.table.columns:
         raise ValueError("the table lacks accuracy or region")
     rows = report.table.require("accuracy")
-    datasets = list(rows.group("dataset")) if "dataset" in rows.columns else [("all", rows)]
+    apart = next((name for name in ("accuracy_of", "dataset") if name in rows.columns), None)
+    datasets = [("all", rows)] if apart is None else list(rows.group(apart))
     for dataset, part in datasets:
         found = _tradeoffs(report, str(dataset), part, bootstrap, seed)
         if found:
             report.sections.append(Section(
-                f"accuracy_{dataset}", f"Accuracy on {dataset} against alignment",
+                f"accuracy_{_file_name(dataset)}", f"Accuracy on {dataset} against alignment",
                 "Rank correlation ρ of task accuracy and score, up to 70 % accuracy and above it. The dash-dotted line "
                 "breaks once, the shaded band is its interval; family is confounded with accuracy, see the text.",
                 plot_tradeoff(found), "\n".join(_tradeoff_text(t) for t in found),
             ))  # fmt: skip
+
+
+def _file_name(text: object) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in str(text))
 
 
 def _tradeoffs(report: Report, dataset: str, rows: ScalingTable, bootstrap: int, seed: int) -> list[Tradeoff]:
@@ -222,6 +237,22 @@ def _tradeoffs(report: Report, dataset: str, rows: ScalingTable, bootstrap: int,
         except ValueError as error:
             report.skipped[f"accuracy, {dataset}, {region}"] = str(error)
     return found
+
+
+def _pairs(report: Report) -> None:
+    found = []
+    for benchmark in report.table.unique("benchmark"):
+        try:
+            found.append(compare_models(report.table, str(benchmark)))
+        except ValueError as error:
+            report.skipped[f"pairs of models, {benchmark}"] = str(error)
+    if found:
+        report.sections.append(Section(
+            "pairs", "Pairs of models",
+            "Raw of the row's model minus raw of the column's, best model first. A dot: they differ beyond what other "
+            "stimuli and units (and subjects, where they are named) would change, p < 0.05 by Holm over all pairs.",
+            plot_pairs(found), "\n".join(one.text() for one in found), pd.concat([one.frame() for one in found]),
+        ))  # fmt: skip
 
 
 def _tradeoff_text(tradeoff: Tradeoff) -> str:

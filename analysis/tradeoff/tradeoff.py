@@ -54,8 +54,14 @@ def pareto_front(x: Array, y: Array) -> npt.NDArray[np.int64]:
 def analyze_tradeoff(
     table: ScalingTable, region: str, threshold: float = 0.7, bootstrap: int = 1000, seed: int = 0, cluster: bool = True
 ) -> Tradeoff:
-    """Everything about accuracy and alignment in one region; rows without accuracy or score are left out, counted."""
+    """Everything about accuracy and alignment in one region; rows without accuracy or score are left out, counted.
+
+    A model counts once, however many benchmarks the region has: its score is their mean (models that lack one drop
+    out, counted), and n is the number of models.
+    """
     rows = table.select(region=region).require("accuracy", "score")
+    if "benchmark" in rows.columns and len(rows.unique("benchmark")) > 1:
+        rows = rows.mean_over("region")
     x, y = rows.values("accuracy"), rows.values("score")
     high, codes = x > threshold, cluster_codes(rows, cluster)  # a part's clusters are those of the whole
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from scaling.alignment.features.activations import check_layers
+from scaling.alignment.features.cache import weights_hash
 from scaling.alignment.features.preprocessing import Preprocessing
 from scaling.alignment.score import ModelScore, Subject, score_model
 from scaling.alignment.scoring import scoring_options, with_convention
@@ -21,6 +22,7 @@ from scaling.errors import StudyError
 from scaling.models.any_timm import PREFIX, block_layers, load_timm, running_layers
 from scaling.specs.dataset import DatasetSpec
 from scaling.specs.scoring import ScoringSpec
+from scaling.version import VERSION
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,23 @@ class ModelRequest:
     images: str = "digits"
 
 
+@dataclass(frozen=True)
+class OneModelScores:
+    """Scores, and what they are of: `facts` holds weights_sha256 (see `weights_hash`), pretrained, weights (the file),
+    image_size in pixels, degrees of visual angle that it spans, and the version of this package.
+    """
+
+    scores: list[ModelScore]
+    facts: dict[str, object]
+
+
 def score_one_model(
     request: ModelRequest,
     spec: ScoringSpec,
     data_dir: Path,
     cache_dir: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-) -> list[ModelScore]:
+) -> OneModelScores:
     """One model on benchmarks, in this process.
 
     Args:
@@ -71,7 +83,16 @@ def score_one_model(
     heldout = heldout_stimuli(data)
     benchmarks = with_convention(build_benchmarks(request.benchmarks, heldout, data_dir, spec.degrees), spec)
     options = replace(scoring_options(spec, partial(training_stimuli, data)), progress=progress)
-    return score_model(Subject(_on_device(model), layers, preprocessing), benchmarks, options)
+    facts: dict[str, object] = {
+        "weights_sha256": weights_hash(model),
+        "pretrained": request.pretrained,
+        "weights": None if request.weights is None else str(request.weights),
+        "image_size": preprocessing.image_size,
+        "degrees": spec.degrees,
+        "version": VERSION,
+    }
+    scores = score_model(Subject(_on_device(model), layers, preprocessing), benchmarks, options)
+    return OneModelScores(scores, facts)
 
 
 def _on_device(model: nn.Module) -> nn.Module:

@@ -74,10 +74,7 @@ def score_checkpoint(
 
     torch.set_num_threads(1)
     store = ResultsStore(storage)
-    before = store.read_checkpoint_scores(run_id, epoch)
-    there = [r for r in before if r.status == "scored" and _made(r, protocols)]
-    missing = [b for b in benchmarks if b.name not in {record.benchmark for record in there}]
-    known = [record for record in there if record.benchmark in {b.name for b in benchmarks}]
+    known, missing = missing_scores(store, run_id, epoch, benchmarks, protocols)
     if not missing:
         return known
     model, info = load_weights(storage, run_id, epoch)
@@ -97,6 +94,20 @@ def score_checkpoint(
 
 def _is_classifier(info: CheckpointInfo) -> bool:
     return not objective_spec(info.run.objective).own_views
+
+
+def missing_scores(
+    store: ResultsStore,
+    run_id: str,
+    epoch: int,
+    benchmarks: Sequence[AnyBenchmark],
+    protocols: Mapping[str, Protocol],
+) -> tuple[list[AlignmentRecord], list[AnyBenchmark]]:
+    """Of some benchmarks: the scores that a model has by their protocols, and those that it has none of."""
+    before = store.read_checkpoint_scores(run_id, epoch)
+    there = [r for r in before if r.status == "scored" and _made(r, protocols)]
+    missing = [b for b in benchmarks if b.name not in {record.benchmark for record in there}]
+    return [record for record in there if record.benchmark in {b.name for b in benchmarks}], missing
 
 
 def _made(record: AlignmentRecord, protocols: Mapping[str, Protocol]) -> bool:
@@ -186,7 +197,9 @@ class _StimulusScoring:
         wanted = self._candidates()
         order = dict.fromkeys([*self._subject.layers, *(layer for layers in wanted.values() for layer in layers)])
         layers = [layer for layer in order if any(layer in candidates for candidates in wanted.values())]
-        for layer, values in self._stream(layers) if layers else ():
+        for layer, values in self._stream(layers, wanted) if layers else ():
+            if self._options.on_layer is not None and self._benchmarks[0].needs == "representation":
+                self._options.on_layer(self._benchmarks[0].stimuli.name, layer, values)
             here = [b for b in self._benchmarks if layer in wanted.get(b.key, ())]
             for alike in group_alike(here, commitment):
                 self._evaluate(layer, values, alike)
@@ -205,7 +218,7 @@ class _StimulusScoring:
             wanted[benchmark.key] = layers
         return wanted
 
-    def _stream(self, layers: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    def _stream(self, layers: Sequence[str], wanted: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Any]]:
         """What the benchmarks need of each layer, as it is computed; of saliency there is one."""
         first, o = self._benchmarks[0], self._options
         shown = (self._subject.model, layers, first.stimuli, self._subject.preprocessing, o.budget)
@@ -216,7 +229,14 @@ class _StimulusScoring:
             return class_probabilities(shown[0], first.stimuli, self._subject.preprocessing, o.progress)
         if first.needs == "saliency":
             return input_gradients(*shown, progress=o.progress)
-        return layer_representations(*shown, reduction=o.reduction, cache=o.cache, progress=o.progress)
+
+        def leave_out(layer: str, reason: str) -> None:
+            for key in (key for key, candidates in wanted.items() if layer in candidates):
+                self._outcomes[key].left_out.append(reason)
+
+        return layer_representations(
+            *shown, reduction=o.reduction, cache=o.cache, progress=o.progress, leave_out=leave_out
+        )
 
     def _check_classifier(self) -> None:
         if not self._subject.has_classifier:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from scaling.alignment.commitment import Commitment, read_commitment
 from scaling.alignment.features.cache import RepresentationCache
@@ -23,6 +24,8 @@ FIT_IMAGES = 2  # images a principal component that it is fitted on; assumption
 class ScoringOptions:
     """How representations are made and layers chosen; see `specs.scoring.ScoringSpec`.
 
+    on_layer: hears of each stimulus set's name, each layer and its Representation, once, before it is scored.
+
     Maps of layers are never reduced or cached, but bounded by the budget's memory; so are gradients of the input.
     """
 
@@ -32,6 +35,7 @@ class ScoringOptions:
     cache: RepresentationCache | None = None
     resamples: int = 200
     progress: Callable[[str, int, int], None] | None = None
+    on_layer: Callable[[str, str, Any], None] | None = None
 
 
 def scoring_options(spec: ScoringSpec, others: Callable[[int], Stimuli]) -> ScoringOptions:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scaling.alignment.protocol import Protocol
     from scaling.alignment.scoring import ScoringOptions
     from scaling.records import AlignmentRecord
+    from scaling.zoo.model import ZooModel
 
 LOW_PRIORITY = 10  # niceness of actors that reserve no CPU: training keeps its cores
 TASK_RETRIES = 3  # a killed actor is restarted and its checkpoint tried again
@@ -42,13 +43,13 @@ class ScoringActor:
 
     def __init__(self, storage_uri: str, spec: ScoringSpec, protocols: Mapping[str, Protocol]) -> None:
         self.storage_uri, self.protocols = storage_uri, protocols
-        self.work: tuple[Sequence[AnyBenchmark], ScoringOptions] | None = None
+        self.work: tuple[Sequence[AnyBenchmark], ScoringOptions, Mapping[str, ZooModel]] | None = None
         self.device = "cuda" if spec.gpus else "cpu"
         if not spec.cpus:
             os.nice(LOW_PRIORITY)
 
     def score(self, checkpoint: Checkpoint, shared: Sequence[ray.ObjectRef]) -> list[AlignmentRecord]:
-        """`shared`: reference of the benchmarks and options, fetched once in an actor's life.
+        """`shared`: reference of the benchmarks, options and models of a zoo, fetched once in an actor's life.
 
         Raises:
             LostWeights: of the checkpoint. Everything else as `score_checkpoint` and the storage raise it.
@@ -57,8 +58,12 @@ class ScoringActor:
 
         if self.work is None:
             self.work = ray.get(shared[0])
-        storage, (benchmarks, options) = Storage(self.storage_uri), self.work
+        storage, (benchmarks, options, zoo) = Storage(self.storage_uri), self.work
         wanted = [benchmark for benchmark in benchmarks if benchmark.name in checkpoint.benchmarks]
+        if checkpoint.run_id in zoo:
+            from scaling.zoo.scoring import score_zoo_model
+
+            return score_zoo_model(storage, zoo[checkpoint.run_id], wanted, options, self.protocols, self.device)
         place = (checkpoint.run_id, checkpoint.epoch)
         try:
             return score_checkpoint(storage, *place, wanted, options, self.protocols, self.device)
@@ -94,6 +99,7 @@ class ScoringPool:
         benchmarks, options: sent to the object store once.
         protocols: of the benchmarks, by name; see `protocol.scoring_protocols`.
         homes: where actors that reserve something lie, see `placement.beside_scoring`.
+        zoo: models that were trained elsewhere, by the id that stands in place of a run's.
     """
 
     def __init__(
@@ -104,8 +110,9 @@ class ScoringPool:
         spec: ScoringSpec,
         protocols: Mapping[str, Protocol],
         homes: Sequence[Node] = (),
+        zoo: Mapping[str, ZooModel] | None = None,
     ) -> None:
-        self._shared = ray.put((list(benchmarks), options))
+        self._shared = ray.put((list(benchmarks), options, dict(zoo or {})))
         self._idle: deque[Any] = deque(
             _actor_class(spec, homes[i] if i < len(homes) else None).remote(storage_uri, spec, protocols)
             for i in range(spec.actors)

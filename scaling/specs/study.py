@@ -29,7 +29,7 @@ DataSize = PositiveInt | Literal["all"]
 Seed = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
 
 
-def _safe_name(value: str) -> str:
+def safe_name(value: str) -> str:
     if value.startswith(".") or not all(c.isalnum() or c in "-_." for c in value):
         raise ValueError(f"{value!r} must consist of letters, digits, '-', '_' and '.': it names a folder")
     if len(value.encode()) > LONGEST_NAME:
@@ -74,7 +74,7 @@ class StudySpec(Spec):
     mlflow: tracking URI; by default a SQLite store beside the results.
     """
 
-    name: Annotated[str, AfterValidator(_safe_name)]
+    name: Annotated[str, AfterValidator(safe_name)]
     dataset: Annotated[DatasetSpec, BeforeValidator(as_dataset)]
     models: Annotated[tuple[FamilySpec, ...], Field(min_length=1)]
     parametrization: Parametrization = "standard"

@@ -16,7 +16,8 @@ ROOT = Path(analysis.__file__).parent
 LAYERS = ("columns", "table", "fit", "recipe", "verify", "figures", "answers")  # from the bottom up
 OF = {"limits": "columns", "published_columns": "columns", "means": "columns", "files": "columns",
       "delimited": "columns", "configurations": "columns", "matching": "columns", "parts": "table",
-      "tradeoff": "recipe", "power": "recipe", "rates": "recipe", "stopping": "answers"}  # fmt: skip
+      "tradeoff": "recipe", "comparison": "recipe", "power": "recipe", "rates": "recipe",
+      "stopping": "answers"}  # fmt: skip
 
 
 def _modules() -> dict[str, set[str]]:

@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from jobs.cli import app
 from scaling.alignment.features.activations import collect_activations
+from scaling.alignment.features.cache import weights_hash
 from scaling.alignment.features.preprocessing import Preprocessing
 from scaling.alignment.protocol import scoring_protocols
 from scaling.alignment.score import score_checkpoint
@@ -32,6 +33,7 @@ from scaling.models.any_timm import block_layers, load_timm
 from scaling.storage import Storage
 from scaling.study import expand_study, load_study
 from scaling.train.loop import Training
+from scaling.version import VERSION
 
 SUITE = "simulated-ventral-stream"
 SIZE = 32  # pixels a side: small, for speed
@@ -71,7 +73,11 @@ def test_one_model_on_the_simulated_suite(tmp_path):
     """In a process of its own, as a person runs it: what is captured is JSON alone."""
     done = scaling("score", *MODEL, "--benchmark", SUITE, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    scores = json.loads(done.stdout)["scores"]
+    told = json.loads(done.stdout)
+    assert told["weights_sha256"] == weights_hash(load_timm("test_resnet"))
+    facts = [told[name] for name in ("pretrained", "weights", "image_size", "degrees", "version")]
+    assert facts == [False, None, SIZE, 8.0, VERSION]
+    scores = told["scores"]
     assert [row["benchmark"] for row in scores] == [f"{SUITE}.{r}" for r in ("V1", "V2", "V4", "IT", "behavior")]
     layers = block_layers(load_timm("test_resnet"))
     for row in scores:

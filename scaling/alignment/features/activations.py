@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -130,33 +130,71 @@ class LayerProbe:
     image_bytes: int
 
 
-def probe_model(model: nn.Module, layers: Sequence[str], image: Tensor) -> LayerProbe:
+def probe_model(
+    model: nn.Module, layers: Sequence[str], image: Tensor, leave_out: Callable[[str, str], None] | None = None
+) -> LayerProbe:
     """Widths, order and repetitions of layers and the size of a forward pass, from one (1, 3, height, width) image.
+
+    Args:
+        leave_out: hears of each layer that has no one row of features an image, and why: one that runs with several
+            widths in a pass (a branch for each scale), does not run, or returns no such tensor. None: the first of them
+            is an error.
 
     Raises:
         StudyError: as `stream_activations`.
     """
-    widths: dict[str, int] = {}
-    calls = dict.fromkeys(layers, 0)
+    check_layers(model, layers)
+    runs = _Runs(dict.fromkeys(layers, 0))
     largest = [image.nbytes]
-
-    def note(layer: str) -> Extract:
-        def extract(output: Tensor) -> NDArray[np.floating]:
-            widths.pop(layer, None)
-            widths[layer], calls[layer] = output.shape[1], calls[layer] + 1
-            return np.empty(0)
-
-        return extract
 
     def measure(module: nn.Module, inputs: Any, output: Any) -> None:
         largest.append(output.nbytes if isinstance(output, Tensor) else 0)
 
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     handles = [module.register_forward_hook(measure) for module in model.modules()]
+    handles += [model.get_submodule(layer).register_forward_hook(runs.hook(layer, len(image))) for layer in layers]
     try:
-        list(stream_activations(model, {layer: note(layer) for layer in layers}, [image]))
+        with _eval_mode(model), torch.inference_mode():
+            _forward(model, image.to(device))
     finally:
         _remove(handles)
-    return LayerProbe(widths, calls, max(largest))
+    for layer, reason in runs.odd().items():
+        if leave_out is None:
+            raise StudyError(reason)
+        leave_out(layer, reason)
+        runs.widths.pop(layer, None)
+    return LayerProbe(runs.widths, runs.calls, max(largest))
+
+
+@dataclass
+class _Runs:
+    """What hooks saw of layers in one pass: calls; widths in the order of the last runs; all widths; what is no row."""
+
+    calls: dict[str, int]
+    widths: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, set[int]] = field(default_factory=dict)
+    bad: dict[str, str] = field(default_factory=dict)
+
+    def hook(self, layer: str, n_images: int) -> Callable[..., None]:
+        def note(module: nn.Module, inputs: Any, output: Any) -> None:
+            self.calls[layer] += 1
+            self.widths.pop(layer, None)
+            try:
+                self.widths[layer] = _flat(layer, output, n_images).shape[1]
+                self.seen.setdefault(layer, set()).add(self.widths[layer])
+            except StudyError as error:
+                self.bad[layer] = str(error)
+
+        return note
+
+    def odd(self) -> dict[str, str]:
+        """Layers without one row of features an image -> why."""
+        found = {layer: str(_did_not_run(layer)) for layer, calls in self.calls.items() if not calls} | self.bad
+        for layer, widths in self.seen.items():
+            if layer not in found and len(widths) > 1:
+                told = " and ".join(f"{width:,}" for width in sorted(widths))
+                found[layer] = f"layer {layer!r} runs several times a pass, with {told} features; name another module"
+        return {layer: found[layer] for layer in self.calls if layer in found}
 
 
 def check_layers(model: nn.Module, layers: Sequence[str]) -> None:

@@ -40,6 +40,7 @@ from scaling.errors import StudyError
 __all__ = ["FeatureBudget", "layer_representations"]
 
 PassProgress = Callable[[str, int, int], None]  # what is being done, images shown so far, images to show in all passes
+LeaveOut = Callable[[str, str], None]  # a layer, why it is left out
 
 
 def layer_representations(
@@ -52,6 +53,7 @@ def layer_representations(
     reduction: Reduction | None = None,
     cache: RepresentationCache | None = None,
     progress: PassProgress | None = None,
+    leave_out: LeaveOut | None = None,
 ) -> Iterator[tuple[str, Representation]]:
     """(layer, Representation) of each layer, as layers are completed: those in the cache first, then as they run.
 
@@ -64,6 +66,8 @@ def layer_representations(
         stimuli: n images, read once for every pass. preprocessing: from uint8 images to the model's input; None for
             images that come prepared. budget: memory and disk. reduction: what is made of a layer's features; None:
             nothing. cache: where representations are kept. progress: called after every batch and before every layer.
+        leave_out: hears of each layer that cannot be streamed and why, see `probe_model`; the others go on. None: such
+            a layer is an error.
 
     Raises:
         StudyError: an unknown layer, with near matches; fewer than 3 stimuli; a budget that is too small, with what
@@ -75,11 +79,13 @@ def layer_representations(
         raise StudyError(f"features: {len(stimuli)} stimuli; give at least 3")
     job = _Job(model, stimuli, preprocessing, budget or FeatureBudget(), reduction or Reduction())
     progress = progress or (lambda what, done, total: None)
-    return _computed(job, layers, progress) if cache is None else _cached(job, layers, progress, cache)
+    if cache is None:
+        return _computed(job, layers, progress, leave_out)
+    return _cached(job, layers, progress, cache, leave_out)
 
 
 def _cached(
-    job: _Job, layers: Sequence[str], progress: PassProgress, cache: RepresentationCache
+    job: _Job, layers: Sequence[str], progress: PassProgress, cache: RepresentationCache, leave_out: LeaveOut | None
 ) -> Iterator[tuple[str, Representation]]:
     facts, missing = job.facts(), []
     for layer in layers:
@@ -90,15 +96,19 @@ def _cached(
             yield layer, found
             del found
     if missing:
-        for layer, representation in _computed(job, missing, progress):
+        for layer, representation in _computed(job, missing, progress, leave_out):
             cache.store(facts(layer).key(), representation)
             yield layer, representation
             del representation
 
 
-def _computed(job: _Job, layers: Sequence[str], progress: PassProgress) -> Iterator[tuple[str, Representation]]:
+def _computed(
+    job: _Job, layers: Sequence[str], progress: PassProgress, leave_out: LeaveOut | None
+) -> Iterator[tuple[str, Representation]]:
     """Pass after pass: gather columns from the images, then add them to Gram matrices block by block."""
-    probe = probe_model(job.model, layers, job.first_image())
+    probe = probe_model(job.model, layers, job.first_image(), leave_out)
+    if not probe.widths:
+        return
     work, passes = job.plan(probe)
     total, grams = len(passes) * work.n_images, dict[str, GramAccumulator]()
     for number, step in enumerate(passes):

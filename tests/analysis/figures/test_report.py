@@ -58,3 +58,17 @@ def test_figure_names_models_units_and_simulation(study: ScalingTable) -> None:
     panel = figure.axes[0]
     assert "25 models" in panel.get_title(loc="left")
     assert "FLOP" in panel.get_xlabel()
+
+
+def test_a_zoo_without_compute_has_its_accuracy_and_alignment(tmp_path: Path) -> None:
+    """No law, and each left out by its reason; one section for what the accuracies are of, flags or not."""
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"model": [f"m{i}" for i in range(24)], "family": ["a", "b"] * 12, "region": "IT",
+                          "accuracy": rng.uniform(0.5, 0.9, 24), "score": rng.uniform(0.2, 0.5, 24),
+                          "is_pretrained": True, "dataset": ["x", "y", "z"] * 8, "accuracy_of": "top-1"})  # fmt: skip
+    report = build_report(ScalingTable.from_frame(frame), bootstrap=20)
+    assert [section.name for section in report.sections] == ["accuracy_top-1"]
+    assert "24 models" in report.sections[0].figure.axes[0].get_title() or len(report.table) == 24
+    assert "no column 'flops'" in report.skipped["compute"]
+    assert not report.laws
+    assert report.save(tmp_path).is_file()

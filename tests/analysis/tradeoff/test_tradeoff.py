@@ -71,3 +71,19 @@ def test_pareto_front_by_brute_force() -> None:
     x, y = rng.normal(size=(2, 60))
     beaten = [any((x > x[i]) & (y > y[i])) for i in range(60)]
     assert sorted(pareto_front(x, y)) == [i for i in range(60) if not beaten[i]]
+
+
+def test_a_model_counts_once_whatever_its_benchmarks() -> None:
+    """Three benchmarks of a region are one score, their mean; rows of one model are no independent points."""
+    rng = np.random.default_rng(0)
+    models = [f"m{i}" for i in range(19)]
+    scores = rng.uniform(0.1, 0.5, (19, 3))
+    accuracy = rng.uniform(0.1, 0.6, 19)
+    rows = [{"model": m, "family": "f", "region": "IT", "benchmark": f"b{j}", "accuracy": a, "score": s[j]}
+            for m, a, s in zip(models, accuracy, scores, strict=True) for j in range(3)]  # fmt: skip
+    found = analyze_tradeoff(ScalingTable.from_frame(pd.DataFrame(rows)), "IT", bootstrap=50)
+    assert found.everything.n == 19
+    assert found.everything.rho.value == pytest.approx(spearmanr(accuracy, scores.mean(axis=1)).statistic)
+    lacking = analyze_tradeoff(ScalingTable.from_frame(pd.DataFrame(rows[1:])), "IT", bootstrap=0)
+    assert lacking.everything.n == 18
+    assert any("b0" in reason for reason in lacking.table.left_out)

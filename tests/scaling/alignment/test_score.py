@@ -440,3 +440,28 @@ def test_a_damaged_checkpoint_is_said(checkpoint, benchmarks):
     with pytest.raises(StudyError, match="cannot be read"):
         score_checkpoint(*checkpoint, benchmarks, OPTIONS, alike(benchmarks, "p"))
     assert ResultsStore(storage).read_checkpoint_scores(run_id, epoch) == []
+
+
+class TwoScales(nn.Module):
+    """One normalisation runs on two widths, as in CrossViT; another module never runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.narrow, self.both, self.idle = nn.Linear(192, 40), nn.Linear(40, 30), nn.ReLU(), nn.Linear(3, 3)
+
+    def forward(self, images):
+        return self.both(self.narrow(self.both(self.wide(images.flatten(1)))))
+
+
+def test_an_odd_layer_is_left_out_and_named_and_the_others_score(stimuli):
+    torch.manual_seed(0)
+    model, (first, *_) = TwoScales(), benchmarks_on(stimuli)
+    odd, plain = (score_model(Subject(model, layers, SQUARE), [first], OPTIONS)[0]
+                  for layers in (("wide", "both", "idle", "narrow"), ("wide", "narrow")))  # fmt: skip
+    assert odd.result is not None
+    assert odd.result == plain.result
+    assert "layer 'both' runs several times a pass, with 30 and 40 features" in odd.reason
+    assert "layer 'idle' did not run" in odd.reason
+    (alone,) = score_model(Subject(model, ("both",), SQUARE), [first], OPTIONS)
+    assert alone.result is None
+    assert alone.reason.startswith("layer 'both' runs several times")

@@ -1,0 +1,1 @@
+"""Models compared pair by pair on the same stimuli and units."""
