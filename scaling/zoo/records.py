@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+from scaling.journal import Journal
 from scaling.layout import MODELS, model_name
-from scaling.records import Record, ResultsStore
+from scaling.records import ResultsStore
+from scaling.rows import Record, records_of, table_of
+from scaling.storage import Storage
 from scaling.zoo.model import ZooModel
 
 WORDS = {"name": "model", "data": "dataset"}  # a model's fact -> its column, where they differ
@@ -54,8 +57,12 @@ def zoo_record(model: ZooModel, status: str, reason: str | None, **counted: obje
 class ZooStore(ResultsStore):
     """The rows of a zoo study: `models` and `scores`."""
 
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(storage)
+        self._models = Journal(storage, MODELS, ZooRecord, ["run_id"], self.damaged)
+
     def write_model(self, record: ZooRecord) -> None:
-        self._write(model_name(record.run_id), [record])
+        self._models.write(model_name(record.run_id), table_of(ZooRecord, [record]))
 
     def read_models(self, ids: Iterable[str]) -> dict[str, ZooRecord]:
-        return {record.run_id: record for record in self._read_folder(MODELS, ZooRecord, ids)}
+        return {record.run_id: record for record in records_of(ZooRecord, self._models.read(ids))}

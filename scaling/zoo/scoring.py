@@ -16,11 +16,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from scaling.alignment.benchmark import Benchmark
 from scaling.alignment.features.cache import weights_hash
 from scaling.alignment.features.preprocessing import Preprocessing
 from scaling.alignment.features.representation import Representation
 from scaling.alignment.metrics.geometry import Geometry, geometry
+from scaling.alignment.pooled import AnyBenchmark
 from scaling.alignment.protocol import Protocol
 from scaling.alignment.score import Subject, missing_scores, score_model
 from scaling.alignment.scoring import ScoringOptions
@@ -50,7 +50,7 @@ CREATE: dict[str, Callable[[str, bool, int | None], nn.Module]] = {
 def score_zoo_model(
     storage: Storage,
     model: ZooModel,
-    benchmarks: Sequence[Benchmark],
+    benchmarks: Sequence[AnyBenchmark],
     options: ScoringOptions,
     protocols: Mapping[str, Protocol],
     device: str = "cpu",

@@ -16,7 +16,8 @@ import pyarrow as pa
 from scaling.alignment.protocol import Protocol, scoring_protocols
 from scaling.errors import StudyError
 from scaling.frames import LEFT_OUT, SCORE_WORDS
-from scaling.records import AlignmentRecord, Record
+from scaling.records import AlignmentRecord
+from scaling.rows import Record
 from scaling.specs.base import read_spec
 from scaling.specs.zoo import ZooStudySpec
 from scaling.storage import Storage
