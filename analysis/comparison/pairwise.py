@@ -12,7 +12,7 @@ from analysis.columns import Array
 from analysis.table import ScalingTable
 
 LEVEL = 0.05
-NAMES = ("label", "model", "run_id")  # of a model, the first column that a table has
+NAMES = ("label", "model")  # of a model, the first column that a table has
 LEAST_DRAWS = 20
 
 

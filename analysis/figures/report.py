@@ -54,7 +54,7 @@ def build_report(
         "extrapolation": lambda: _extrapolation(report, threshold_flops),
         "accuracy": lambda: _accuracy(report, bootstrap, seed),
     }
-    if "draws" in table.columns:
+    if "draws" in table.columns and {"label", "model"} & set(table.columns):
         steps["pairs of models"] = lambda: _pairs(report)
     for name, step in steps.items():
         try:

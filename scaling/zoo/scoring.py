@@ -104,13 +104,15 @@ def _record(model: ZooModel, columns: Mapping[str, object], protocol: str) -> Al
 def load_subject(model: ZooModel) -> Subject:
     """A model with its weights, its candidate layers (the readout last) and its preprocessing.
 
+    Its classifier is of no use: which classes its logits are is not known here, so that it makes no choices.
+
     Raises:
         StudyError: as `score_zoo_model`.
     """
     if model.source == CHECKPOINTS:
         module, info = load_weights(Storage(model.weights), model.name, model.epoch)
         shown = Preprocessing.square(info.image_size, info.mean, info.std)
-        return Subject(module, candidate_layers(info.run.model, module), shown)
+        return Subject(module, candidate_layers(info.run.model, module), shown, has_classifier=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = CREATE[model.source](model.name, model.weights == PUBLISHED, model.image_size).eval()
@@ -122,7 +124,7 @@ def load_subject(model: ZooModel) -> Subject:
     else:
         shown = preprocessing_of(model.name, model.image_size)
         layers += [name for name in READOUTS if name not in layers and hasattr(module, name)]
-    return Subject(module, running_layers(module, layers, shown.image_size), shown)
+    return Subject(module, running_layers(module, layers, shown.image_size), shown, has_classifier=False)
 
 
 def _read_weights(module: nn.Module, model: ZooModel) -> None:
