@@ -297,7 +297,7 @@ CASES = [
          ("STUDY", "--benchmark", "kriegeskorte")),
     Case("study, unknown setting", ["unknown field 'resample' (--set)", "did you mean 'resamples'?"],
          ("STUDY", *IT, "--set", "resample=3")),
-    Case("study, no commitment file", ["commitment='FOLDER/no.yaml'", "neither 'split' nor 'all'"],
+    Case("study, no commitment file", ["commitment='FOLDER/no.yaml'", "neither 'split' nor 'folds' nor 'all'"],
          ("STUDY", *IT, "--set", "commitment=FOLDER/no.yaml")),
     Case("no prefix", ["model 'resnet50' is unknown", "timm:NAME", "timm:resnet50"], ("--model", "resnet50", *IT)),
     Case("unknown model", ["timm has no model 'resnet5O'", "did you mean 'resnet50'?"],

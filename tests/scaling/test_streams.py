@@ -19,7 +19,7 @@ from scaling.train.batches import Draw, epoch_batches
 SEEDS = (0, 1, 2, 3, 11, 2022, SEED_LIMIT - 1)
 SMALL = range(16)  # the old streams' words, which classes, epochs and steps meet
 MORE = {"order": 1, "windows": 2, "views": 3, "attack": 2, "model": 3, "jitter": 2, "policy": 2, "erasing": 2}
-WORDS = MORE | {"mixing": 2, "rounds": 1}  # numbers of a place
+WORDS = MORE | {"mixing": 2, "rounds": 1, "flips": 0}  # numbers of a place
 
 
 def generators() -> Iterator[tuple[tuple[object, ...], np.random.Generator]]:
@@ -30,7 +30,7 @@ def generators() -> Iterator[tuple[tuple[object, ...], np.random.Generator]]:
     for name, number in product(FIXED, (0, 1)):
         yield (name, number), fixed_stream(name, number)
     for name, seed in product(STREAMS, SEEDS):
-        for place in product(SMALL, *[(0, 1, 2)] * (WORDS[name] - 1)):
+        for place in product(*[SMALL, *[(0, 1, 2)] * (WORDS[name] - 1)][: WORDS[name]]):
             yield (name, seed, *place), stream(name, seed, *place)
 
 

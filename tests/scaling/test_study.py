@@ -78,7 +78,7 @@ ELSEWHERE = {
     "colour_jitter": 0.3, "erasing": 0.25, "mixup": 0.8, "cutmix": 1.0, "repeated_augmentation": 3, "drop_path": 0.1,
     "ema": 0.99, "ema_half_life_share": 0.05, "ema_half_life_epochs": 0.2, "precision": "bfloat16",
     "sync_batch_norm": False, "warmup_share": 0.1, "warmup_steps": 1, "cooldown": "linear", "cooldown_share": 0.4,
-    "cooldown_epochs": 1.0, "order": "nested",
+    "cooldown_epochs": 1.0, "order": "nested", "flips": "alternating", "whiten": True, "nesterov": True,
 }  # fmt: skip
 SOFT = {field: {"loss": "soft_cross_entropy"} for field in ("mixup", "cutmix")}
 SOFT |= {field: {"schedule": "wsd"} for field in ("cooldown", "cooldown_share", "cooldown_epochs")}

@@ -66,7 +66,7 @@ def test_a_file_in_the_home_folder(layers, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, ["neither 'split' nor 'all' nor a readable YAML file", "No such file", "one 'benchmark or"]),
+        (None, ["neither 'split' nor 'folds' nor 'all' nor a readable YAML file", "No such file", "one 'benchmark or"]),
         (b"IT: [layer4", ["readable YAML file", "line 1"]),
         (b"\xff\xfe\x00", ["readable YAML file"]),
         (b"", ["holds no fields"]),
@@ -112,6 +112,7 @@ NO_NUMBERS = [
     {"spill_gb": 0.0},
     {"cache": "/somewhere"},
     {"components": 50},  # of no reduction
+    {"mapping": {"samples": [25]}},  # of suites that know their units by subject alone
 ]
 
 
