@@ -38,6 +38,7 @@ SchedulerParameters=sched_interval=2,bf_interval=2
 MpiDefault=none
 ReturnToService=2
 KillWait=5
+MinJobAge=86400
 """
 
 

@@ -27,6 +27,7 @@ def output(*words: str) -> str:
 
 def test_the_commands_are_listed():
     assert COMMANDS == [
+        "benchmarks",
         "fetch",
         "fit",
         "models",
