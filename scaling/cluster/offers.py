@@ -37,23 +37,23 @@ class LongestFirst:
     """
 
     def __init__(self, runs: Sequence[RunSpec], cost: Mapping[str, float]) -> None:
-        turn = {shape: number for number, shape in enumerate(shapes_in_turn(runs))}
-        self._left, self._cost = sorted(runs, key=lambda run: turn[run.resources]), cost
+        shapes: dict[ResourceSpec, dict[str, RunSpec]] = {shape: {} for shape in shapes_in_turn(runs)}
+        for run in runs:
+            shapes[run.resources][run.run_id] = run
+        self._left, self._cost = shapes, cost
 
     @property
     def n_left(self) -> int:
-        return len(self._left)
+        return sum(len(group) for group in self._left.values())
 
     def look(self) -> Offer:
         """The next run; "over" where none is left."""
-        if not self._left:
-            return "over"
-        group = [run for run in self._left if run.resources == self._left[0].resources]
-        return max(group, key=lambda run: self._cost[run.run_id])
+        group = next((group for group in self._left.values() if group), None)
+        return "over" if group is None else group[max(group, key=self._cost.__getitem__)]
 
     def take(self, run: RunSpec) -> None:
         """That run is started."""
-        self._left.remove(run)
+        del self._left[run.resources][run.run_id]
 
 
 class Offers:
