@@ -28,6 +28,7 @@ def scored(make_study, tmp_path, digits_data, monkeypatch):
     actor.work = (
         build_benchmarks(study.spec.benchmarks, heldout),
         scoring_options(study.spec.scoring, lambda n: heldout),
+        {},
     )
     return actor, Checkpoint(study.runs[0].run_id, 2, tuple(study.protocols)), study.storage
 
