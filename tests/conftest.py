@@ -41,12 +41,12 @@ from scaling.study import expand_study, parse_study
 # Files that start Ray, in two lines that go on beside each other: those that share the quickstart, and the others
 START_RAY = {
     "ray, quickstart": (
-        "test_kill.py", "test_quickstart.py", "test_s3.py", "test_stop_early.py", "test_tune.py", "test_ui.py",
-        "test_verify.py",
+        "test_kill.py", "test_quickstart.py", "test_s3.py", "test_stop_early.py", "test_ui.py", "test_verify.py",
+        "test_zoo.py",
     ),
     "ray": (
         "test_cifar10_it.py", "test_faults.py", "test_horizons.py", "test_lanes.py", "test_ray.py", "test_score.py",
-        "test_stops.py",
+        "test_stops.py", "test_tune.py",
     ),
 }  # fmt: skip
 

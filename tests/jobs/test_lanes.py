@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from tests_jobs import descendants, results, scaling, start_scaling, wait_for, without_times, write_quickstart
 
 from scaling.data.images import ImageData
@@ -21,6 +22,7 @@ MODELS = [
 BENCHMARKS = ["simulated-ventral-stream.IT"]
 
 
+@pytest.mark.campaign  # tests/scaling/train/test_lanes.py compares the same runs without Ray
 def test_killed_with_several_runs_in_it_a_process_loses_none(tmp_path: Path, digits_data: ImageData) -> None:
     changes = {"models": MODELS, "data_sizes": [70], "benchmarks": BENCHMARKS, "resources": {"cpus_per_worker": 0.5}}
     path = write_quickstart(tmp_path, **changes, training={"epochs": 16, "batch_size": 16})
