@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -30,10 +29,10 @@ def _row(name: str, suite: Suite, data_dir: Path) -> dict[str, str]:
 
 
 def print_benchmarks(data_dir: Path, console: Console) -> None:
-    table = Table(title="benchmarks as a study file names them", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in COLUMNS:
-        table.add_column(column, overflow="fold")
+    """A block a suite: as a table, the columns would be too narrow for any terminal."""
     for row in benchmark_rows(data_dir):
-        table.add_row(*row.values())
-    console.print(table)
+        grid = Table.grid(padding=(0, 2))
+        for name in COLUMNS[1:]:
+            grid.add_row(f"  {name}", row[name])
+        console.print(row["suite"], grid, sep="\n", highlight=False)
     console.print(f"files are looked for below {data_dir}", highlight=False, soft_wrap=True)

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from analysis.figures.page import Report
     from scaling.cluster.driver import RunOptions
 
-REPORT = "report"  # folder beside the study's results
-
 
 def run_zoo(study: ZooStudy, options: RunOptions, console: Console) -> int:
     """Score what is missing, write the table and the page; the exit status. One interrupt ends it with one line.

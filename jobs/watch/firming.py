@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from analysis import FittedLaw, fit_law
 from analysis.answers.answering import study_rows
 from analysis.answers.laws import family_rows
+from analysis.fit.status import USABLE
 from analysis.fit.trend import LEVEL
 
 if TYPE_CHECKING:
@@ -23,11 +24,10 @@ class Look:
     """A law L = E + A C^-alpha at one time.
 
     n_runs: that it rests on. change: of L over the measured C, as a share, with its 95 % t interval; without one,
-    nothing is known of it. status: of the form.
+    nothing is known of it. status: of the form; its exponent has no interval here, and is not told.
     """
 
     n_runs: int
-    alpha: float
     change: float
     low: float
     high: float
@@ -36,8 +36,8 @@ class Look:
     def text(self) -> str:
         if math.isnan(self.low):
             return f"{self.n_runs} runs: too few"
-        alpha = f", alpha {self.alpha:.2f}" if self.status in ("ok", "weakly identified") else ""
-        return f"{self.change:+.0%} [{self.low:+.0%}, {self.high:+.0%}]{alpha}"
+        form = f", form {self.status}" if self.status in USABLE else ""
+        return f"{self.change:+.0%} [{self.low:+.0%}, {self.high:+.0%}]{form}"
 
 
 def looks(frame: pd.DataFrame, ended_at: Mapping[str, float | None]) -> dict[tuple[str, str], list[Look | None]]:
@@ -80,4 +80,4 @@ def _of(law: FittedLaw) -> Look:
     total = law.trends[""].total
     low, high = total.interval(LEVEL) if total.known else (math.nan, math.nan)
     change, low, high = (math.expm1(value) for value in (total.value, low, high))
-    return Look(len(law.y), law.params.get("alpha", math.nan), change, low, high, law.status)
+    return Look(len(law.y), change, low, high, law.status)

@@ -95,8 +95,8 @@ def _explain_one(location: tuple[Any, ...], found: list[Any], kind: type[Spec], 
         return f"unknown field '{field}' ({where}); {_known(name, owner)}"
     if detail["type"] == "missing":
         return f"field '{field}' is missing ({where}); add it"
-    others = [" or " + said(other).removeprefix("Input should be ") for other in found[1:]]
-    message = "".join([said(detail), *others])
+    first, *others = dict.fromkeys(said(branch) for branch in found)  # branches may say the same
+    message = " or ".join([first, *(other.removeprefix("Input should be ") for other in others)])
     place = f"{field}={shown_value(detail['input'])}: " if field and detail["type"] != "value_error" else ""
     return f"{place}{message} ({where}{', ' + field if field and not place else ''}); correct it"
 

@@ -69,18 +69,6 @@ def fold_error(split_scores: ArrayLike) -> float | None:
         return float(scores.std() / np.sqrt(scores.size))
 
 
-def bootstrap_interval(
-    predictions: Sequence[ArrayLike],
-    responses: ArrayLike,
-    splits: Sequence[StimulusSplit],
-    over: Over = "both",
-    n_boot: int = N_BOOT,
-    seed: int = 0,
-) -> Interval:
-    """95 % percentile interval of a cross-validated mapping's score; see `bootstrap_scores`."""
-    return percentile_interval(bootstrap_scores(predictions, responses, splits, over, n_boot, seed))
-
-
 def bootstrap_scores(
     predictions: Sequence[ArrayLike],
     responses: ArrayLike,
@@ -124,13 +112,6 @@ def bootstrap_scores(
     defined = ~np.isnan(medians)
     totals, counts = np.where(defined, medians, 0.0).sum(axis=1), defined.sum(axis=1)
     return np.divide(totals, counts, out=np.full(n_boot, np.nan), where=counts > 0)
-
-
-def rsa_interval(
-    model_rdm: ArrayLike, target_rdm: ArrayLike, kind: RsaKind = "spearman", n_boot: int = N_BOOT, seed: int = 0
-) -> Interval:
-    """95 % percentile interval of an RSA score over stimuli; see `bootstrap_rsa`."""
-    return percentile_interval(bootstrap_rsa(model_rdm, target_rdm, kind, n_boot, seed))
 
 
 def bootstrap_rsa(

@@ -10,8 +10,6 @@ import numpy as np
 from scaling.alignment.metrics.splits import Index
 from scaling.errors import StudyError
 
-MIN_SAMPLES = 4  # stimuli that a mapping is fitted on
-
 
 class Subset(NamedTuple):
     """The first so many of a seeded order of the training stimuli."""

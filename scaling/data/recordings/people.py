@@ -39,11 +39,6 @@ def last_part(imagename: str) -> str:
     return imagename.rpartition("_")[2]
 
 
-def without_trial(imagename: str) -> str:
-    """Without the first three parts, which number the trial and the person: of the parametric sets."""
-    return imagename.split("_", 3)[-1]
-
-
 def read_choices(folder: Path, image_of: Callable[[str], str], remedy: str) -> Choices:
     """The CSVs of a folder.
 

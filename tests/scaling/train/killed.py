@@ -44,8 +44,12 @@ def train(
     run: RunSpec, data: ImageData, storage: Storage, kill_at: int | None = None, worker: Worker | None = None
 ) -> int:
     """Train to the end, or die in step `kill_at` of this attempt; the number of steps taken."""
-    training, steps = Training(run, data, storage, worker), 0
-    real_step = training.step
+    return advance(Training(run, data, storage, worker), kill_at)
+
+
+def advance(training: Training, kill_at: int | None = None) -> int:
+    """Train to the end, or die in step `kill_at` of this attempt; the number of steps taken."""
+    steps, real_step = 0, training.step
 
     def step(batch, lr):
         nonlocal steps

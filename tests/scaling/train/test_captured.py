@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import random
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from killed import CASES, RESNET, VIT, KilledError, outcome, save_after_every_step
+from killed import CASES, RESNET, VIT, advance, outcome, save_after_every_step
 from timm.layers import DropPath
 
 from scaling.data.image_set import ImageData, ImageSet
@@ -62,19 +61,8 @@ def data(digits_data) -> ImageData:
 
 
 def trained(run: RunSpec, data: ImageData, storage: Storage, tabled: bool, kill_at: int | None = None) -> Training:
-    training, steps = Training(run, data, storage, tabled=tabled), 0
-    real_step = training.step
-
-    def step(batch, lr):
-        nonlocal steps
-        if steps == kill_at:
-            raise KilledError
-        steps += 1
-        return real_step(batch, lr)
-
-    training.step = step  # type: ignore[method-assign]
-    with suppress(KilledError):
-        list(training.epochs())
+    training = Training(run, data, storage, tabled=tabled)
+    advance(training, kill_at)
     return training
 
 

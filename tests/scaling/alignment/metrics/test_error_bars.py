@@ -10,13 +10,11 @@ from scipy.stats import pearsonr, spearmanr
 from scaling.alignment.metrics import error_bars as errorbars
 from scaling.alignment.metrics.error_bars import (
     bootstrap_draws,
-    bootstrap_interval,
     bootstrap_rsa,
     bootstrap_scores,
     fold_error,
     nan_median,
     percentile_interval,
-    rsa_interval,
     split_score,
 )
 from scaling.alignment.metrics.rsa import rsa, upper_triangle
@@ -88,7 +86,7 @@ def test_bootstrap_of_a_mapping_equals_a_direct_one(rng, over, monkeypatch):
     np.testing.assert_allclose(bootstrap_scores(predictions, y, splits, over, 30, seed=5), expected, atol=1e-12)
     monkeypatch.setattr(errorbars, "BLOCK_ELEMENTS", 6 * 7)  # seven draws at a time
     np.testing.assert_allclose(bootstrap_scores(predictions, y, splits, over, 30, seed=5), expected, atol=1e-12)
-    low, high = bootstrap_interval(predictions, y, splits, over, 30, seed=5)
+    low, high = percentile_interval(bootstrap_scores(predictions, y, splits, over, 30, seed=5))
     assert (low, high) == pytest.approx(tuple(np.percentile(expected, [2.5, 97.5])), abs=1e-12)
 
 
@@ -118,7 +116,7 @@ def test_constant_predictions_and_neuroids(rng):
     np.testing.assert_array_equal(bootstrap_scores(constant, y, splits, n_boot=20), 0.0)
     fixed = np.full_like(y, 0.1)
     assert np.isnan(bootstrap_scores(predictions, fixed, splits, n_boot=20)).all()
-    assert np.isnan(bootstrap_interval(predictions, fixed, splits, n_boot=20)).all()
+    assert np.isnan(percentile_interval(bootstrap_scores(predictions, fixed, splits, n_boot=20))).all()
     partly = y.copy()
     partly[:, 0] = 0.1
     others = bootstrap_scores([p[:, 1:] for p in predictions], y[:, 1:], splits, "stimuli", 20)
@@ -142,7 +140,7 @@ def test_the_interval_of_one_neuroid_covers_its_correlation(rng):
     for _ in range(120):
         y = rng.standard_normal((81, 1))
         p = 0.6 * y + 0.8 * rng.standard_normal((81, 1))
-        low, high = bootstrap_interval([p[:80]], y, everything, "stimuli", 300)
+        low, high = percentile_interval(bootstrap_scores([p[:80]], y, everything, "stimuli", 300))
         covered += low < 0.6 < high
     assert 0.87 <= covered / 120 <= 0.99
 
@@ -155,7 +153,9 @@ def test_the_interval_over_neuroids_covers_the_population_median(rng):
         rho = np.clip(0.5 + 0.15 * rng.standard_normal(25), -0.95, 0.95)
         y = rng.standard_normal((2000, 25))
         p = rho * y + np.sqrt(1 - rho**2) * rng.standard_normal(y.shape)
-        low, high = bootstrap_interval([p[split.test] for split in splits], y, splits, "neuroids", 200)
+        low, high = percentile_interval(
+            bootstrap_scores([p[split.test] for split in splits], y, splits, "neuroids", 200)
+        )
         covered += low < 0.5 < high
     assert 0.85 <= covered / 60 <= 1.0
 
@@ -165,7 +165,7 @@ def test_the_interval_over_both_holds_the_score_and_is_the_widest(rng):
     score = split_score(split_correlations(predictions, y, splits)).score
     widths = {}
     for over in ("stimuli", "neuroids", "both"):
-        low, high = bootstrap_interval(predictions, y, splits, over, 500)
+        low, high = percentile_interval(bootstrap_scores(predictions, y, splits, over, 500))
         assert low < score < high
         widths[over] = high - low
     assert widths["both"] > max(widths["stimuli"], widths["neuroids"])
@@ -188,7 +188,7 @@ def test_bootstrap_of_rsa_equals_a_direct_one(rng, kind, correlate, ties):
         pairs = draw[rows][different], draw[columns][different]
         expected.append(correlate(model[pairs], target[pairs]).statistic)
     np.testing.assert_allclose(bootstrap_rsa(model, target, kind, 40, seed=4), expected, atol=1e-12)
-    low, high = rsa_interval(model, target, kind, 40, seed=4)
+    low, high = percentile_interval(bootstrap_rsa(model, target, kind, 40, seed=4))
     assert (low, high) == pytest.approx(tuple(np.percentile(expected, [2.5, 97.5])), abs=1e-12)
     assert low < rsa(model, target, kind) < high
 
@@ -202,7 +202,7 @@ def test_rsa_interval_covers_the_correlation_of_many_stimuli(rng):
         return squareform(pdist(x)), squareform(pdist(x @ mix + rng.standard_normal((n, 6))))
 
     truth = np.mean([rsa(*pair(400)) for _ in range(5)])
-    intervals = [rsa_interval(*pair(40), n_boot=200) for _ in range(40)]
+    intervals = [percentile_interval(bootstrap_rsa(*pair(40), n_boot=200)) for _ in range(40)]
     assert np.mean([low < truth < high for low, high in intervals]) >= 0.85
 
 
@@ -211,7 +211,7 @@ def test_bootstrap_of_constant_rdms(rng, kind):
     target, constant = rdms(rng)[0], 0.1 * (1 - np.eye(12))
     np.testing.assert_array_equal(bootstrap_rsa(constant, target, kind, 20), 0.0)
     assert np.isnan(bootstrap_rsa(target, constant, kind, 20)).all()
-    assert np.isnan(rsa_interval(target, constant, kind, 20)).all()
+    assert np.isnan(percentile_interval(bootstrap_rsa(target, constant, kind, 20))).all()
 
 
 @pytest.mark.parametrize("kind", ["spearman", "pearson"])
