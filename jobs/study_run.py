@@ -56,24 +56,34 @@ def run_study(
             where none are to be trained.
     """
     study.storage.check_writable()
-    with study.locked(), stop_switch() as switch:
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    with stop_switch() as switch:
         try:
-            check_before(study, options)
-            work = _open_work(study, train)
-            say_damaged(study, console)
-            client = connect(study.tracking_uri) if use_mlflow else None
-            tracker = Tracker(client, study.spec, study.storage, study.results, study.is_own)
+            with study.locked(say, lambda why: switch.stop(Stopped(f"{why}: nothing goes on here"))):
+                check_before(study, options)
+                work = _open_work(study, train)
+                say_damaged(study, console)
+                client = connect(study.tracking_uri) if use_mlflow else None
+                tracker = Tracker(client, study.spec, study.storage, study.results, study.is_own)
+                return _tracked(study, work, options, console, tracker, switch, answer)
         except Stopped as stopped:
-            console.print(stopped.line, highlight=False, soft_wrap=True)
+            say(stopped.line)
             return Outcome(OpenWork(train=study.runs), False, stopped)
-        try:
-            with switch.instead():
-                return _run(study, work, options, console, tracker, switch, answer)
-        except (Stopped, StorageError, OSError) as error:
-            end = error if isinstance(error, Stopped) else files_refused(error)
-            tracker.close("KILLED", (), STOP_WAIT_S)
-            console.print(end.line, highlight=False, soft_wrap=True)
-            return Outcome(work, False, end)
+
+
+def _tracked(
+    study: Study, work: OpenWork, options: RunOptions, console: Console, tracker: Tracker, switch: StopSwitch,
+    answer: Answering | None,
+) -> Outcome:  # fmt: skip
+    """`_run`, or how it was stopped, which MLflow hears too."""
+    try:
+        with switch.instead():
+            return _run(study, work, options, console, tracker, switch, answer)
+    except (Stopped, StorageError, OSError) as error:
+        end = error if isinstance(error, Stopped) else files_refused(error)
+        tracker.close("KILLED", (), STOP_WAIT_S)
+        console.print(end.line, highlight=False, soft_wrap=True)
+        return Outcome(work, False, end)
 
 
 def _run(

@@ -29,16 +29,18 @@ def run_zoo(study: ZooStudy, options: RunOptions, console: Console) -> int:
         StudyError: anything that makes the study impossible, before the first model.
     """
     study.storage.check_writable()
-    with study.locked(), stop_switch() as switch:
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    with stop_switch() as switch:
         try:
-            work = study.open_work()
-            check_zoo(study, work, options.data_dir, options.address)
-            if work:
-                with switch.instead():
-                    score_zoo(study, work, options, ZooHearers(partial(ZooProgress, console), switch))
+            with study.locked(say, lambda why: switch.stop(Stopped(f"{why}: nothing goes on here"))):
+                work = study.open_work()
+                check_zoo(study, work, options.data_dir, options.address)
+                if work:
+                    with switch.instead():
+                        score_zoo(study, work, options, ZooHearers(partial(ZooProgress, console), switch))
         except (Stopped, StorageError, OSError) as error:
             end = error if isinstance(error, Stopped) else files_refused(error)
-            console.print(end.line, highlight=False, soft_wrap=True)
+            say(end.line)
             return end.status
     study.write_table()
     print_table(study, console)

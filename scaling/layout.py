@@ -1,7 +1,8 @@
 """The names in a study's folder, and who writes what; without torch, which the driver does not need for it.
 
     storage/NAME/                               made by              read again by
-      .lock                                     the driver           a second driver, which it keeps out
+      .lock                                     the driver           a second driver, which it keeps out; in a bucket
+                                                                     a folder, a file a driver: `driver_lock`
       dataset.json                              the driver           the driver: the images are those of the first run
       stop.json                                 the driver           everyone: sizes of a study with `stop`
       rates.json                                the driver           everyone: what a study with `tune` is trained at
@@ -29,9 +30,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from scaling.storage import LOCK as LOCK  # of its own module, which is below this one
 from scaling.storage import Storage
 
+LOCK = ".lock"
 DATASET_FILE = "dataset.json"
 STOP_FILE = "stop.json"
 RATES_FILE = "rates.json"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from scaling import layout
 from scaling.alignment.protocol import Protocol, scoring_protocols
 from scaling.alignment.suites.registry import benchmark_regions
+from scaling.driver_lock import only_driver
 from scaling.enough import RunSize, build_course, check_stop, read_sizes, shortened
 from scaling.errors import StudyError
 from scaling.first_images import check_same_images
@@ -303,11 +304,11 @@ class Study:
                 found[f"benchmark {benchmark}, which is not the study's"] += n
         return dict(found)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep a second driver out, see `Storage.locked`."""
-        with self.storage.locked():
-            yield
+    def locked(
+        self, say: Callable[[str], None] = lambda line: None, lost: Callable[[str], None] = lambda line: None
+    ) -> AbstractContextManager[None]:
+        """Keep a second driver out for a block's time, see `driver_lock.only_driver`."""
+        return only_driver(self.storage, say, lost)
 
     @contextmanager
     def answer_files(self) -> Iterator[Path]:

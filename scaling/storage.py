@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import errno
-import fcntl
 import os
 import platform
 import shutil
@@ -23,7 +22,6 @@ from scaling.errors import MissingFile, StorageError, StudyError
 from scaling.patience import Patience
 from scaling.place import Place
 
-LOCK = ".lock"
 PART = ".part"  # how temporary names end
 STALE_S = 12 * 3600.0  # a temporary file this old has lost its writer; assumption
 # Of S3, where its URI does not say: three tries of these notice a store that does not answer within a minute, where
@@ -95,6 +93,12 @@ class Storage:
         below = copy.copy(self)
         below.place, below.root = self.place.child(*parts), self.path("/".join(parts))
         return below
+
+    def patient(self, seconds: float) -> Storage:
+        """The same folder, which is waited for so long where it is away."""
+        other = copy.copy(self)
+        other._patience = Patience(seconds)
+        return other
 
     def path(self, name: str = "") -> str:
         """As the file system names a file; without credentials."""
@@ -227,30 +231,6 @@ class Storage:
         except StorageError as error:
             cause = error.__cause__ or error
             raise storage_error("written", self.shown, self.place.hide(cause), cause) from error
-
-    @contextmanager
-    def locked(self, name: str = LOCK) -> Iterator[None]:
-        """Keep a second driver out of a local folder (object stores have no locks: there the block runs unguarded).
-
-        Raises:
-            StudyError: another process holds the lock.
-        """
-        if not self.is_local:
-            yield
-            return
-        with self._answering("written", name):
-            Path(self.root).mkdir(parents=True, exist_ok=True)
-            file = open(self.path(name), "a")  # noqa: SIM115
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StudyError(
-                    f"another `scaling run` is writing to '{self.root}'; wait for it or end it, then run again"
-                ) from error
-            except OSError as error:
-                raise self.error("locked", name, error) from error
-            yield
 
     @contextmanager
     def _answering(self, doing: str, name: str) -> Iterator[None]:

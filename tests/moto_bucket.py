@@ -18,22 +18,37 @@ class MotoBucket:
     """Attributes: uri: of the empty bucket. requests: method and path of each so far. busy: answers 503 to all."""
 
     def __init__(self) -> None:
-        from moto.server import ThreadedMotoServer
-
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             os.environ.setdefault(name, "testing")
         os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
         self.requests: list[str] = []
         self.busy = False
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        self._server.start()
-        server: Any = self._server._server
-        self._moto, server.app = server.app, self._answer
-        host, port = self._server.get_host_and_port()
+        host, port = self._serve(0)
         query = f"endpoint_override={quote(f'http://{host}:{port}', safe='')}&scheme=http"
         Storage(f"s3://bucket?{query}&allow_bucket_creation=true").filesystem.create_dir("bucket")
         self.uri = f"s3://bucket?{query}"
+
+    def _serve(self, port: int) -> tuple[str, int]:
+        from moto.server import ThreadedMotoServer
+
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+        self._server.start()
+        server: Any = self._server._server
+        self._moto, server.app = server.app, self._answer
+        return self._server.get_host_and_port()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """For the block's time nothing listens, and connections that are open get 503; what it holds stays."""
+        _, port = self._server.get_host_and_port()
+        self.busy = True
+        self._server.stop()
+        try:
+            yield
+        finally:
+            self._serve(port)
+            self.busy = False
 
     def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}?{environ['QUERY_STRING']}")

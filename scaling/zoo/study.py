@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from scaling.alignment.protocol import Protocol, scoring_protocols
+from scaling.driver_lock import only_driver
 from scaling.errors import StudyError
 from scaling.frames import LEFT_OUT, SCORE_WORDS
 from scaling.records import AlignmentRecord
@@ -142,11 +143,11 @@ class ZooStudy:
         writer.writerows(rows)
         self.storage.write_bytes(TABLE_FILE, text.getvalue().encode())
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep a second driver out, see `Storage.locked`."""
-        with self.storage.locked():
-            yield
+    def locked(
+        self, say: Callable[[str], None] = lambda line: None, lost: Callable[[str], None] = lambda line: None
+    ) -> AbstractContextManager[None]:
+        """Keep a second driver out for a block's time, see `driver_lock.only_driver`."""
+        return only_driver(self.storage, say, lost)
 
 
 def _schema() -> pa.Schema:

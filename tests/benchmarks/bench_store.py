@@ -1,6 +1,6 @@
-"""A large study's store: seconds, memory and requests to open it; and what MLflow costs a run as runs become many.
+"""A large study's store: seconds, memory and requests to open it.
 
-    python tests/benchmarks/bench_store.py [--runs 10000] [--folder /tmp/bench-store] [--mlflow 100 1000 3000]
+    python tests/benchmarks/bench_store.py [--runs 10000] [--folder /tmp/bench-store]
 
 The store is simulated: runs of a grid, 5 scored epochs, 10 benchmarks, gathered as `scaling run` leaves it. It is
 opened in a process of its own, from the folder and from an S3 server on the loopback (moto's).
@@ -25,9 +25,7 @@ import pyarrow as pa
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from scaling.journal import ROWS
-from scaling.layout import DATASET_FILE
 from scaling.ledger import open_study
-from scaling.mlflow_store import connect
 from scaling.place import Place
 from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord, run_record
 from scaling.rows import table_of
@@ -35,10 +33,8 @@ from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
 from scaling.storage import Storage
 from scaling.study import expand_study, parse_study
-from scaling.study_log import StudyLog
 
 EPOCHS = 5
-SAMPLE = 20  # runs that MLflow's costs are measured with
 BENCHMARKS = [
     "simulated-ventral-stream.V1", "simulated-ventral-stream.V2", "simulated-ventral-stream.V4",
     "simulated-ventral-stream.IT", "simulated-ventral-stream.behavior", "kriegeskorte2008.human-IT",
@@ -98,6 +94,23 @@ def scores_of(record: RunRecord, rng: np.random.Generator) -> list[AlignmentReco
     ]  # fmt: skip
 
 
+def scores_table(records: list[RunRecord], rng: np.random.Generator) -> pa.Table:
+    """Rows as of `scores_of`, of many runs at once."""
+    like = table_of(AlignmentRecord, scores_of(records[0], rng))
+    table, n = pa.concat_tables([like] * len(records)).combine_chunks(), like.num_rows
+    level = [0.6 - (record.n_params or 1) ** -0.2 - (record.n_samples or 1) ** -0.5 for record in records]
+    score = np.repeat(level, n) + 0.02 * table["epoch"].to_numpy() + 0.01 * rng.normal(size=table.num_rows)
+    own = {
+        "run_id": [record.run_id for record in records for _ in range(n)], "score": score, "raw": 0.8 * score,
+        "samples_seen": np.repeat([record.n_samples or 0 for record in records], n) * table["epoch"].to_numpy(),
+        "layer_scores": [json.dumps({layer: value + one for layer, value in LAYERS.items()}) for one in score],
+    }  # fmt: skip
+    for name, values in own.items():
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
+    return table
+
+
 def parts(items: list[RunRecord], size: int) -> Iterator[list[RunRecord]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
@@ -110,8 +123,7 @@ def write_store(storage: Storage, records: list[RunRecord]) -> None:
     for number, part in enumerate(parts(records, ROWS), start=1):
         store._runs._write_gathered(table_of(RunRecord, part), number)
     for number, part in enumerate(parts(records, ROWS // rows), start=1):
-        tables = [table_of(AlignmentRecord, scores_of(record, rng)) for record in part]
-        store._scores._write_gathered(pa.concat_tables(tables), number)
+        store._scores._write_gathered(scores_table(part, rng), number)
     for number, part in enumerate(parts(records, ROWS // EPOCHS), start=1):
         store._epochs._write_gathered(table_of(EpochRecord, [epoch for r in part for epoch in epochs_of(r)]), number)
 
@@ -183,52 +195,18 @@ def bench_gather(folder: Path, n_runs: int) -> None:
     print(f"gather {len(records)} ended runs ({files} files): {time.process_time() - began:.2f} CPU s", flush=True)
 
 
-def bench_mlflow(folder: Path, counts: list[int]) -> None:
-    """CPU seconds a run for all that MLflow hears of it while it trains, beside ever more runs, on a SQLite store."""
-    study = large_study(max(counts), mlflow=f"sqlite:///{folder}/mlflow.db", benchmarks=BENCHMARKS[:5])
-    storage, runs, rng = Storage(folder).child("large"), expand_study(study), np.random.default_rng(0)
-    storage.write_bytes(DATASET_FILE, json.dumps({"dataset": "digits", "sha256": "0" * 64}).encode())
-    log, store, done = StudyLog(connect(study.mlflow or ""), study, storage), ResultsStore(storage), 0
-    for count in sorted(counts):
-        for run in runs[done : count - SAMPLE]:  # these only have to be there
-            record = ended_run(run, done).model_copy(update={"kept_epochs": "[]"})
-            store.write_epochs(epochs_of(record)[:1])
-            log.log_run(record)
-        records = [ended_run(run, done) for run in runs[count - SAMPLE : count]]
-        scores = [[s for s in scores_of(record, rng) if s.benchmark in study.benchmarks] for record in records]
-        for record in records:
-            store.write_epochs(epochs_of(record))
-        began = time.process_time()
-        for run, record, own in zip(runs[count - SAMPLE : count], records, scores, strict=True):
-            for epoch in epochs_of(record):
-                log.log_epochs(run, [epoch])
-                log.log_scores(run.run_id, run, [score for score in own if score.epoch == epoch.epoch])
-            log.log_run(record)
-        spent = 1000 * (time.process_time() - began) / SAMPLE
-        what = f"{EPOCHS} epochs and models, 25 scores"
-        print(f"MLflow with {count:>5,} runs: {spent:5.0f} ms CPU a run ({what})", flush=True)
-        done = count
-    began = time.process_time()
-    again = StudyLog(connect(study.mlflow or ""), study, storage)
-    print(f"MLflow: {len(again.children):,} runs found again in {time.process_time() - began:.1f} CPU s", flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--folder", type=Path, default=Path("/tmp/bench-store"))
-    parser.add_argument("--mlflow", type=int, nargs="*", default=[100, 1000, 3000])
     parser.add_argument("--open", dest="place", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.place is not None:
         open_it(given.place, given.runs)
         return
     given.folder.mkdir(parents=True, exist_ok=True)
-    if given.runs:
-        bench_store(given.folder / "store", given.runs)
-        bench_gather(given.folder / "gather", 100)
-    if given.mlflow:
-        bench_mlflow(given.folder / "mlflow", given.mlflow)
+    bench_store(given.folder / "store", given.runs)
+    bench_gather(given.folder / "gather", 100)
 
 
 if __name__ == "__main__":

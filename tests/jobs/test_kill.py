@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -34,10 +35,11 @@ def test_killed_anywhere_a_study_ends_with_the_same_tables(quickstart: tuple[Pat
         pd.testing.assert_frame_equal(found[name], table, check_exact=True, check_dtype=False)
 
 
-def test_a_second_driver_is_refused(tmp_path: Path) -> None:
-    path = write_quickstart(tmp_path)
-    with open_study(path, tmp_path / "results").locked():
-        second = scaling("run", path, cwd=tmp_path)
+def test_a_second_driver_of_a_study_in_a_bucket_is_told_who_runs_it(tmp_path: Path, s3: str) -> None:
+    path = write_quickstart(tmp_path, mlflow=f"sqlite:///{tmp_path}/mlflow.db")
+    with open_study(path, s3).locked():
+        second = scaling("run", path, "--storage", s3, cwd=tmp_path)
     assert second.returncode == 2
-    assert "another `scaling run`" in second.stdout
-    assert not (tmp_path / "results/quickstart/mlflow.db").exists()
+    assert "another `scaling run` is writing to 's3://" in second.stdout
+    assert f", process {os.getpid()}, since 20" in second.stdout
+    assert not (tmp_path / "mlflow.db").exists()

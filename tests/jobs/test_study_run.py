@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,14 @@ from rich.console import Console
 
 from jobs import study_run
 from jobs.study_run import Outcome, run_study
+from scaling import driver_lock
 from scaling.cluster.driver import RunOptions
 from scaling.cluster.stopping import Stopped
 from scaling.cluster.watch import cluster_lost
 from scaling.errors import StudyError
+from scaling.layout import LOCK
 from scaling.ledger import OpenWork, open_study
+from scaling.storage import Storage
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "/results/answer/figure.png")
 
@@ -25,11 +29,11 @@ FULL = OSError(errno.ENOSPC, "No space left on device", "/results/answer/figure.
 def run(make_study, tmp_path: Path, monkeypatch):
     """run_study of the tiny study with its work and its answer replaced: the outcome and what was said."""
 
-    def start(work, answer=lambda study, console: True) -> tuple[Outcome, list[str]]:
+    def start(work, answer=lambda study, console: True, storage=tmp_path / "results") -> tuple[Outcome, list[str]]:
         monkeypatch.setattr(study_run, "do_work", lambda *words: work())
         monkeypatch.setattr(study_run, "_answer", answer)
         said = io.StringIO()
-        study = open_study(make_study(), tmp_path / "results")
+        study = open_study(make_study(), storage)
         outcome = run_study(study, RunOptions(tmp_path), Console(file=said, width=200), use_mlflow=False)
         return outcome, said.getvalue().splitlines()
 
@@ -94,3 +98,18 @@ def test_mistakes_are_still_refused(run):
 )
 def test_only_a_study_that_is_whole_and_answered_ends_with_0(left, answered, status):
     assert Outcome(left, answered).status == status
+
+
+def test_a_driver_whose_study_another_took_over_ends_with_one_line(run, s3, monkeypatch):
+    monkeypatch.setattr(driver_lock, "BEAT_S", 0.1)
+
+    def work() -> None:
+        Storage(s3).child("tiny").delete_folder(LOCK)
+        time.sleep(60)
+
+    began = time.monotonic()
+    outcome, said = run(work, storage=s3)
+    assert (outcome.status, len(said)) == (1, 1)
+    assert "/tiny/.lock" in said[0]
+    assert said[0].endswith("' was removed: nothing goes on here")
+    assert time.monotonic() - began < 30

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import socket
 import threading
@@ -82,30 +81,6 @@ def test_a_relative_path_is_under_the_working_directory(tmp_path, monkeypatch):
 def test_a_child_keeps_the_query(uri, child, path):
     below = Storage(uri).child("name", "runs")
     assert (below.uri, below.path()) == (child, path)
-
-
-def _try_lock(folder: str, queue: multiprocessing.Queue) -> None:
-    try:
-        with Storage(folder).locked():
-            queue.put("locked")
-    except StudyError as error:
-        queue.put(str(error))
-
-
-def test_a_second_driver_is_kept_out_until_the_first_ends(tmp_path):
-    context = multiprocessing.get_context("fork")
-
-    def second() -> str:
-        queue = context.Queue()
-        process = context.Process(target=_try_lock, args=(str(tmp_path), queue))
-        process.start()
-        answer = queue.get(timeout=30)
-        process.join()
-        return answer
-
-    with Storage(tmp_path).locked():
-        assert f"another `scaling run` is writing to '{tmp_path}'" in second()
-    assert second() == "locked"
 
 
 def test_a_file_in_the_way_is_refused(tmp_path):
