@@ -168,7 +168,8 @@ class AlignmentRecord(Record):
 class EpochRecord(Record):
     """One epoch of a run's training: mean loss, the rate at its end, accuracy where it was measured.
 
-    images_per_s, compute_share, validation_loss: as in RunRecord, of this epoch. ended_at: Unix time.
+    images_per_s, compute_share, validation_loss: as in RunRecord, of this epoch. ended_at: Unix time. host: name of
+    the node that trained it, of several workers the first's.
     """
 
     run_id: str
@@ -183,6 +184,7 @@ class EpochRecord(Record):
     compute_share: float | None = None
     validation_loss: float | None = None
     ended_at: float | None = None
+    host: str | None = None
 
 
 class ResultsStore:

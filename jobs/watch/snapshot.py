@@ -50,6 +50,17 @@ class Throughput:
 
 
 @dataclass(frozen=True)
+class NodeLoad:
+    """What a node's running runs do together, by their last epochs: images and FLOP a second, median share in steps."""
+
+    host: str
+    n_running: int
+    images_per_s: float
+    flops_per_s: float
+    compute_share: float
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """A study at `at` (Unix time). laws: as `firming.looks`; no_laws: why there are none yet."""
 
@@ -59,6 +70,7 @@ class Snapshot:
     runs: tuple[Shown, ...]
     spending: Spending
     throughput: tuple[Throughput, ...]
+    nodes: tuple[NodeLoad, ...]
     to_score: int
     laws: Mapping[tuple[str, str], Sequence[Look | None]]
     no_laws: str
@@ -105,7 +117,8 @@ class Watch:
         laws, no_laws = self._looks(study)
         return Snapshot(
             study.name, study.storage.shown, now, runs, spending(study.runs, sizes, study.records, live),
-            tuple(throughput(study, runs)), len(work.score), laws, no_laws, tuple(_notes(study, work)),
+            tuple(throughput(study, runs)), tuple(node_loads(runs)), len(work.score), laws, no_laws,
+            tuple(_notes(study, work)),
         )  # fmt: skip
 
     def _looks(self, study: Study) -> tuple[dict[tuple[str, str], list[Look | None]], str]:
@@ -171,6 +184,21 @@ def throughput(study: Study, runs: Sequence[Shown]) -> list[Throughput]:
         if measured:
             images, flops, share = (median(values) for values in zip(*measured, strict=True))
             found.append(Throughput(f"{family}, {shape}", len(going), len(own), images, flops, share))
+    return found
+
+
+def node_loads(runs: Sequence[Shown]) -> list[NodeLoad]:
+    """By node, of the running runs whose last epoch says where it was trained."""
+    groups: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    for shown in runs:
+        history = shown.live.history if shown.state == "running" and shown.live is not None else ()
+        measured = _of_epochs(history)
+        if measured and history[-1].host:
+            groups[history[-1].host].append(measured)
+    found = []
+    for host, own in sorted(groups.items()):
+        images, flops, shares = zip(*own, strict=True)
+        found.append(NodeLoad(host, len(own), sum(images), sum(flops), median(shares)))
     return found
 
 

@@ -43,6 +43,8 @@ def _parts(snapshot: Snapshot) -> Iterator[RenderableType]:
         yield _running(snapshot)
     if snapshot.throughput:
         yield _throughput(snapshot)
+    if snapshot.nodes:
+        yield _nodes(snapshot)
     yield _laws(snapshot) if snapshot.laws else Text(f"no laws yet: {snapshot.no_laws}")
     if snapshot.faults:
         yield _faults(snapshot)
@@ -123,6 +125,17 @@ def _throughput(snapshot: Snapshot) -> Table:
     for one in snapshot.throughput:
         values = f"{one.images_per_s:,.0f}", f"{one.flops_per_s:.3g}", f"{one.compute_share:.0%}"
         table.add_row(f"{one.n_runs} of {one.what}", str(one.n_running), *values)
+    return table
+
+
+def _nodes(snapshot: Snapshot) -> Table:
+    title = "nodes, sums over their running runs"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("node", "running", "images/s", "FLOP/s", "time in steps"):
+        table.add_column(name, justify="left" if name == "node" else "right")
+    for one in snapshot.nodes:
+        values = f"{one.images_per_s:,.0f}", f"{one.flops_per_s:.3g}", f"{one.compute_share:.0%}"
+        table.add_row(one.host, str(one.n_running), *values)
     return table
 
 

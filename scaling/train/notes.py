@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -77,6 +78,7 @@ class Notes:
             images_per_s=self.n_samples / seconds if busy_s else None,
             compute_share=busy_s / seconds if busy_s else None,
             ended_at=time.time(),
+            host=platform.node(),
         )
 
     def end(self, status: RunStatus, reason: str | None, progress: RunProgress) -> RunRecord:

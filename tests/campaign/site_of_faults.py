@@ -60,9 +60,13 @@ class Site:
     def kill_process(self, word: str) -> bool:
         """kill -9 one of them; whether there was one."""
         there = self.processes(word)
-        if there:
+        if not there:
+            return False
+        try:
             os.kill(self._rng.choice(there), signal.SIGKILL)
-        return bool(there)
+        except ProcessLookupError:  # it has just ended
+            return False
+        return True
 
     def lose_node(self) -> bool:
         """A node's processes are killed at once, as a spot machine's; another node joins."""

@@ -19,9 +19,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from mlflow import MlflowClient
 from site_of_faults import RECONNECT, Site
-from tests_jobs import KEYS, results, scaling, start_scaling, without_times, write_study
+from tests_jobs import KEYS, results, scaling, start_scaling, without_times
 
 from scaling.layout import RUNS
 from scaling.place import Place
@@ -29,6 +30,8 @@ from scaling.storage import Storage
 
 EPOCHS, SIZES, DATA_SIZES = 24, [2, 4, 8], [30, 70]
 GRID: dict[str, Any] = {
+    "dataset": "digits",
+    "benchmarks": ["simulated-ventral-stream"],
     "models": [
         {"family": "resnet", "depth": 10, "sizes": SIZES, "training": {"lr": 0.05}},
         {"family": "alexnet", "sizes": SIZES, "training": {"optimizer": "adamw", "lr": 0.002, "weight_decay": 0.01}},
@@ -123,7 +126,7 @@ class Campaign:
         return True
 
     def _begin(self) -> None:
-        self._file = write_study(self._folder, "quickstart", name=self.name, mlflow=self._site.mlflow_uri, **GRID)
+        self._file = write_study(self._folder, self.name, mlflow=self._site.mlflow_uri)
         self._began, self._ended = time.monotonic(), {}
         self._start()
 
@@ -170,6 +173,12 @@ class Campaign:
         self._ended = now
 
 
+def write_study(folder: Path, name: str, **more: str) -> Path:
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(GRID | {"name": name} | more))
+    return path
+
+
 def storage_of(site: Site, name: str) -> Storage:
     return Storage(Place.of(site.bucket.uri).child(name))
 
@@ -186,7 +195,7 @@ def finished(storage: Storage) -> dict[str, float]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
     """The tables of the same study on a local disk, which met no fault."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    path = write_study(folder, "quickstart", name="campaign-0", **GRID)
+    path = write_study(folder, "campaign-0")
     done = scaling("run", path, "--no-mlflow", cwd=folder, timeout_s=3600)
     assert done.returncode == 0, done.stdout
     return results(folder / "results/campaign-0")

@@ -57,7 +57,7 @@ def epoch(run: RunSpec, number: int) -> EpochRecord:
     return EpochRecord(
         run_id=run.run_id, epoch=number, samples_seen=CLASSES * (run.images_per_class or 0) * number,
         flops=cost(run, number), loss=2.3 * 0.8**number, lr=0.1, accuracy=0.5, epoch_s=1.0,
-        images_per_s=100.0 * number, compute_share=0.9,
+        images_per_s=100.0 * number, compute_share=0.9, host=f"node-{run.images_per_class}",
     )  # fmt: skip
 
 
@@ -146,6 +146,15 @@ def test_a_run_that_goes_on_is_seen_by_its_resume_file(still):
     assert list(live.history) == [epoch(study.runs[9], n) for n in (1, 2, 3, 4)]
     assert snapshot.runs[14].live.history == (), "what cannot be read tells nothing"
     assert snapshot.throughput[0].images_per_s == 300.0, "the median of 400 and 200 images/s, the last epochs'"
+
+
+def test_nodes_are_told_by_the_runs_that_go_on_there(still):
+    study, snapshot = still
+    expected = {f"node-{study.runs[i].images_per_class}": 100.0 * n for i, n in ((9, 4), (10, 2))}
+    assert {node.host: node.images_per_s for node in snapshot.nodes} == expected
+    for node, i in zip(snapshot.nodes, (10, 9), strict=True):
+        per_image = cost(study.runs[i], 1) / (CLASSES * (study.runs[i].images_per_class or 0))
+        assert node.flops_per_s == pytest.approx(node.images_per_s * per_image)
 
 
 def test_cost_is_counted_from_what_runs_have_told(still):
