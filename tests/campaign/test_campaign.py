@@ -31,14 +31,15 @@ from scaling.storage import Storage
 EPOCHS, SIZES, DATA_SIZES = 24, [2, 4, 8], [30, 70]
 GRID: dict[str, Any] = {
     "dataset": "digits",
-    "benchmarks": ["simulated-ventral-stream"],
+    "benchmarks": ["simulated-ventral-stream.IT"],
     "models": [
         {"family": "resnet", "depth": 10, "sizes": SIZES, "training": {"lr": 0.05}},
         {"family": "alexnet", "sizes": SIZES, "training": {"optimizer": "adamw", "lr": 0.002, "weight_decay": 0.01}},
     ],
     "data_sizes": DATA_SIZES,
     "training": {"epochs": EPOCHS, "batch_size": 16, "warmup_epochs": 2},
-    "checkpoints": {"score": [8, 16, "last"]},
+    "checkpoints": {"score": [12, "last"]},
+    "scoring": {"cpus": 1},  # not at low priority, which a machine with other work starves
 }
 N_RUNS = 2 * len(SIZES) * len(DATA_SIZES)
 SHARES = {
@@ -255,4 +256,4 @@ def test_mlflow_has_every_epoch_of_every_run(campaign: tuple[Campaign, Site]) ->
         for child in children:
             steps = [metric.step for metric in client.get_metric_history(child.info.run_id, "loss")]
             assert steps == list(range(1, EPOCHS + 1))
-            assert len(client.get_metric_history(child.info.run_id, "IT")) == 3
+            assert len(client.get_metric_history(child.info.run_id, "IT")) == 2
