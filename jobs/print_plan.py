@@ -12,26 +12,20 @@ from jobs.print_left_out import print_left_out
 from jobs.print_map import print_map
 from scaling.cluster.plan import StudyPlan
 from scaling.specs.horizon import adaptations
-from scaling.specs.resources import ResourceSpec
 
 GIB = 2**30
 
 
 def _at_once(plan: StudyPlan) -> str:
-    """'with 2 runs at once'; where runs differ in their resources, each shape's in turn."""
+    """'with 2 runs at once'; where runs differ in their resources, how many of each shape alone."""
     if len(plan.shapes) == 1:
         return f"with {plan.shapes[0].slots} runs at once"
-    parts = [f"{item.wall_s:.0f} s with {item.slots} at once of {_shape(item.shape)}" for item in plan.shapes]
-    return f"({'; '.join(parts)})" if parts else "to train"
+    parts = [f"{item.slots} at once of {item.shape.text()} alone" for item in plan.shapes]
+    return f"in one queue ({', '.join(parts)})" if parts else "to train"
 
 
 def _rate(plan: StudyPlan) -> str:
     return f", {plan.images_per_s:,.0f} images/s in all" if plan.images_per_s else ""
-
-
-def _shape(shape: ResourceSpec) -> str:
-    gpus = f" and {shape.gpus_per_worker} GPUs" if shape.gpus else ""
-    return f"{shape.workers} x {shape.cpus_per_worker} CPUs{gpus}"
 
 
 def _mark(plan: StudyPlan, run_id: str) -> str:

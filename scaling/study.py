@@ -14,7 +14,7 @@ from scaling.specs.checkpoints import names_nothing, schedule_epochs
 from scaling.specs.model import FamilySpec, ModelSpec
 from scaling.specs.objective import ObjectiveSpec, check_objective, objective_spec
 from scaling.specs.resources import ResourceSpec
-from scaling.specs.run import RunSpec, check_batch_sizes
+from scaling.specs.run import RunSpec, check_batch_sizes, check_elastic
 from scaling.specs.study import LONGEST_OWN, StudySpec, too_long
 from scaling.specs.training import TrainingSpec, resolve_training
 from scaling.specs.trunk import check_shared
@@ -103,7 +103,7 @@ def _model_runs(
             training = trainings[cell] = training_of(study, family, cell, f"{where}.training{cell.place(model)}")
             check_used(study.tune, training, objective, f"{where}, {model.label()}")
             check_training(model, training, f"{where}.training")
-            check_objective(objective, training, resources.workers, place, resources.micro_batch)
+            check_objective(objective, training, resources.least_workers, place, resources.micro_batch)
             check_optimizer(model, training, where)
         return [
             _run(study, model, objective, cell, seed, trainings[cell], resources, normed)
@@ -132,7 +132,7 @@ def _run(
 ) -> RunSpec:
     score = schedule_epochs(study.checkpoints.score, training.epochs)
     keep = schedule_epochs(study.checkpoints.keep, training.epochs)
-    return RunSpec(
+    run = RunSpec(
         study=study.name,
         model=model,
         dataset=study.dataset,
@@ -145,6 +145,8 @@ def _run(
         score_epochs=score,
         has_batch_norm=normed,
     )
+    check_elastic(run, f"study '{study.name}'")
+    return run
 
 
 def _check_epochs(study: StudySpec, runs: list[RunSpec], where: str) -> None:

@@ -120,7 +120,7 @@ def cpus_wanted(runs: Sequence[RunSpec], scoring: ScoringSpec, nodes: int, gpus:
     """
     found = [1.0]
     for shape in {run.resources for run in runs}:
-        workers = max(1, math.floor(gpus / shape.gpus)) if shape.gpus else math.ceil(shape.workers / nodes)
+        workers = max(1, math.floor(gpus / shape.gpus)) if shape.gpus else math.ceil(shape.most_workers / nodes)
         found.append(workers * shape.cpus_per_worker)
     return math.ceil(max(found)) + math.ceil(scoring.actors * scoring.cpus / nodes)
 

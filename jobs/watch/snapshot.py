@@ -175,7 +175,7 @@ def throughput(study: Study, runs: Sequence[Shown]) -> list[Throughput]:
     """By family and resources: of the running runs' last epoch, or else of what ended."""
     groups: defaultdict[tuple[str, str], list[Shown]] = defaultdict(list)
     for shown in runs:
-        groups[shown.family, _shape(shown.run)].append(shown)
+        groups[shown.family, shown.run.resources.text()].append(shown)
     found = []
     for (family, shape), own in groups.items():
         ended = [study.records[shown.run.run_id] for shown in own if shown.run.run_id in study.records]
@@ -214,12 +214,6 @@ def _of_record(record: RunRecord) -> tuple[float, float, float] | None:
     if record.images_per_s is None or record.flops_per_s is None or record.compute_share is None:
         return None
     return record.images_per_s, record.flops_per_s, record.compute_share
-
-
-def _shape(run: RunSpec) -> str:
-    shape = run.resources
-    gpus = f", {shape.gpus_per_worker} GPU" if shape.gpus_per_worker else ""
-    return f"{shape.workers} x ({shape.cpus_per_worker:g} CPU{gpus})"
 
 
 def _notes(study: Study, work: OpenWork) -> list[str]:

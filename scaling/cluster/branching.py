@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from scaling.cluster.offers import Offer
-from scaling.cluster.placement import shapes_in_turn
+from scaling.cluster.offers import Fits, Offer
 from scaling.layout import branch_name, branch_names
 from scaling.specs.run import RunSpec
 from scaling.storage import Storage
@@ -55,7 +54,7 @@ class BranchOffers:
     """Hands out open runs, each once: trunks and runs without one first, then branches, the longest first.
 
     A branch starts as soon as its trunk's state is there, or its trunk goes on no more: it then begins with what there
-    is. The resource shapes follow each other, as in `schedule.train_runs`.
+    is. A shape that does not fit now is passed over.
 
     Args:
         cost: run_id -> expected time. is_there: of a branch's state. goes_on: of a run that is yet to end.
@@ -65,27 +64,21 @@ class BranchOffers:
         self, runs: Sequence[RunSpec], cost: Mapping[str, float], is_there: Callable[[RunSpec], bool],
         goes_on: Callable[[str], bool],
     ) -> None:  # fmt: skip
-        turn = {shape: number for number, shape in enumerate(shapes_in_turn(runs))}
-        self._left = sorted(runs, key=lambda run: turn[run.resources])
-        self._cost = cost
+        self._left, self._cost = list(runs), cost
         self._is_there, self._goes_on = is_there, goes_on
 
     @property
     def n_left(self) -> int:
         return len(self._left)
 
-    def look(self) -> Offer:
-        """The next run; "wait" where all that are left wait for their trunks; "over" where none is left."""
+    def look(self, fits: Fits) -> Offer:
         if not self._left:
             return "over"
-        shape = self._left[0].resources
-        ready = [run for run in self._left if run.resources == shape and self._is_ready(run)]
-        if not ready:
-            return "wait"
-        return min(ready, key=lambda run: (run.trunk is not None, -self._cost[run.run_id]))
+        ready = (run for run in self._left if fits(run.resources) and self._is_ready(run))
+        first = min(ready, key=lambda run: (run.trunk is not None, -self._cost[run.run_id]), default=None)
+        return "wait" if first is None else first
 
     def take(self, run: RunSpec) -> None:
-        """That run is started."""
         self._left.remove(run)
 
     def _is_ready(self, run: RunSpec) -> bool:

@@ -13,11 +13,12 @@ from scaling.alignment.suites.registry import build_benchmarks
 from scaling.checks import check_study
 from scaling.cluster.facts import DataFacts, check_without_images, look, look_on_a_node
 from scaling.cluster.failures import first_line
-from scaling.cluster.measured import MeasuredCost, own_images, recorded_cost
+from scaling.cluster.measured import MeasuredCost, cost_shape, own_images, recorded_cost
 from scaling.cluster.offers import Offering
-from scaling.cluster.placement import Node, beside_scoring, capacity_problems, check_capacity, needs_gpu, slots
+from scaling.cluster.placement import Node, beside_scoring, capacity_problems, check_capacity, most_at_once, needs_gpu
 from scaling.cluster.progress import Progress, ProgressFactory
-from scaling.cluster.session import growing_nodes, local_nodes, ray_session, wanted_address
+from scaling.cluster.room import Room
+from scaling.cluster.session import growing_nodes, local_nodes, nodes_to_come, ray_session, wanted_address
 from scaling.cluster.shared_storage import check_shared
 from scaling.cluster.stopping import GOES_ON, Stopped, StopSwitch, files_refused
 from scaling.cluster.watch import cluster_lost
@@ -26,7 +27,6 @@ from scaling.enough import write_sizes
 from scaling.errors import StorageError, StudyError
 from scaling.layout import DATASET_FILE
 from scaling.ledger import OpenWork, Study
-from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
 from scaling.tracking import Tracker
@@ -93,7 +93,7 @@ def do_work(study: Study, work: OpenWork, options: RunOptions, hearers: Hearers)
     if address is None:  # all is refused here that can be, before Ray starts
         check_capacity(study.spec, work.train, local_nodes(needs_gpu(study.spec, work.train)), "this machine")
         plan = prepare(study.spec, options, look(study.spec, study.runs, work.train, source))
-    dashboard = any(run.resources.workers > 1 for run in work.train)
+    dashboard = any(run.resources.most_workers > 1 for run in work.train)
     with one_line_ends(), ray_session(address, dashboard, hearers.switch) as nodes:
         admit(study.spec, work.train, nodes, options.concurrency, hearers.say)
         if plan is None:
@@ -145,11 +145,7 @@ def _train_and_score(
     for run_id, reason in work.gone.items():
         study.reopen(run_id, reason)
         hearers.say(f"to be trained again: run {run_id}: {reason}")
-    room, homes = beside_scoring(spec.scoring, nodes)
-
-    def at_once(shape: ResourceSpec) -> int:
-        return options.concurrency or slots(shape, room, sum(run.resources == shape for run in work.train))
-
+    free, homes = beside_scoring(spec.scoring, nodes)
     cost = measured_cost(study, work.train, facts)
     with hearers.progress(cost, len(study.runs) - len(work.train), len(work.score)) as shown:
         _say_left_out(facts, spec, shown)
@@ -159,14 +155,16 @@ def _train_and_score(
         listener = StudyListener(study, work, pool, hearers.tracker, shown, check, states.release, cost)
         offers: Offering
         if spec.stop is not None:
+            at_once = options.concurrency or most_at_once(work.train, free)
             offers = Offers(study.course(facts.sizes), work.train, listener.is_settled, at_once)
         elif spec.horizons is not None:
             offers = BranchOffers(work.train, cost, states.is_there, listener.goes_on)
         else:
-            offers = LongestFirst(work.train, cost)
+            offers = LongestFirst(work.train, cost, cost_shape)
         if work.train:
             judge = cell_asha(study, facts.sizes)
-            train_runs(offers, facts.source, study.storage, listener, at_once, spec.max_failures, judge)
+            room = Room(nodes_to_come, spec.scoring, options.concurrency)
+            train_runs(offers, work.train, facts.source, study.storage, listener, room, spec.max_failures, judge)
         if isinstance(offers, Offers) and offers.enough:
             shown.say(f"enough is known: {offers.enough}")
         listener.drain()

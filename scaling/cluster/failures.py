@@ -8,8 +8,9 @@
 | peer   | the exchange with a run's other workers broke   | likewise             | by a new       |
 | death  | the process, its node or worker group is gone   | likewise             | process        |
 
-Tune alone counts: Ray Train restarts nothing by itself, save what a cloud announces to take away (preemption, which
-Tune does not count either). Imports neither Ray nor torch before an error is there to be judged.
+Tune alone counts, save for elastic groups, where Ray Train does. Beyond that Ray Train restarts only what a cloud
+announces to take away (preemption, which Tune does not count either). Imports neither Ray nor torch before an error is
+there to be judged.
 """
 
 from __future__ import annotations

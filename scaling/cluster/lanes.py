@@ -24,7 +24,6 @@ from itertools import count
 from typing import Any
 
 import ray
-from ray import tune
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -35,26 +34,22 @@ from scaling.specs.run import RunSpec
 
 WISH = "host_wish"  # in a report: the host that a trial asks the driver for
 PACE = "pace"  # in a report before the first epoch: images since the first steps, and their seconds
-AGAIN = "again"  # in a trial's config: it was started before, and its run may go on in a host
-ALONE = "alone"  # in a trial's config: its run is to have a host of its own
 HOST_NAME = "lanes"  # begins the names of hosts
 WAIT_S = 0.25
 MOST_DEATHS = 3  # of hosts that a trial meets before it has joined one
 
 
-class LaneTrainable(tune.Trainable):
-    """A trial that reserves its run's share and has it trained by the host there."""
+class Lane:
+    """A run whose trial reserves its share, and has it trained by the host there.
 
-    def setup(self, config: dict[str, Any], source: ImageSource, storage_uri: str) -> None:
-        self._begin(config)
+    Args:
+        again: it was started before, and may go on in a host. alone: it is to have a host of its own.
+    """
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._leave()
-        self._begin(new_config)
-        return True
-
-    def cleanup(self) -> None:
-        self._leave()
+    def __init__(self, run: RunSpec, again: bool = False, alone: bool = False) -> None:
+        self.run, self.alone = run, alone
+        self.host: Any = _host_of(run.run_id) if again else None
+        self.seen, self.dead = 0, set[str]()  # names of hosts that were found dead
 
     def step(self) -> dict[str, Any]:
         """What has come of the run in about a second, or up to the next epoch that is to be scored.
@@ -64,31 +59,25 @@ class LaneTrainable(tune.Trainable):
         """
         if self.host is None and (wish := self._join()) is not None:
             time.sleep(WAIT_S)
-            return report(self.run_spec, []) | {"done": False, WISH: wish._asdict()}
+            return report(self.run, []) | {"done": False, WISH: wish._asdict()}
         assert self.host is not None
-        run_id = self.run_spec.run_id
+        run_id = self.run.run_id
         try:
             records, done = ray.get(self.host.take.remote(run_id, self.seen, REPORT_INTERVAL_S))
             pace = None if self.seen or records else ray.get(self.host.pace.remote(run_id))
         except Exception:
-            self._leave()
+            self.close()
             raise
         self.seen += len(records)
         if done:
-            self._leave()
-        told = report(self.run_spec, records) | {"done": done}
+            self.close()
+        told = report(self.run, records) | {"done": done}
         return told if pace is None else told | {PACE: pace}
 
-    def _begin(self, config: dict[str, Any]) -> None:
-        self.run_spec = RunSpec.model_validate(config["run"])
-        self.alone, again = bool(config.get(ALONE)), bool(config.get(AGAIN))
-        self.host: Any = _host_of(self.run_spec.run_id) if again else None
-        self.seen, self.dead = 0, set[str]()  # names of hosts that were found dead
-
-    def _leave(self) -> None:
+    def close(self) -> None:
         if self.host is not None:
             with suppress(RayActorError):  # heard before its place is asked for by another run
-                ray.get(self.host.leave.remote(self.run_spec.run_id))
+                ray.get(self.host.leave.remote(self.run.run_id))
             self.host = None
 
     def _join(self) -> HostWish | None:
@@ -97,13 +86,13 @@ class LaneTrainable(tune.Trainable):
         Raises:
             RayActorError: one host after the other ended before the run had joined it.
         """
-        prefix = host_prefix(self.run_spec, self.alone)
+        prefix = host_prefix(self.run, self.alone)
         listed = ray.util.list_named_actors()
         names = {name for name in listed if name.startswith(prefix) and name[len(prefix) :].isdigit()}
         for name in sorted(names - self.dead):
             try:
                 host = ray.get_actor(name)
-                if ray.get(host.join.remote(self.run_spec.model_dump(mode="json"))):
+                if ray.get(host.join.remote(self.run.model_dump(mode="json"))):
                     self.host = host
                     return None
             except ValueError:  # gone since they were listed
@@ -113,7 +102,7 @@ class LaneTrainable(tune.Trainable):
                 if len(self.dead) >= MOST_DEATHS:
                     raise
         free = (name for number in count() if (name := f"{prefix}{number}") not in names | self.dead)
-        return host_wish(self.run_spec, self.alone, next(free))
+        return host_wish(self.run, self.alone, next(free))
 
 
 def _host_of(run_id: str) -> Any:

@@ -69,7 +69,7 @@ class MeasuredCost(Mapping[str, float]):
 
     def learn_steps(self, run: RunSpec, images: float, seconds: float) -> None:
         """A run took so long for its first images; an epoch of its shape takes the place of it."""
-        self._begun.pop(_shape(run), None)
+        self._begun.pop(cost_shape(run), None)
         _add(self._begun, run, self._cost[run.run_id] * images / self._images[run.run_id], seconds)
 
     def learn_stored(self, run: RunSpec, seconds: float, cost: float) -> None:
@@ -77,21 +77,22 @@ class MeasuredCost(Mapping[str, float]):
         _add(self._stored, run, cost, seconds)
 
     def _factor(self, run: RunSpec) -> float:
-        measured = self._stored | self._begun | self._measured
-        known = {shape: seconds / cost for shape, (seconds, cost) in measured.items()}
-        if (shape := _shape(run)) in known:
-            return known[shape]
+        shape = cost_shape(run)
+        for measured in (self._measured, self._begun, self._stored):
+            if shape in measured:
+                return measured[shape][0] / measured[shape][1]
+        known = {other: took / cost for other, (took, cost) in (self._stored | self._begun | self._measured).items()}
         family = [factor for other, factor in known.items() if other[0] == shape[0]]  # type: ignore[index]
         return median(family or known.values() or [1.0])
 
 
 def _add(known: dict[Hashable, tuple[float, float]], run: RunSpec, cost: float, seconds: float) -> None:
     if cost > 0 and seconds > 0:
-        before = known.get(_shape(run), (0.0, 0.0))
-        known[_shape(run)] = (before[0] + seconds, before[1] + cost)
+        before = known.get(cost_shape(run), (0.0, 0.0))
+        known[cost_shape(run)] = (before[0] + seconds, before[1] + cost)
 
 
-def _shape(run: RunSpec) -> tuple[str, str, str, int | None, str]:
-    """Family first."""
+def cost_shape(run: RunSpec) -> tuple[str, str, str, int | None, str]:
+    """What runs have in common whose measured time is one factor of their expected cost. Family first."""
     model, objective = run.model, objective_spec(run.objective).name
     return model.family_name, model.label(), objective, run.dataset.image_size, run.resources.model_dump_json()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from scaling.cluster.placement import shapes_in_turn
 from scaling.specs.resources import ResourceSpec
 from scaling.specs.run import RunSpec
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from analysis.stopping.course import Course
 
 Offer = RunSpec | Literal["wait", "over"]
+Fits = Callable[[ResourceSpec], bool]  # whether a run of that shape finds its place now, see `room.Room`
 
 
 class Offering(Protocol):
@@ -21,39 +22,48 @@ class Offering(Protocol):
     @property
     def n_left(self) -> int: ...
 
-    def look(self) -> Offer: ...
-
-    def take(self, run: RunSpec) -> None: ...
-
-
-class LongestFirst:
-    """Hands out open runs, each once: that which takes longest, by what is known of its cost when a slot is free.
-
-    The resource shapes follow each other: actors are reused only between equal shapes, and gangs of different sizes
-    never wait for each other's parts.
-
-    Args:
-        cost: run_id -> expected time; asked anew each time, see `measured.MeasuredCost`.
-    """
-
-    def __init__(self, runs: Sequence[RunSpec], cost: Mapping[str, float]) -> None:
-        shapes: dict[ResourceSpec, dict[str, RunSpec]] = {shape: {} for shape in shapes_in_turn(runs)}
-        for run in runs:
-            shapes[run.resources][run.run_id] = run
-        self._left, self._cost = shapes, cost
-
-    @property
-    def n_left(self) -> int:
-        return sum(len(group) for group in self._left.values())
-
-    def look(self) -> Offer:
-        """The next run; "over" where none is left."""
-        group = next((group for group in self._left.values() if group), None)
-        return "over" if group is None else group[max(group, key=self._cost.__getitem__)]
+    def look(self, fits: Fits) -> Offer:
+        """The next run that fits; "wait" where that needs room, scores or a trunk; "over" where none is to come."""
 
     def take(self, run: RunSpec) -> None:
         """That run is started."""
-        del self._left[run.resources][run.run_id]
+
+
+class LongestFirst:
+    """Hands out open runs, each once: of those that fit, that which takes longest.
+
+    All resource shapes stand in one queue: a shape that does not fit now is passed over, so that no slot is empty while
+    a run that fits it is open. Longest first is list scheduling by LPT (Graham 1969).
+
+    Args:
+        cost: run_id -> expected time; asked anew each time, see `measured.MeasuredCost`.
+        kind: runs of a kind keep their order, however costs change; only the first of each is compared.
+    """
+
+    def __init__(
+        self, runs: Sequence[RunSpec], cost: Mapping[str, float],
+        kind: Callable[[RunSpec], Hashable] = lambda run: run.run_id,
+    ) -> None:  # fmt: skip
+        queues = defaultdict[Hashable, list[RunSpec]](list)
+        for run in sorted(runs, key=lambda run: cost[run.run_id]):  # the longest last, where it is taken
+            queues[run.resources, kind(run)].append(run)
+        self._queues, self._cost, self._kind = dict(queues), cost, kind
+        self.n_left = len(runs)
+
+    def look(self, fits: Fits) -> Offer:
+        if not self._queues:
+            return "over"
+        shapes = {shape for shape in {queue[-1].resources for queue in self._queues.values()} if fits(shape)}
+        heads = (queue[-1] for queue in self._queues.values() if queue[-1].resources in shapes)
+        longest = max(heads, key=lambda run: self._cost[run.run_id], default=None)
+        return "wait" if longest is None else longest
+
+    def take(self, run: RunSpec) -> None:
+        key = run.resources, self._kind(run)
+        self._queues[key].remove(run) if self._queues[key][-1] != run else self._queues[key].pop()
+        self.n_left -= 1
+        if not self._queues[key]:
+            del self._queues[key]
 
 
 class Offers:
@@ -62,16 +72,12 @@ class Offers:
     Args:
         runs: open ones, of any order.
         settled: whether nothing more is to come of a run, see `StudyListener.is_settled`.
-        slots: how many runs of a resource shape go on at once.
+        n_slots: runs at once, at most.
     """
 
-    def __init__(
-        self, course: Course, runs: Sequence[RunSpec], settled: Callable[[str], bool],
-        slots: Callable[[ResourceSpec], int],
-    ) -> None:  # fmt: skip
-        self._course, self._settled = course, settled
+    def __init__(self, course: Course, runs: Sequence[RunSpec], settled: Callable[[str], bool], n_slots: int) -> None:
+        self._course, self._settled, self._n_slots = course, settled, n_slots
         self._left = {run.run_id: run for run in runs}
-        self._n_slots = max((slots(shape) for shape in {run.resources for run in runs}), default=1)
 
     @property
     def n_left(self) -> int:
@@ -82,14 +88,14 @@ class Offers:
         """What is known, once it is enough."""
         return self._course.text() if self._course.enough else ""
 
-    def look(self) -> Offer:
-        """The next run; "wait" where that depends on runs that go on or are scored; "over" where there is none."""
+    def look(self, fits: Fits) -> Offer:
+        """The next run of the course, which waits for its room: what is known at the end depends on the order."""
         self._course.advance(self._settled)
         if self._course.enough or not self._left:
             return "over"
         may = self._course.may_start(self._n_slots)
-        return next((self._left[run_id] for run_id in may if run_id in self._left), "wait")
+        run = next((self._left[run_id] for run_id in may if run_id in self._left), None)
+        return "wait" if run is None or not fits(run.resources) else run
 
     def take(self, run: RunSpec) -> None:
-        """That run is started."""
         del self._left[run.run_id]

@@ -54,21 +54,18 @@ def take(free: Free, need: Need) -> Free | None:
 
 
 def _take_gpus(gpus: tuple[int, ...], need: int) -> tuple[int, ...] | None:
-    """A share comes from the fullest GPU that holds it, whole GPUs from those that are free."""
+    """A share comes from the fullest GPU that holds it, whole GPUs from those that are free; each keeps its place."""
     if need == 0:
         return gpus
     if need < GRAIN:
         left = min((left for left in gpus if left >= need), default=None)
-        return None if left is None else (*_without(gpus, left, 1), left - need)
-    n = need // GRAIN
-    return None if need % GRAIN or gpus.count(GRAIN) < n else _without(gpus, GRAIN, n)
+        return None if left is None else _less(gpus, [gpus.index(left)], need)
+    whole = [i for i, left in enumerate(gpus) if left == GRAIN][: need // GRAIN]
+    return None if need % GRAIN or len(whole) < need // GRAIN else _less(gpus, whole, GRAIN)
 
 
-def _without(gpus: tuple[int, ...], left: int, n: int) -> tuple[int, ...]:
-    kept = list(gpus)
-    for _ in range(n):
-        kept.remove(left)
-    return tuple(kept)
+def _less(gpus: tuple[int, ...], which: Sequence[int], need: int) -> tuple[int, ...]:
+    return tuple(left - need * (i in which) for i, left in enumerate(gpus))
 
 
 def _grains(amount: float) -> int:
@@ -76,24 +73,32 @@ def _grains(amount: float) -> int:
 
 
 def place(needs: Sequence[Need], free: Sequence[Free]) -> list[Free] | None:
-    """What is left when all processes are placed, the largest first, each on the first node that holds it."""
+    """What is left when all processes are placed, the largest first, each on the first node that holds it.
+
+    Those without a GPU lie on nodes without GPUs first, as Ray's do.
+    """
     left = list(free)
+    last = [i for i, node in enumerate(left) if node.gpus]
+    cpu_order = [i for i, node in enumerate(left) if not node.gpus] + last
     for need in sorted(needs, key=lambda need: (need.gpus, need.cpus), reverse=True):
-        found = next(((i, rest) for i, node in enumerate(left) if (rest := take(node, need)) is not None), None)
+        order = last if need.gpus else cpu_order
+        found = next(((i, rest) for i in order if (rest := take(left[i], need)) is not None), None)
         if found is None:
             return None
         left[found[0]] = found[1]
     return left
 
 
-def shapes_in_turn(runs: Iterable[RunSpec]) -> list[ResourceSpec]:
-    """The resource shapes of runs, in the order of their turns: runs of different shapes do not go on together."""
-    return sorted({run.resources for run in runs}, key=lambda shape: shape.model_dump_json())
-
-
 def run_needs(shape: ResourceSpec) -> list[Need]:
-    """What a run reserves, a process a worker."""
-    return [Need(shape.cpus_per_worker, shape.gpus)] * shape.workers
+    """What a run reserves at least, a process a worker."""
+    return [Need(shape.cpus_per_worker, shape.gpus)] * shape.least_workers
+
+
+def most_needs(shape: ResourceSpec, free: Sequence[Free]) -> list[Need]:
+    """What a run reserves on nodes of that size, where nothing else is: of an elastic one, as many workers as fit."""
+    each = Need(shape.cpus_per_worker, shape.gpus)
+    numbers = range(shape.most_workers, shape.least_workers, -1)
+    return [each] * next((n for n in numbers if place([each] * n, free) is not None), shape.least_workers)
 
 
 def slots(shape: ResourceSpec, free: Sequence[Free], at_most: int) -> int:
@@ -102,6 +107,11 @@ def slots(shape: ResourceSpec, free: Sequence[Free], at_most: int) -> int:
     while n < at_most and (rest := place(run_needs(shape), left)) is not None:
         left, n = rest, n + 1
     return max(1, n)
+
+
+def most_at_once(runs: Iterable[RunSpec], free: Sequence[Free]) -> int:
+    """How many runs of the shape of which most fit go on at once."""
+    return max((slots(shape, free, n) for shape, n in Counter(run.resources for run in runs).items()), default=1)
 
 
 def beside_scoring(spec: ScoringSpec, nodes: Sequence[Node]) -> tuple[list[Free], list[Node]]:
@@ -158,10 +168,10 @@ def _too_much(run: RunSpec, nodes: Sequence[Node], where: str) -> list[str]:
         "GPU": (shape.gpus, sum(node.gpus for node in nodes)),
     }
     return [
-        f"{run.label()} needs {shape.workers * each:g} {kind}s ({shape.workers} workers), but {where} has {there:g} "
-        f"(study '{run.study}', resources); lower resources, or join a larger cluster with --address"
+        f"{run.label()} needs {shape.least_workers * each:g} {kind}s ({shape.least_workers} workers), but {where} has "
+        f"{there:g} (study '{run.study}', resources); lower resources, or join a larger cluster with --address"
         for kind, (each, there) in sums.items()
-        if shape.workers * each > there
+        if shape.least_workers * each > there
     ]
 
 
@@ -189,9 +199,9 @@ def _crowded_out(study: StudySpec, run: RunSpec, nodes: Sequence[Node], where: s
         "GPUs": (shape.gpus, sum(node.gpus for node in nodes) - scoring.actors * scoring.gpus),
     }
     problems = [
-        f"{run.label()} needs {shape.workers * each:g} {kind}, but {where} has {max(rest, 0):g}"
+        f"{run.label()} needs {shape.least_workers * each:g} {kind}, but {where} has {max(rest, 0):g}"
         for kind, (each, rest) in left.items()
-        if shape.workers * each > rest
+        if shape.least_workers * each > rest
     ]
     if not problems and place(run_needs(shape), beside_scoring(scoring, nodes)[0]) is None:
         problems = [f"{_need(run)}, but {where} has {nodes_text(nodes)}, too few"]
@@ -205,7 +215,7 @@ def _crowded_out(study: StudySpec, run: RunSpec, nodes: Sequence[Node], where: s
 
 def _need(run: RunSpec) -> str:
     shape = run.resources
-    workers = f"{shape.workers} workers" if shape.workers > 1 else "one worker"
+    workers = f"{shape.least_workers} workers" if shape.least_workers > 1 else "one worker"
     return f"{run.label()} needs {workers} of {_text(shape.cpus_per_worker, shape.gpus)}, each on one node"
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from scaling.checks import check_runs, check_study
 from scaling.cluster.branching import BranchStates
+from scaling.cluster.makespan import makespan
 from scaling.cluster.measured import MeasuredCost
-from scaling.cluster.placement import Node, beside_scoring, capacity_problems, needs_gpu, shapes_in_turn, slots
+from scaling.cluster.placement import Node, beside_scoring, capacity_problems, needs_gpu, slots
+from scaling.cluster.room import Room
 from scaling.cluster.session import local_nodes, ray_session, wanted_address
 from scaling.data.image_source import image_source
 from scaling.data.images import ImageData
@@ -49,27 +51,25 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class ShapePlan:
-    """Runs of one resource shape; the shapes follow each other. slots: runs at once; train_s: of those left, summed."""
+    """Open runs of one resource shape. slots: at once, where no other shape takes room; train_s: summed."""
 
     shape: ResourceSpec
     slots: int
     train_s: float
 
-    @property
-    def wall_s(self) -> float:
-        return self.train_s / self.slots
-
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """All runs, what is done already, the resource shapes in the order of their turns, and what would be refused.
+    """All runs, what is done already, the resource shapes of those left, and what would be refused.
 
-    images: that there are to train on. enough: what a `stop` that is reached leaves out. left: run_ids to train.
+    wall_s: training time left on the cluster's nodes; start-up and scoring come on top. images: that there are to train
+    on. enough: what a `stop` that is reached leaves out. left: run_ids to train.
     """
 
     runs: tuple[RunPlan, ...]
     done: frozenset[str]
     shapes: tuple[ShapePlan, ...]
+    wall_s: float
     refused: tuple[str, ...]
     how_timed: str
     images: ImageCounts
@@ -79,11 +79,6 @@ class StudyPlan:
     @property
     def n_train(self) -> int:
         return self.images.n_train
-
-    @property
-    def wall_s(self) -> float:
-        """Training time left over the slots; start-up and scoring come on top."""
-        return sum(shape.wall_s for shape in self.shapes)
 
     @property
     def images_per_s(self) -> float:
@@ -119,10 +114,12 @@ def plan_study(
     left_out = {run.run_id for run, _ in work.enough.left_out} if work.enough else set()
     how = f"{throughput:.3g} FLOP/s a worker, as stated" if throughput else "a few steps of each model timed here"
     how += f", corrected by what {n_measured} finished runs took" if n_measured else ""
+    left = {plan.run: plan.train_s for plan in plans if plan.run.run_id in open_ids}
     return StudyPlan(
         plans,
         frozenset(run.run_id for run in runs) - open_ids - left_out,
-        plan_shapes(study.spec, {plan.run: plan.train_s for plan in plans if plan.run.run_id in open_ids}, nodes),
+        plan_shapes(study.spec, left, nodes),
+        makespan(left, Room(lambda: nodes, study.spec.scoring)),
         tuple(capacity_problems(study.spec, runs, nodes, where)),
         how,
         ImageCounts.of(data),
@@ -159,13 +156,12 @@ def _as_measured(study: Study, plans: tuple[RunPlan, ...]) -> tuple[tuple[RunPla
 
 
 def plan_shapes(study: StudySpec, train_s: Mapping[RunSpec, float], nodes: Sequence[Node]) -> tuple[ShapePlan, ...]:
-    """Runs at once and training time of every resource shape, as `do_work` will have them."""
-    room, _ = beside_scoring(study.scoring, nodes)
-    found = []
-    for shape in shapes_in_turn(train_s):
-        times = [seconds for run, seconds in train_s.items() if run.resources == shape]
-        found.append(ShapePlan(shape, slots(shape, room, len(times)), sum(times)))
-    return tuple(found)
+    """Runs at once and training time of every resource shape."""
+    free, _ = beside_scoring(study.scoring, nodes)
+    times: dict[ResourceSpec, list[float]] = {}
+    for run, seconds in train_s.items():
+        times.setdefault(run.resources, []).append(seconds)
+    return tuple(ShapePlan(shape, slots(shape, free, len(of_it)), sum(of_it)) for shape, of_it in times.items())
 
 
 def plan_run(run: RunSpec, data: ImageData, throughput: float | None) -> RunPlan:
@@ -176,7 +172,7 @@ def plan_run(run: RunSpec, data: ImageData, throughput: float | None) -> RunPlan
     n_samples = len(run_images(data.train.labels, run)[0])
     samples = n_samples * run.training.epochs
     flops = training_flops(cost.flops_per_image, samples, objective_spec(run.objective).passes)
-    workers = run.resources.workers
+    workers = run.resources.most_workers
     own = samples - run.shared_samples(n_samples)
     spent = flops * own / samples
     memory = step_memory(run, data.image_size, data.n_classes, n_samples)

@@ -46,6 +46,7 @@ class CellAsha(FIFOScheduler):
         super().__init__()
         self._tune, self._on_cut = tune, on_cut
         self._cells: dict[str, AsyncHyperBandScheduler] = {}
+        self._runs = {run.run_id: run for run in runs}
         self._rates = {run.run_id: run.training.lr for run in runs}
         self._told: dict[str, dict[int, EpochRecord]] = {}
         for run in runs:
@@ -91,7 +92,7 @@ class CellAsha(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if TIME not in result:  # several workers: not judged
             return str(TrialScheduler.CONTINUE)
-        run = RunSpec.model_validate(trial.config["run"])
+        run = self._runs[trial.config["run"]]
         decision = str(TrialScheduler.CONTINUE)
         for row in result["epochs"]:
             record = EpochRecord.model_validate(row)

@@ -78,6 +78,16 @@ def cluster_nodes() -> tuple[Node, ...]:
     )
 
 
+def nodes_to_come() -> tuple[Node, ...]:
+    """The nodes that are alive, and those that the autoscaler may add: what waits for them is why it does."""
+    there, to_come = cluster_nodes(), list(growing_nodes())
+    for node in there:
+        same = next((other for other in to_come if (other.cpus, other.gpus) == (node.cpus, node.gpus)), None)
+        if same is not None:
+            to_come.remove(same)
+    return (*there, *to_come)
+
+
 def growing_nodes() -> tuple[Node, ...]:
     """What the cluster's autoscaler may add, as far as it says so."""
     from ray._private.state import state

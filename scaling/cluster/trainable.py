@@ -1,4 +1,4 @@
-"""What Ray runs for a run of one worker: a Tune actor that trains one after another in the same process.
+"""A run of one worker, trained in the process of its trial, see `trial`; and what any trial tells the driver.
 
 The driver imports this module to name what runs; torch is imported where it runs, so that the driver starts fast.
 """
@@ -9,8 +9,6 @@ import math
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-
-from ray import tune
 
 from scaling.cluster.failures import record_own
 from scaling.data.image_source import ImageSource
@@ -24,24 +22,12 @@ if TYPE_CHECKING:
 REPORT_INTERVAL_S = 1.0  # short epochs are reported together: the driver's share of a small run stays small
 
 
-class RunTrainable(tune.Trainable):
-    """Trains one-worker runs one after another in the same process.
+class OwnProcess:
+    """Trains a run here. The images are mapped from the node's disk without a copy."""
 
-    The images are mapped from the node's disk without a copy. Imports stay warm between runs; models, optimizers
-    and random state are made anew for each.
-    """
-
-    def setup(self, config: dict[str, Any], source: ImageSource, storage_uri: str) -> None:
-        self.source, self.storage_uri = source, storage_uri
-        self._begin(config)
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        from scaling.train.memory import release_memory
-
-        del self.run_epochs  # the run before holds its memory no longer
-        release_memory()
-        self._begin(new_config)
-        return True
+    def __init__(self, run: RunSpec, source: ImageSource, storage_uri: str) -> None:
+        self.run, self.storage_uri = run, storage_uri
+        self.epochs = self._train(source)
 
     def step(self) -> dict[str, Any]:
         """Advance by about a second of epochs, or to the next epoch that is to be scored.
@@ -54,30 +40,31 @@ class RunTrainable(tune.Trainable):
         deadline = time.monotonic() + REPORT_INTERVAL_S
         records: list[EpochRecord] = []
         try:
-            for record in self.run_epochs:
+            for record in self.epochs:
                 records.append(record)
                 if self._reports(record, deadline):
-                    return report(self.run_spec, records) | {"done": False}
+                    return report(self.run, records) | {"done": False}
         except Exception as error:  # whatever it is, it ends this run alone and stands in its record
-            if not record_own(ResultsStore(Storage(self.storage_uri)), self.run_spec, error):
+            if not record_own(ResultsStore(Storage(self.storage_uri)), self.run, error):
                 raise
-        return report(self.run_spec, records) | {"done": True}
+        return report(self.run, records) | {"done": True}
+
+    def close(self) -> None:
+        """The process stays warm for the next run, which makes its model, optimizer and random state anew."""
+        self.epochs = iter(())  # what the run holds goes with it
 
     def _reports(self, record: EpochRecord, deadline: float) -> bool:
         """A probe is judged after every epoch; with its last one it ends, so that its record is there."""
-        if self.run_spec.validation:
-            return record.epoch < self.run_spec.training.epochs
-        return time.monotonic() > deadline or record.epoch in self.run_spec.score_epochs
+        if self.run.validation:
+            return record.epoch < self.run.training.epochs
+        return time.monotonic() > deadline or record.epoch in self.run.score_epochs
 
-    def _begin(self, config: dict[str, Any]) -> None:
-        self.run_spec = RunSpec.model_validate(config["run"])
-        self.run_epochs = self._train()
-
-    def _train(self) -> Iterator[EpochRecord]:
+    def _train(self, source: ImageSource) -> Iterator[EpochRecord]:
         from scaling.train.loop import train_run
+        from scaling.train.memory import release_memory
 
-        storage = Storage(self.storage_uri)
-        yield from train_run(self.run_spec, self.source.open(), storage, local_worker(self.run_spec))
+        release_memory()  # of the run before
+        yield from train_run(self.run, source.open(), Storage(self.storage_uri), local_worker(self.run))
 
 
 def local_worker(run: RunSpec) -> Worker:
@@ -90,10 +77,10 @@ def local_worker(run: RunSpec) -> Worker:
 def report(run: RunSpec, records: list[EpochRecord]) -> dict[str, Any]:
     """What a worker tells the driver: the run and the epochs done since the last report; of a probe, how the last was.
 
-    Probes of several workers are not judged on their way: their launcher cannot be stopped without their group.
+    Probes of several workers are not judged on their way: their group is not stopped for it.
     """
     told: dict[str, Any] = {"run_id": run.run_id, "epochs": [record.model_dump() for record in records]}
-    loss = records[-1].validation_loss if records and run.resources.workers == 1 else None
+    loss = records[-1].validation_loss if records and run.resources.most_workers == 1 else None
     if loss is not None and math.isfinite(loss):
         told |= {"epoch": records[-1].epoch, "validation_loss": loss}
     return told

@@ -109,6 +109,20 @@ class RunSpec(Spec):
         return frozenset(found - {0})
 
 
+def check_elastic(run: RunSpec, where: str) -> None:
+    """Refuse a number of workers that follows the cluster where the weights depend on it.
+
+    Raises:
+        StudyError: batch norm that does not take its statistics of whole batches.
+    """
+    if run.resources.elastic and run.norm_groups() is not None:
+        raise StudyError(
+            f"resources.workers of {run.label()} ({run.resources.text()}): its batch norm would take its "
+            f"statistics of other images with every number of workers ({where}); set training.sync_batch_norm to true "
+            "and leave resources.micro_batch out, or give one number of workers"
+        )
+
+
 def check_batches(run: RunSpec, n_samples: int, where: str) -> None:
     """What a run's number of unique training images must allow: whole batches, and averages that forget the beginning.
 
@@ -132,7 +146,7 @@ def check_batch_sizes(run: RunSpec, n_samples: int, where: str) -> None:
         StudyError: `n_samples` images are fewer than a batch, or the smallest batch is too small for the run's workers.
     """
     spec = run.training.for_samples(n_samples)
-    workers, batch = run.resources.workers, spec.batch_size
+    workers, batch = run.resources.most_workers, spec.batch_size
     if batch > n_samples:
         raise StudyError(
             f"batch_size={batch} exceeds the {n_samples:,} images of {run.label()} ({where}); lower "

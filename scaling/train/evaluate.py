@@ -28,7 +28,7 @@ def evaluation_batch(resources: ResourceSpec) -> int:
     """Images that all workers evaluate at once; none more than a micro-batch."""
     if resources.micro_batch is None:
         return EVALUATION_BATCH
-    return min(EVALUATION_BATCH, resources.micro_batch * resources.workers)
+    return min(EVALUATION_BATCH, resources.micro_batch * resources.least_workers)
 
 
 @torch.no_grad()

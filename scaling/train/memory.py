@@ -70,7 +70,7 @@ def largest_batch(run: RunSpec, n_samples: int) -> int:
 
 def images_at_once(run: RunSpec, n_samples: int) -> int:
     """Images, views counted, of a worker's largest pass: its share of a batch, or a micro-batch of it."""
-    share = math.ceil(largest_batch(run, n_samples) / run.resources.workers)
+    share = math.ceil(largest_batch(run, n_samples) / run.resources.least_workers)
     if run.resources.micro_batch is not None:
         share = math.ceil(share / math.ceil(share / run.resources.micro_batch))
     return share * objective_spec(run.objective).views

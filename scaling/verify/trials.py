@@ -83,7 +83,7 @@ def _trial(
     check_samples(wanted, counts, sized.model.label())
     shown = images_and_epochs(wanted, counts, NEAR)
     training = at_epochs(like.training, shown.epochs)
-    check_objective(like.objective, training, like.resources.workers, "verification", like.resources.micro_batch)
+    check_objective(like.objective, training, like.resources.least_workers, "verification", like.resources.micro_batch)
     run = like.model_copy(update={
         "study": study, "model": sized.model, "images_per_class": shown.images_per_class, "seed": seed,
         "training": training, "keep_epochs": (shown.epochs,), "score_epochs": (shown.epochs,),

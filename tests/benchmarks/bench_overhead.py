@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -24,6 +25,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from scaling.data.image_source import ImageSource
 from scaling.records import ResultsStore, RunRecord
 from scaling.specs.run import RunSpec
 from scaling.specs.study import StudySpec
@@ -93,15 +95,20 @@ def stock(runs: list[RunSpec], folder: Path) -> tuple[float, float]:
     storage = Storage(folder / "stock")
     with ray_session(None, dashboard=True):
         from ray import tune
+        from ray.tune.integration.ray_train import TuneReportCallback
 
-        from scaling.cluster.distributed import launch_distributed
-        from scaling.cluster.schedule import HEAD, LAUNCHER_SHARE
+        from scaling.cluster.distributed import train_group
+        from scaling.cluster.trial import GROUP_SHARE, HEAD
+
+        def launch(config: dict[str, Any], source: ImageSource, storage_uri: str) -> None:
+            run = RunSpec.model_validate(config["run"])
+            train_group(run, source, Storage(storage_uri), [TuneReportCallback()])
 
         source = image_source(runs[0].dataset, folder, folder / "cache").pinned()
         began = time.monotonic()
-        function = tune.with_parameters(launch_distributed, source=source, storage_uri=storage.uri)
+        function = tune.with_parameters(launch, source=source, storage_uri=storage.uri)
         tune.Tuner(
-            tune.with_resources(function, tune.PlacementGroupFactory([{HEAD: LAUNCHER_SHARE}])),
+            tune.with_resources(function, tune.PlacementGroupFactory([{HEAD: GROUP_SHARE}])),
             param_space={"run": tune.grid_search([run.model_dump(mode="json") for run in runs])},
             tune_config=tune.TuneConfig(max_concurrent_trials=slots()),
             run_config=tune.RunConfig(storage_path=str(folder / "ray"), verbose=0),

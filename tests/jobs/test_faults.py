@@ -16,7 +16,8 @@ import ray.train
 
 from scaling.cluster.facts import look_on_a_node
 from scaling.cluster.placement import Node
-from scaling.cluster.session import growing_nodes, ray_session
+from scaling.cluster.room import Room
+from scaling.cluster.session import cluster_nodes, growing_nodes, ray_session
 from scaling.cluster.shared_storage import check_shared
 from scaling.cluster.stopping import Stopped, StopSwitch, stop_switch
 from scaling.data.image_set import ImageData
@@ -25,6 +26,7 @@ from scaling.errors import StudyError
 from scaling.ledger import open_study
 from scaling.records import EpochRecord, ResultsStore
 from scaling.specs.run import RunSpec
+from scaling.specs.scoring import ScoringSpec
 from scaling.storage import Storage
 from scaling.study import expand_study
 
@@ -120,7 +122,8 @@ def train(runs: list[RunSpec], source: FaultySource, storage: Storage, slots: in
 
     heard = Heard()
     cost = {run.run_id: -float(i) for i, run in enumerate(runs)}
-    train_runs(LongestFirst(runs, cost), source, storage, heard, lambda shape: slots, max_failures)
+    room = Room(cluster_nodes, ScoringSpec(cpus=0), slots)
+    train_runs(LongestFirst(runs, cost), runs, source, storage, heard, room, max_failures)
     return heard
 
 

@@ -15,6 +15,10 @@ STUDY = {
 }  # fmt: skip
 
 
+def anywhere(shape):
+    return True
+
+
 def runs_of(**changes):
     return expand_study(parse_study(STUDY | changes))
 
@@ -31,35 +35,33 @@ def test_trunks_start_first_and_branches_once_their_state_is_there():
     offers = BranchOffers(runs, cost, lambda run: run.run_id in there, going.__contains__)
     assert offers.n_left == 6
     for trunk in (large[2], small[2]):
-        assert offers.look() == trunk
+        assert offers.look(anywhere) == trunk
         offers.take(trunk)
-    assert offers.look() == "wait"
+    assert offers.look(anywhere) == "wait"
     there.add(small[0].run_id)
-    assert offers.look() == small[0]
+    assert offers.look(anywhere) == small[0]
     there.update(run.run_id for run in runs)
-    assert offers.look() == large[1], "the longest"
+    assert offers.look(anywhere) == large[1], "the longest"
     offers.take(large[1])
     there.clear()
-    assert offers.look() == "wait"
+    assert offers.look(anywhere) == "wait"
     going.discard(small[2].run_id)
     for run in (small[1], small[0]):
-        assert offers.look() == run, "its trunk goes on no more: it begins with what there is"
+        assert offers.look(anywhere) == run, "its trunk goes on no more: it begins with what there is"
         offers.take(run)
     going.discard(large[2].run_id)
-    offers.take(offers.look())
-    assert (offers.look(), offers.n_left) == ("over", 0)
+    offers.take(offers.look(anywhere))
+    assert (offers.look(anywhere), offers.n_left) == ("over", 0)
 
 
-def test_resource_shapes_follow_each_other():
+def test_a_shape_that_does_not_fit_is_passed_over():
     models = [STUDY["models"][0], {"family": "vit", "heads": 2, "sizes": [8], "resources": {"cpus_per_worker": 2}}]
     runs, going = runs_of(models=models), set()
-    offers = BranchOffers(runs, dict.fromkeys([run.run_id for run in runs], 1.0), lambda run: True, going.__contains__)
-    order = []
-    while (run := offers.look()) != "over":
-        order.append(run.resources)
-        offers.take(run)
-    assert len(dict.fromkeys(order)) == 2
-    assert order == sorted(order, key=order.index)
+    cost = {run.run_id: run.resources.cpus_per_worker for run in runs}
+    offers = BranchOffers(runs, cost, lambda run: True, going.__contains__)
+    assert offers.look(anywhere).resources.cpus_per_worker == 2
+    assert offers.look(lambda shape: shape.cpus_per_worker == 1).resources.cpus_per_worker == 1
+    assert offers.look(lambda shape: False) == "wait"
 
 
 def test_a_folder_is_listed_once_a_while(storage, monkeypatch):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
 from ray.exceptions import ActorDiedError, NodeDiedError, RayTaskError
-from ray.train import TrainingFailedError, UserCallback, WorkerGroupError
+from ray.train import TrainingFailedError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerGroupStartupFailedError
 from ray.train.v2.api.exceptions import ControllerError
 from torch.distributed import DistBackendError
 
 from scaling.cluster import distributed
-from scaling.cluster.distributed import launch_distributed
+from scaling.cluster.distributed import train_group
 from scaling.cluster.failures import AGAIN, cause_of, describe, is_lost, is_place, origin, reason_of, record_own
-from scaling.cluster.trainable import RunTrainable
+from scaling.cluster.trainable import OwnProcess
 from scaling.errors import DamagedFile, MissingFile, StorageError, StudyError
 from scaling.records import ResultsStore, run_record
 from scaling.study import expand_study
@@ -98,17 +99,17 @@ def test_only_a_place_is_tried_again_and_only_a_lost_file_is_lost():
 
 @pytest.fixture
 def trainable(make_run, storage):
-    """A RunTrainable without Tune, whose epochs raise what it is given."""
+    """A run in a process of its own, without Tune, whose epochs raise what it is given."""
 
-    def start(error: Exception) -> RunTrainable:
-        made = RunTrainable.__new__(RunTrainable)
-        made.run_spec, made.storage_uri = make_run(), storage.uri
+    def start(error: Exception) -> OwnProcess:
+        made = OwnProcess.__new__(OwnProcess)
+        made.run, made.storage_uri = make_run(), storage.uri
 
         def epochs():
             raise error
             yield
 
-        made.run_epochs = epochs()
+        made.epochs = epochs()
         return made
 
     return start
@@ -143,9 +144,9 @@ def test_many_workers_end_by_the_same_table(make_run, storage, monkeypatch, case
     run = make_run()
     if cause in AGAIN:
         with pytest.raises(TrainingFailedError):
-            launch_distributed({"run": run.model_dump(mode="json")}, None, storage.uri)
+            train_group(run, None, storage, [])
     else:
-        launch_distributed({"run": run.model_dump(mode="json")}, None, storage.uri)
+        train_group(run, None, storage, [])
     recorded = ResultsStore(storage).read_run(run.run_id)
     assert (recorded is not None) == (case == "a controller's bug"), "a worker's error is recorded by the worker"
 
@@ -162,13 +163,27 @@ def test_memory_that_ran_out_keeps_the_record_of_training_or_gets_one(make_study
     assert (record.status, record.reason) == ("out_of_memory", "needs 9 GiB of 8")
 
 
-def test_ray_train_restarts_nothing_so_that_tune_alone_counts(make_run, storage, monkeypatch):
+@pytest.mark.parametrize(("workers", "restarts"), [(2, 0), ([2, 4], 5)])
+def test_what_fails_is_counted_once(make_run, storage, monkeypatch, workers, restarts):
+    """Ray Train restarts nothing, so that Tune alone counts; of elastic groups it counts alone."""
     import ray.train.torch
 
     made = {}
-    monkeypatch.setattr(ray.train.torch, "TorchTrainer", lambda loop, **words: made.update(words))
-    monkeypatch.setattr("ray.tune.integration.ray_train.TuneReportCallback", UserCallback)
-    run = make_run(resources={"workers": 2})
-    distributed._trainer(run, run.model_dump(mode="json"), None, storage)
+    run = make_run(resources={"workers": workers})
+    made_trainer = SimpleNamespace(fit=lambda: None)
+    monkeypatch.setattr(ray.train.torch, "TorchTrainer", lambda loop, **words: made.update(words) or made_trainer)
+    distributed.train_group(run, None, storage, [], max_failures=5)
     failures = made["run_config"].failure_config
-    assert (failures.max_failures, failures.controller_failure_limit) == (0, 0)
+    assert (failures.max_failures, failures.controller_failure_limit) == (restarts, 0)
+    assert made["scaling_config"].num_workers == run.resources.workers
+
+
+def test_what_an_elastic_group_gives_up_is_over(make_run, storage, monkeypatch):
+    def fit():
+        raise ActorDiedError()
+
+    monkeypatch.setattr("scaling.cluster.distributed._trainer", lambda *args: SimpleNamespace(fit=fit))
+    run = make_run(resources={"workers": [2, 4]})
+    train_group(run, None, storage, [], max_failures=2)
+    record = ResultsStore(storage).read_run(run.run_id)
+    assert (record.status, "given up after 3 starts" in record.reason) == ("failed", True)

@@ -150,6 +150,6 @@ def test_each_shape_is_timed_by_the_resource_that_binds(make_study):
     vit = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12], "resources": {"workers": 2, "gpus_per_worker": 1}}
     study = make_study(models=[vit, {"family": "resnet", "depth": 10, "sizes": [2]}], seeds=list(range(10)))
     times = dict.fromkeys(expand_study(study), 10.0)
-    cpu, gpu = plan_shapes(study, times, MIXED)
-    assert (cpu.slots, cpu.wall_s) == (10, 10.0), "28 CPUs, and 10 runs"
-    assert (gpu.slots, gpu.wall_s) == (2, 50.0), "5 GPUs"
+    gpu, cpu = plan_shapes(study, times, MIXED)
+    assert (cpu.slots, cpu.train_s) == (10, 100.0), "28 CPUs, and 10 runs"
+    assert (gpu.slots, gpu.train_s) == (2, 100.0), "5 GPUs"

@@ -121,7 +121,7 @@ def test_tune_hears_of_a_cut_and_so_does_who_records_it(make_run) -> None:
 
     class Trial:
         def __init__(self, run: RunSpec) -> None:
-            self.config = {"run": run.model_dump(mode="json")}
+            self.config = {"run": run.run_id}
 
     def told(run: RunSpec, number: int) -> dict[str, object]:
         record = epoch(run, number, curve(run, number))
