@@ -12,6 +12,7 @@ from ray.train import UserCallback
 from ray.util.queue import Empty, Queue
 
 from scaling.cluster.failures import AGAIN, cause_of, failed_record, origin, reason_of, record_own
+from scaling.cluster.notices import process_notice
 from scaling.cluster.trainable import REPORT_INTERVAL_S, ray_place, report
 from scaling.data.image_source import ImageSource
 from scaling.layout import RAY_FOLDER
@@ -19,8 +20,12 @@ from scaling.records import ResultsStore
 from scaling.specs.run import RunSpec
 from scaling.storage import Storage
 
-# A group waits for its nodes as long as it takes, as a run of one worker does; Tune counts its failures to start.
-START_WAIT = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(7 * 24 * 3600)}
+# A group waits for its nodes as long as it takes, as a run of one worker does; Tune counts its failures to start. An
+# elastic one looks anew how many workers there are: right after a death Ray Train still counts the dead.
+START_WAIT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+WAIT_S, ELASTIC_WAIT_S = 7 * 24 * 3600, 20
+
+RESIZE_S = 30.0  # between two looks of an elastic group for more workers: a larger one begins with the resume file
 
 
 class Group:
@@ -86,7 +91,7 @@ def train_group(
     Raises:
         Exception: what other processes may not meet again, see `failures`.
     """
-    os.environ |= START_WAIT
+    os.environ[START_WAIT] = str(ELASTIC_WAIT_S if run.resources.elastic else WAIT_S)
     try:
         _trainer(run, source, storage, callbacks, max_failures if run.resources.elastic else 0).fit()
     except Exception as error:  # of Ray Train's or of the workers
@@ -113,6 +118,7 @@ def _trainer(
         train_loop_config={"run": run.model_dump(mode="json"), "source": source, "storage_uri": storage.uri},
         scaling_config=ScalingConfig(
             num_workers=resources.workers,
+            elastic_resize_monitor_interval_s=RESIZE_S,
             use_gpu=resources.gpus > 0,
             resources_per_worker={"CPU": resources.cpus_per_worker} | gpus,
         ),
@@ -120,7 +126,9 @@ def _trainer(
         run_config=RunConfig(
             name=f"{run.run_id}-{uuid.uuid4().hex[:8]}",
             **ray_place(storage.child(RAY_FOLDER)),
-            failure_config=FailureConfig(max_failures=max_failures, controller_failure_limit=0),
+            failure_config=FailureConfig(
+                max_failures=max_failures, controller_failure_limit=-1 if resources.elastic else 0
+            ),
             callbacks=list(callbacks),
         ),
     )
@@ -145,6 +153,7 @@ def train_distributed(config: dict[str, Any]) -> None:
         world=context.get_world_size(),
         device=str(get_device()),
         threads=run.resources.threads,
+        notice=process_notice(),
     )
     try:
         for record in train_run(run, config["source"].open(), storage, worker):

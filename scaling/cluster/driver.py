@@ -14,6 +14,7 @@ from scaling.checks import check_study
 from scaling.cluster.facts import DataFacts, check_without_images, look, look_on_a_node
 from scaling.cluster.failures import first_line
 from scaling.cluster.measured import MeasuredCost, cost_shape, own_images, recorded_cost
+from scaling.cluster.notices import stop_soon
 from scaling.cluster.offers import Offering
 from scaling.cluster.placement import Node, beside_scoring, capacity_problems, check_capacity, most_at_once, needs_gpu
 from scaling.cluster.progress import Progress, ProgressFactory
@@ -164,10 +165,22 @@ def _train_and_score(
         if work.train:
             judge = cell_asha(study, facts.sizes)
             room = Room(nodes_to_come, spec.scoring, options.concurrency)
-            train_runs(offers, work.train, facts.source, study.storage, listener, room, spec.max_failures, judge)
+            with saving_at_an_end(room, hearers.switch):
+                train_runs(offers, work.train, facts.source, study.storage, listener, room, spec.max_failures, judge)
         if isinstance(offers, Offers) and offers.enough:
             shown.say(f"enough is known: {offers.enough}")
         listener.drain()
+
+
+@contextmanager
+def saving_at_an_end(room: Room, switch: StopSwitch) -> Iterator[None]:
+    """Where the study is stopped and the cluster still answers, what goes on writes its resume files first."""
+    try:
+        yield
+    except KeyboardInterrupt:  # Ray's own in place of the switch's, at times
+        if switch.stopped is not None and not switch.stopped.lost:
+            stop_soon(room.going)
+        raise
 
 
 def measured_cost(study: Study, runs: Sequence[RunSpec], facts: DataFacts) -> MeasuredCost:

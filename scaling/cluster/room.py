@@ -45,6 +45,11 @@ class Room:
         self._looked = clock()
         self._settle(tuple(nodes()))
 
+    @property
+    def going(self) -> list[str]:
+        """The ids of runs that were taken, and have not left."""
+        return list(self._going)
+
     def fits(self, shape: ResourceSpec) -> bool:
         """Whether one more run of that shape finds its place. Where none goes on, any does: it waits for its nodes."""
         self._look()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from scaling.cluster.failures import record_own
+from scaling.cluster.notices import process_notice
 from scaling.data.image_source import ImageSource
 from scaling.records import EpochRecord, ResultsStore
 from scaling.specs.run import RunSpec
@@ -71,7 +72,7 @@ def local_worker(run: RunSpec) -> Worker:
     from scaling.train.distributed.worker import Worker
 
     device = "cuda" if run.resources.gpus else "cpu"
-    return Worker(device=device, threads=run.resources.threads)
+    return Worker(device=device, threads=run.resources.threads, notice=process_notice())
 
 
 def report(run: RunSpec, records: list[EpochRecord]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ from scaling.train.optim import learning_rate
 from scaling.train.step_timer import StepTimer
 
 STEPS_A_VOTE = 16  # several workers agree on a save that often: an exchange a step would slow them
+NOT_DUE, DUE, NOTICE = 0, 1, 2  # whether a resume file is to be written; and the process to end then
 
 
 def train_run(run: RunSpec, data: ImageData, storage: Storage, worker: Worker | None = None) -> Iterator[EpochRecord]:
@@ -168,9 +169,10 @@ class Training:
             return record
         self.progress.epoch, self.progress.step = epoch + 1, 0
         self.progress.loss_sum = self.progress.seconds = self.progress.busy_s = 0.0
-        if self._save_is_due(EPOCH_INTERVAL_S) and epoch + 1 < self.spec.epochs:
+        why = self._save_is_due(EPOCH_INTERVAL_S)
+        if why != NOT_DUE and epoch + 1 < self.spec.epochs:
             self.total.zero_()
-            self._save(0.0)
+            self._save(0.0, heed=why == NOTICE)
         return record
 
     def _train_epoch(self, epoch: int) -> float:
@@ -185,8 +187,9 @@ class Training:
             self.progress.step = step + 1
             if epoch * self.steps + step + 1 in self.branch_steps:
                 self._save(time.monotonic() - began, branch_name(self.run.run_id, epoch * self.steps + step + 1))
-            if self.progress.step < self.steps and self._save_is_due(STEP_INTERVAL_S, step + 1):
-                self._save(time.monotonic() - began)
+            why = self._save_is_due(STEP_INTERVAL_S, step + 1) if self.progress.step < self.steps else NOT_DUE
+            if why != NOT_DUE:
+                self._save(time.monotonic() - began, heed=why == NOTICE)
         if self.tabled is not None:
             self.tabled.draw_ahead(epoch + 1)
         self.progress.busy_s += self.timer.take()
@@ -257,21 +260,24 @@ class Training:
         self.store.write_run(self.notes.end(status, reason, self.progress))
         self.storage.delete(resume_name(self.run.run_id))
 
-    def _save_is_due(self, interval_s: float, step: int | None = None) -> bool:
-        """Whether to write a resume file now; several workers ask the first one, every few steps of an epoch."""
+    def _save_is_due(self, interval_s: float, step: int | None = None) -> int:
+        """Whether to write a resume file now, and why; several workers agree on it, every few steps of an epoch."""
+        why = NOTICE if self.worker.notice.given else NOT_DUE
+        if why == NOT_DUE and self.worker.rank == 0 and self._clock.due(interval_s):
+            why = DUE
         if self.worker.world == 1:
-            return self._clock.due(interval_s)
+            return why
         if step is not None and step % STEPS_A_VOTE:
-            return False
-        vote = torch.tensor(self.worker.rank == 0 and self._clock.due(interval_s), device=self.device, dtype=torch.int)
-        distributed.broadcast(vote, 0)
-        return bool(vote)
+            return NOT_DUE
+        votes = torch.tensor(why, device=self.device, dtype=torch.int)
+        distributed.all_reduce(votes, distributed.ReduceOp.MAX)
+        return int(votes)
 
-    def _save(self, seconds: float, name: str | None = None) -> None:
+    def _save(self, seconds: float, name: str | None = None, heed: bool = False) -> None:
         """Write the resume file, or the state called `name`; all workers call it together.
 
         Args:
-            seconds: of this epoch, since it began here.
+            seconds: of this epoch, since it began here. heed: the notice of an end.
         """
         began = time.monotonic()
         self.progress.busy_s += self.timer.take()
@@ -281,3 +287,5 @@ class Training:
             save_resume(self.storage, self.run.run_id, self._kept_modules, self.optimizer, header, name)
         if name is None:
             self._clock.saved(began)
+        if heed:
+            self.worker.notice.heed(self.run.run_id)

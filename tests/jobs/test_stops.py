@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import yaml
 from tests_jobs import descendants, wait_for
 
+from scaling.layout import resume_name
 from scaling.ledger import open_study
 
 GOES_ON = "the same command goes on"
@@ -62,6 +64,11 @@ def said(log: Path) -> list[str]:
     return [line for line in lines if not line.startswith("runs: ")]
 
 
+def resume_files(study: Path) -> list[Path]:
+    files = [study.parent / "results/slow" / resume_name(run_id) for run_id in trained(study)]
+    return [path for path in files if path.exists()]
+
+
 def check_not_begun(study: Path) -> None:
     """No run ended, and none of the second shape began."""
     work = open_study(study).open_work()
@@ -79,10 +86,13 @@ def test_one_signal_ends_a_study_of_two_shapes_at_once(study, number, status, wo
     """To the group: a terminal's Ctrl-C, or `scancel` of a job step, which signals all of its processes."""
     process, log = start(study)
     try:
-        wait_for("a checkpoint", lambda: trained(study))
-        below = descendants(process.pid)
+        wait_for("two resume files", lambda: len(resume_files(study)) == 2)
+        below, signalled = descendants(process.pid), time.time()
         os.killpg(process.pid, number)
         assert process.wait(timeout=20) == status
+        if number == signal.SIGINT:  # SIGTERM ends the training processes themselves
+            # One that Tune was asked about just then had saved at its last epoch's end
+            assert max(path.stat().st_mtime for path in resume_files(study)) >= signalled
         assert said(log) == [f"{word}: {GOES_ON}"]
         check_not_begun(study)
         wait_for("the end of Ray's processes", lambda: not any(Path(f"/proc/{pid}").exists() for pid in below), 20)

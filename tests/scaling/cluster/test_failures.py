@@ -174,7 +174,7 @@ def test_what_fails_is_counted_once(make_run, storage, monkeypatch, workers, res
     monkeypatch.setattr(ray.train.torch, "TorchTrainer", lambda loop, **words: made.update(words) or made_trainer)
     distributed.train_group(run, None, storage, [], max_failures=5)
     failures = made["run_config"].failure_config
-    assert (failures.max_failures, failures.controller_failure_limit) == (restarts, 0)
+    assert (failures.max_failures, failures.controller_failure_limit) == (restarts, -1 if restarts else 0)
     assert made["scaling_config"].num_workers == run.resources.workers
 
 
