@@ -6,9 +6,8 @@
 fewer), at an assumed FLOP/s of a GPU. 10,000 runs on 1,024 GPUs: made, log-normal times. Both calm, and with processes
 that die and nodes that are reclaimed and come back.
 
-InTurn asks `LongestFirst` for the next run and lets at most `slots` of a shape go on, each where `place` puts it, as
-`schedule.train_runs` does: a shape starts when the one before has ended. Together is what one queue of all shapes
-would reach: the longest run that fits, by the same `place`.
+OneQueue is what `schedule.train_runs` does: `LongestFirst` is asked for the longest run that fits by `Room`. InTurn
+lets the shapes follow each other, as a Tuner a shape would: the next one starts when the one before has ended.
 
 A line: makespan over the bound max(total work / GPUs, longest run); idle, the share of the GPU time that was there
 until the end in which no step was made; restarts; work lost, as a share of all. The bound is that of a calm cluster.
@@ -29,11 +28,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scaling.cluster.offers import LongestFirst
-from scaling.cluster.placement import Free, Node, free_nodes, place, run_needs, slots
+from scaling.cluster.offers import Fits, LongestFirst
+from scaling.cluster.placement import Free, Node, free_nodes, place, run_needs
+from scaling.cluster.room import Room
 from scaling.specs.resources import ResourceSpec
+from scaling.specs.scoring import ScoringSpec
 
 H = 3600.0
+NO_SCORING = ScoringSpec(cpus=0)
 GPUS_A_NODE, CPUS_A_NODE = 8, 64
 FLOPS_PER_S = 30e12  # of a GPU in training; assumption
 START_S = 30.0  # from a placement to the first step; assumption
@@ -67,10 +69,10 @@ class Job:
 
 @dataclass
 class Going:
-    """A job that holds its place. homes: node -> (grains of CPU, GPUs) taken there; works_from: after its start."""
+    """A job that holds its place. homes: node -> grains of CPU and of each GPU there; works_from: after its start."""
 
     job: Job
-    homes: dict[str, tuple[int, int]]
+    homes: dict[str, tuple[int, tuple[int, ...]]]
     works_from: float
     ends: int  # number of the event that ends it; an earlier one is void
 
@@ -85,60 +87,35 @@ class Counts:
     restarts: int = 0
 
 
-class InTurn:
-    """The next run as `schedule.train_runs` takes it: shapes follow each other."""
+class OneQueue:
+    """The next run as `schedule.train_runs` takes it."""
 
-    def __init__(self, jobs: Sequence[Job], nodes: Sequence[Node]) -> None:
+    def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = {job.run.run_id: job for job in jobs}
         cost = {run_id: job.left_s for run_id, job in self._jobs.items()}
         runs = [job.run for job in jobs]
-        self._offers = LongestFirst(runs, cost)  # type: ignore[arg-type]
-        self._slots = {shape: slots(shape, free_nodes(nodes), len(runs)) for shape in {run.resources for run in runs}}
-        self._shape: ResourceSpec | None = None
+        self._offers = LongestFirst(runs, cost, lambda run: None)  # type: ignore[arg-type]
 
-    def next(self, going: int) -> Job | None:
-        run = self._offers.look()
-        if isinstance(run, str) or (going and run.resources != self._shape) or going >= self._slots[run.resources]:
+    def next(self, going: Sequence[Job], fits: Fits) -> Job | None:
+        run = self._offers.look(fits)
+        if isinstance(run, str):
             return None
-        self._shape = run.resources
+        self._offers.take(run)
         return self._jobs[run.run_id]
 
-    def take(self, job: Job) -> None:
-        self._offers.take(job.run)
 
-    def does_not_fit(self, job: Job) -> bool:
-        """Whether to look for another: Tune waits."""
-        return False
+class InTurn(OneQueue):
+    """Shapes follow each other."""
 
-    def again(self) -> None:
-        """Time has gone on."""
-
-
-class Together:
-    """One queue of all shapes, the longest run first; a shape that does not fit now is passed over."""
-
-    def __init__(self, jobs: Sequence[Job], nodes: Sequence[Node]) -> None:
-        self._left: dict[ResourceSpec, deque[Job]] = {}
-        for job in sorted(jobs, key=lambda job: -job.left_s):
-            self._left.setdefault(job.run.resources, deque()).append(job)
-        self._full: set[ResourceSpec] = set()
-
-    def next(self, going: int) -> Job | None:
-        heads = (queue[0] for shape, queue in self._left.items() if queue and shape not in self._full)
-        return max(heads, key=lambda job: job.left_s, default=None)
-
-    def take(self, job: Job) -> None:
-        self._left[job.run.resources].popleft()
-
-    def does_not_fit(self, job: Job) -> bool:
-        self._full.add(job.run.resources)
-        return True
-
-    def again(self) -> None:
-        self._full.clear()
+    def next(self, going: Sequence[Job], fits: Fits) -> Job | None:
+        shapes = {job.run.resources for job in going}
+        first = min((key[0] for key in self._offers._queues), key=lambda shape: shape.workers, default=None)
+        if first is None or shapes - {first}:
+            return None
+        return super().next(going, lambda shape: shape == first and fits(shape))
 
 
-Policy = Callable[[Sequence[Job], Sequence[Node]], InTurn | Together]
+Policy = Callable[[Sequence[Job]], OneQueue]
 
 
 @dataclass
@@ -146,7 +123,7 @@ class Cluster:
     """Nodes, what goes on, and what is to happen."""
 
     nodes: Sequence[Node]
-    policy: InTurn | Together
+    policy: OneQueue
     rng: np.random.Generator
     faults: bool
     now: float = 0.0
@@ -154,6 +131,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self.free = {free.node.name: free for free in free_nodes(self.nodes)}
+        self.room = Room(lambda: [free.node for free in self.free.values()], NO_SCORING, clock=lambda: self.now)
         self.going: dict[str, Going] = {}
         self.waiting: deque[Job] = deque()  # lost their place; Tune starts them again before any other
         self._events: list[tuple[float, int, Callable[[int], None]]] = []
@@ -180,17 +158,15 @@ class Cluster:
         return number
 
     def _start(self) -> None:
-        """All that may start now, where `place` finds room."""
-        self.policy.again()
+        """All that may start now, where `place` finds room; the book says what may be asked for."""
         while self.waiting and self._place(self.waiting[0]):
             self.waiting.popleft()
-        if self.waiting and isinstance(self.policy, InTurn):
-            return
-        while (job := self.policy.next(len(self.going))) is not None:
-            if self._place(job):
-                self.policy.take(job)
-            elif not self.policy.does_not_fit(job):
-                return
+        taken = [*(going.job for going in self.going.values()), *self.waiting]
+        while (job := self.policy.next(taken, self.room.fits)) is not None:
+            self.room.take(job.run)  # type: ignore[arg-type]
+            taken.append(job)
+            if not self._place(job):
+                self.waiting.append(job)
 
     def _place(self, job: Job) -> bool:
         before = list(self.free.values())
@@ -200,7 +176,8 @@ class Cluster:
         homes = {}
         for old, new in zip(before, after, strict=True):
             if new != old:
-                homes[old.node.name] = (old.cpus - new.cpus, len(old.gpus) - len(new.gpus))
+                gpus = tuple(before - left for before, left in zip(old.gpus, new.gpus, strict=True))
+                homes[old.node.name] = (old.cpus - new.cpus, gpus)
                 self.free[old.node.name] = new
         self._go(Going(job, homes, self.now + START_S, -1))
         return True
@@ -216,6 +193,7 @@ class Cluster:
     def _end(self, run_id: str, number: int) -> None:
         if run_id in self.going and self.going[run_id].ends == number:
             self._stop(run_id, 0.0)
+            self.room.leave(run_id)
             self.done += 1
 
     def _die(self, run_id: str, number: int) -> None:
@@ -242,8 +220,8 @@ class Cluster:
         for name, (cpus, gpus) in going.homes.items():
             if name in self.free:
                 free = self.free[name]
-                whole = free_nodes([free.node])[0].gpus[:1] * gpus
-                self.free[name] = Free(free.node, free.cpus + cpus, free.gpus + whole)
+                whole = tuple(left + held for left, held in zip(free.gpus, gpus, strict=True))
+                self.free[name] = Free(free.node, free.cpus + cpus, whole)
         return going.job
 
     def _reclaim(self, name: str) -> None:
@@ -266,7 +244,7 @@ def measure(times: Sequence[tuple[ResourceSpec, float]], n_gpus: int, policy: Po
     total = sum(job.gpus * job.left_s for job in jobs)
     bound = max(total / n_gpus, max(job.left_s for job in jobs))
     began = time.perf_counter()
-    cluster = Cluster(nodes, policy(jobs, nodes), np.random.default_rng(seed), faults)
+    cluster = Cluster(nodes, policy(jobs), np.random.default_rng(seed), faults)
     makespan = cluster.run(len(jobs))
     counts = cluster.counts
     assert abs(counts.worked - total) < 1e-6 * total, "work is neither lost nor done twice"
@@ -310,7 +288,7 @@ def main() -> None:
         print(f"\n{name}: {', '.join(f'{k} of {n} GPUs' for n, k in shapes.items())}")
         for faults in (False, True):
             for seed in range(repeats if faults else 1):
-                for policy in (InTurn, Together):
+                for policy in (InTurn, OneQueue):
                     said = measure(times, n_gpus, policy, faults, seed)
                     print(f"  {'faults' if faults else 'calm':7}{policy.__name__:9}{said}", flush=True)
 

@@ -63,6 +63,7 @@ def head(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         process.wait()
 
 
+@pytest.mark.campaign
 def test_a_ray_job_runs_a_study_to_its_recipe(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
     address, environment = head
     path = write_study(tmp_path, "quickstart", data_sizes=[5], training={"epochs": 3, "batch_size": 16})

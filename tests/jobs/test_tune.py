@@ -38,7 +38,7 @@ def write(folder: Path, **changes: Any) -> Path:
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A study that was tuned and trained: its file, and what was printed."""
     folder = tmp_path_factory.mktemp("tuned")
-    path = write(folder)
+    path = write(folder, data_sizes=[10])
     done = scaling("run", path, cwd=folder)
     assert done.returncode == 0, done.stdout
     return path, done.stdout
@@ -48,13 +48,13 @@ def test_probes_come_first_and_stand_apart(tuned: tuple[Path, str]) -> None:
     path, printed = tuned
     results = path.parent / "results"
     probes, runs = (pd.read_parquet(results / name / "runs") for name in ("tuned.probes", "tuned"))
-    assert (len(probes), len(runs)) == (20, 4)
+    assert (len(probes), len(runs)) == (10, 2)
     assert set(probes.seed) == {1}
     assert set(probes.status) <= {"finished", "cut", "diverged"}
     assert probes.accuracy.isna().all(), "the scored images were never seen"
     assert not list((results / "tuned.probes").glob("checkpoints/**/*.safetensors"))
     assert not (results / "tuned.probes/scores").exists()
-    assert "probes: 4 of 4 cells x 5 trials, seed 1 (which the grid has not)" in printed
+    assert "probes: 2 of 2 cells x 5 trials, seed 1 (which the grid has not)" in printed
     assert ", lr 0.003 to 3, " in printed
     cut = probes[probes.status == "cut"]
     assert (cut.epochs_done == 2).all(), "grace is half of the epochs"
@@ -68,7 +68,7 @@ def test_the_grid_is_trained_at_the_rates(tuned: tuple[Path, str]) -> None:
     found = {cell["key"]: cell["fields"]["lr"] for cell in study.rates.report["grid"]}
     specs = pd.read_parquet(path.parent / "results/tuned/runs").spec.map(json.loads)
     assert sorted(spec["training"]["lr"] for spec in specs) == sorted(found.values())
-    assert len(study.table()) == 4
+    assert len(study.table()) == 2
 
 
 def test_the_answer_and_the_page_tell_them(tuned: tuple[Path, str]) -> None:
@@ -76,7 +76,7 @@ def test_the_answer_and_the_page_tell_them(tuned: tuple[Path, str]) -> None:
     study = open_study(path)
     answer = path.parent / "results/tuned/answer"
     text = (answer / "laws.txt").read_text()
-    assert "Rates (how: each): 4 cells searched, lr from 0.003 to 3" in text
+    assert "Rates (how: each): 2 cells searched, lr from 0.003 to 3" in text
     assert "exponents of the validation loss over" in text
     assert text.partition("Rates")[2].splitlines()[0] in printed
     assert json.loads((answer / "index.json").read_text())["rates"] == study.rates.report
@@ -94,7 +94,7 @@ def test_mlflow_has_them_in_an_experiment_of_their_own(tuned: tuple[Path, str]) 
     experiment = client.get_experiment_by_name("tuned.probes")
     assert experiment is not None
     children = [r for r in client.search_runs([experiment.experiment_id]) if "mlflow.parentRunId" in r.data.tags]
-    assert len(children) == 20
+    assert len(children) == 10
     assert {child.data.tags["scaling.probes"] for child in children} == {"tuned"}
     assert {float(child.data.params["lr"]) for child in children} == {0.003, 0.0169, 0.0949, 0.533, 3.0}
     assert {child.info.status for child in children} <= {"FINISHED", "KILLED", "FAILED"}

@@ -1,4 +1,4 @@
-"""`scaling verify` on a study whose records were planted: real models are trained, on real Ray, and killed once."""
+"""`scaling verify` on a study whose records were planted: real models are trained, on real Ray."""
 
 from __future__ import annotations
 
@@ -24,41 +24,50 @@ BUDGET = "6e9"  # about twice the largest run's
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, str]:
-    """A verification whose driver was killed once it had predicted: study, predictions, what the next one printed."""
+def verified(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A verified study, and what was printed."""
     folder = tmp_path_factory.mktemp("verify")
     path = write_planted(folder)
-    derived = folder / "results/planted.verify"
-    driver = start_scaling("verify", path, "--flops", BUDGET, cwd=folder, log=folder / "log")
-    wait_for("predictions", lambda: list(derived.glob("verifications/*.json")))
-    (predictions,) = derived.glob("verifications/*.json")
-    before = predictions.read_bytes()
-    assert not list(derived.glob("runs/*.parquet")), "a run ended before its prediction was written"
-    below = descendants(driver.pid)
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
-    wait_for("the end of Ray's processes", lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
     done = scaling("verify", path, "--flops", BUDGET, cwd=folder)
     assert done.returncode == 0, done.stdout
-    return path, before, done.stdout
+    return path, done.stdout
 
 
-def test_it_resumes_and_the_predictions_stay(killed: tuple[Path, bytes, str]) -> None:
-    path, before, printed = killed
+def test_it_says_what_was_predicted_and_what_came(verified: tuple[Path, str]) -> None:
+    path, printed = verified
     (file,) = (path.parent / "results/planted.verify/verifications").glob("*.json")
-    first, last = json.loads(before), json.loads(file.read_bytes())
-    assert [t["predictions"] for t in first["trials"]] == [t["predictions"] for t in last["trials"]]
-    assert [t["status"] for t in first["trials"]] == ["open"] * 3
-    assert [t["status"] for t in last["trials"]] == ["finished"] * 3
-    assert all(set(t["got"]) == set(t["predictions"]) == {"IT", "accuracy"} for t in last["trials"])
+    trials = json.loads(file.read_bytes())["trials"]
+    assert [t["status"] for t in trials] == ["finished"] * 3
+    assert all(set(t["got"]) == set(t["predictions"]) == {"IT", "accuracy"} for t in trials)
     assert "cost: " in printed.partition("predicted")[0]
     assert "seed 2 (which the study has not)" in printed
     assert ", got 0." in printed
     assert "held" in printed
 
 
-def test_its_runs_stand_apart_and_enter_no_law(killed: tuple[Path, bytes, str]) -> None:
-    path, _, _ = killed
+@pytest.mark.campaign
+def test_killed_it_resumes_and_the_predictions_stay(tmp_path: Path) -> None:
+    path = write_planted(tmp_path)
+    derived = tmp_path / "results/planted.verify"
+    driver = start_scaling("verify", path, "--flops", BUDGET, cwd=tmp_path, log=tmp_path / "log")
+    wait_for("predictions", lambda: list(derived.glob("verifications/*.json")))
+    (predictions,) = derived.glob("verifications/*.json")
+    first = json.loads(predictions.read_bytes())
+    assert not list(derived.glob("runs/*.parquet")), "a run ended before its prediction was written"
+    below = descendants(driver.pid)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    wait_for("the end of Ray's processes", lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
+    done = scaling("verify", path, "--flops", BUDGET, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    last = json.loads(predictions.read_bytes())
+    assert [t["status"] for t in first["trials"]] == ["open"] * 3
+    assert [t["status"] for t in last["trials"]] == ["finished"] * 3
+    assert [t["predictions"] for t in first["trials"]] == [t["predictions"] for t in last["trials"]]
+
+
+def test_its_runs_stand_apart_and_enter_no_law(verified: tuple[Path, str]) -> None:
+    path, _ = verified
     results = path.parent / "results"
     runs, own = (pd.read_parquet(results / name / "runs") for name in ("planted.verify", "planted"))
     assert set(runs.study) == {"planted.verify"}
@@ -68,8 +77,8 @@ def test_its_runs_stand_apart_and_enter_no_law(killed: tuple[Path, bytes, str]) 
     assert len(open_study(path).table()) == len(own) == 32
 
 
-def test_the_answer_holds_it(killed: tuple[Path, bytes, str]) -> None:
-    path, _, _ = killed
+def test_the_answer_holds_it(verified: tuple[Path, str]) -> None:
+    path, _ = verified
     answer = path.parent / "results/planted/answer"
     (saved,) = json.loads((answer / "index.json").read_text())["verifications"]
     assert saved["trials"][0]["label"] == "recommended"
@@ -82,8 +91,8 @@ def test_the_answer_holds_it(killed: tuple[Path, bytes, str]) -> None:
     assert (rows.run_low < rows.law_low).all()
 
 
-def test_mlflow_holds_prediction_interval_and_outcome(killed: tuple[Path, bytes, str]) -> None:
-    path, _, _ = killed
+def test_mlflow_holds_prediction_interval_and_outcome(verified: tuple[Path, str]) -> None:
+    path, _ = verified
     results = path.parent / "results"
     client = MlflowClient(f"sqlite:///{results}/planted/mlflow.db")
     experiment = client.get_experiment_by_name("planted.verify")
@@ -103,8 +112,8 @@ def test_mlflow_holds_prediction_interval_and_outcome(killed: tuple[Path, bytes,
     assert "calibration.png" in {file.path for file in client.list_artifacts(parent.info.run_id)}
 
 
-def test_the_same_command_is_done_and_again_is_another(killed: tuple[Path, bytes, str]) -> None:
-    path, _, _ = killed
+def test_the_same_command_is_done_and_again_is_another(verified: tuple[Path, str]) -> None:
+    path, _ = verified
     told = CliRunner().invoke(app, ["verify", str(path), "--flops", BUDGET, "--plan"])
     assert told.exit_code == 0, told.output
     assert "seed 2 " in told.output
