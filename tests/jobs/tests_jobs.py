@@ -105,7 +105,7 @@ def kill_anywhere(command: Sequence[object], cwd: Path, finished: Callable[[], i
     """kill -9 of a training process, a scoring actor and the driver of `scaling COMMAND`, with runs ended and not."""
     driver = start_scaling(*command, cwd=cwd, log=cwd / "log")
     wait_for("a finished run", lambda: finished() >= 1, 500)
-    for title in ("ray::StudyTrial", "ray::ScoringActor"):
+    for title in ("ray::ResourceTrainable", "ray::ScoringActor"):  # Tune's name for a class with resources
         time.sleep(moments.uniform(0, 3))
         kill_one(driver.pid, title)
     wait_for("more finished runs", lambda: finished() >= moments.randint(2, 4), 500)
