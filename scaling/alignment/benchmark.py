@@ -163,7 +163,7 @@ class Benchmark:
             ceiling_kind=self.ceiling_kind,
             ceiled=self.ceiled,
             score=self._score(final, raw, ceiling),
-            n_stimuli=len(self.stimuli if on_all else self.fixed_split[1] if in_folds else self.halves[1]),
+            n_stimuli=len(self._scored(on_all, in_folds)),
             n_neuroids=self._metric.n_neuroids(self.assembly),
             selection_raw=choice.selection_raw,
             selection_leak=choice.leak,
@@ -188,12 +188,13 @@ class Benchmark:
         return {str(i + 1): {"raw": raw, "ceiling": ceiling, "score": score} for i, (raw, score) in enumerate(rows)}
 
     def _bounds(self, on_all: bool) -> tuple[float, float] | None:
-        """Two ceilings between which the ceiling lies, where the metric has them."""
-        metric = self._metric
+        """Two ceilings between which the ceiling lies, where the metric has them. Computed once."""
+        metric, key = self._metric, ("bounds", on_all)
         if not isinstance(metric, SubjectRDMMetric) or self.ceiling_kind == "none":
             return None
-        index = np.arange(len(self.stimuli)) if on_all else self.halves[1]
-        return metric.bounds(metric.take(self.assembly, index))
+        if key not in self._known:
+            self._known[key] = metric.bounds(metric.take(self.assembly, self._scored(on_all)))
+        return self._known[key]
 
     def _score(self, final: Evaluation, raw: float, ceiling: float | None) -> float:
         if ceiling is None:
@@ -227,19 +228,18 @@ class Benchmark:
         Raises:
             StudyError: the repetitions or subjects share no reliable signal.
         """
-        return self._ceiling_all if on_all else self._ceiling_test if in_folds else self._ceiling_half
+        key = ("ceiling", on_all, in_folds)
+        if key not in self._known:
+            self._known[key] = self._ceiling_on(self._scored(on_all, in_folds))
+        return self._known[key]
 
     @cached_property
-    def _ceiling_half(self) -> float | None:
-        return self._ceiling_on(self.halves[1])
+    def _known(self) -> dict[tuple[Any, ...], Any]:
+        """Ceilings and bounds, by what they are of: the same for every model."""
+        return {}
 
-    @cached_property
-    def _ceiling_test(self) -> float | None:
-        return self._ceiling_on(self.fixed_split[1])
-
-    @cached_property
-    def _ceiling_all(self) -> float | None:
-        return self._ceiling_on(np.arange(len(self.stimuli)))
+    def _scored(self, on_all: bool, in_folds: bool = False) -> Index:
+        return np.arange(len(self.stimuli)) if on_all else (self.fixed_split if in_folds else self.halves)[1]
 
     def _ceiling_on(self, index: Index) -> float | None:
         if self.ceiling_kind == "none":

@@ -226,7 +226,7 @@ class _StimulusScoring:
             return layer_maps(*shown, progress=o.progress)
         if first.needs == "choices":
             self._check_classifier()
-            return class_probabilities(shown[0], first.stimuli, self._subject.preprocessing, o.progress)
+            return class_probabilities(shown[0], first.stimuli, self._subject.preprocessing, o.progress, o.kept)
         if first.needs == "saliency":
             return input_gradients(*shown, progress=o.progress)
 
@@ -235,7 +235,7 @@ class _StimulusScoring:
                 self._outcomes[key].left_out.append(reason)
 
         return layer_representations(
-            *shown, reduction=o.reduction, cache=o.cache, progress=o.progress, leave_out=leave_out
+            *shown, reduction=o.reduction, cache=o.cache, kept=o.kept, progress=o.progress, leave_out=leave_out
         )
 
     def _check_classifier(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from scaling.alignment.commitment import Commitment, read_commitment
 from scaling.alignment.features.cache import RepresentationCache
+from scaling.alignment.features.kept_images import KeptImages
 from scaling.alignment.features.passes import FeatureBudget
 from scaling.alignment.features.reduction import PrincipalComponents, Reduction, SparseProjection
 from scaling.alignment.metrics.mapping_sizes import MappingSizes
@@ -24,6 +25,7 @@ FIT_IMAGES = 2  # images a principal component that it is fitted on; assumption
 class ScoringOptions:
     """How representations are made and layers chosen; see `specs.scoring.ScoringSpec`.
 
+    kept: prepared images, for as long as these options are, which is a scoring actor's life.
     on_layer: hears of each stimulus set's name, each layer and its Representation, once, before it is scored.
 
     Maps of layers are never reduced or cached, but bounded by the budget's memory; so are gradients of the input.
@@ -36,6 +38,7 @@ class ScoringOptions:
     resamples: int = 200
     progress: Callable[[str, int, int], None] | None = None
     on_layer: Callable[[str, str, Any], None] | None = None
+    kept: KeptImages = field(default_factory=KeptImages)
 
 
 def scoring_options(spec: ScoringSpec, others: Callable[[int], Stimuli]) -> ScoringOptions:

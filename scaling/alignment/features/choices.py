@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from scaling.alignment.features.extraction import PassProgress
+from scaling.alignment.features.kept_images import KeptImages
 from scaling.alignment.features.preprocessing import Preprocessing
 from scaling.alignment.numerics import Array
 from scaling.alignment.regions import OUTPUT
@@ -19,7 +20,11 @@ BATCH = 64
 
 
 def class_probabilities(
-    model: nn.Module, stimuli: StimulusSet, preprocessing: Preprocessing, progress: PassProgress | None = None
+    model: nn.Module,
+    stimuli: StimulusSet,
+    preprocessing: Preprocessing,
+    progress: PassProgress | None = None,
+    kept: KeptImages | None = None,
 ) -> Iterator[tuple[str, Array]]:
     """(OUTPUT, (n_stimuli, n_classes) softmax of the logits, float64), in eval mode.
 
@@ -31,10 +36,10 @@ def class_probabilities(
     model.eval()
     try:
         with torch.inference_mode():
-            for batch in stimuli.batches(BATCH):
+            for batch in (kept or KeptImages(0)).batches(stimuli, preprocessing, BATCH):
                 if progress is not None:
                     progress(f"choices on {len(stimuli)} images", done, len(stimuli))
-                logits = model(preprocessing.apply(batch).to(device))
+                logits = model(batch.to(device))
                 if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or not bool(torch.isfinite(logits).all()):
                     raise StudyError(
                         "choices: the model returns no finite (images, classes) logits; score a classifier"

@@ -21,6 +21,7 @@ from scaling.alignment.features.activations import (
     stream_activations,
 )
 from scaling.alignment.features.cache import FeatureFacts, RepresentationCache, weights_hash
+from scaling.alignment.features.kept_images import KeptImages
 from scaling.alignment.features.passes import (
     FORWARD_COPIES,
     ColumnRange,
@@ -52,6 +53,7 @@ def layer_representations(
     *,
     reduction: Reduction | None = None,
     cache: RepresentationCache | None = None,
+    kept: KeptImages | None = None,
     progress: PassProgress | None = None,
     leave_out: LeaveOut | None = None,
 ) -> Iterator[tuple[str, Representation]]:
@@ -65,7 +67,8 @@ def layer_representations(
         model: any module, on the device on which it shall run. layers: names as in `model.named_modules()`.
         stimuli: n images, read once for every pass. preprocessing: from uint8 images to the model's input; None for
             images that come prepared. budget: memory and disk. reduction: what is made of a layer's features; None:
-            nothing. cache: where representations are kept. progress: called after every batch and before every layer.
+            nothing. cache: where representations are kept. kept: images that are prepared already, and those to keep.
+        progress: called after every batch and before every layer.
         leave_out: hears of each layer that cannot be streamed and why, see `probe_model`; the others go on. None: such
             a layer is an error.
 
@@ -77,7 +80,7 @@ def layer_representations(
     check_layers(model, layers)
     if len(stimuli) < 3:
         raise StudyError(f"features: {len(stimuli)} stimuli; give at least 3")
-    job = _Job(model, stimuli, preprocessing, budget or FeatureBudget(), reduction or Reduction())
+    job = _Job(model, stimuli, preprocessing, budget or FeatureBudget(), reduction or Reduction(), kept)
     progress = progress or (lambda what, done, total: None)
     if cache is None:
         return _computed(job, layers, progress, leave_out)
@@ -186,6 +189,7 @@ class _Job:
     preprocessing: Preprocessing | None
     budget: FeatureBudget
     reduction: Reduction
+    kept: KeptImages | None = None
 
     @property
     def dtype(self) -> np.dtype:
@@ -197,8 +201,14 @@ class _Job:
 
     def batches(self, batch_size: int) -> Iterator[Tensor]:
         """The stimuli, then the images that the reduction is fitted on, as the model's input."""
-        for images in chain.from_iterable(source.batches(batch_size) for source in self._sources()):
-            yield torch.from_numpy(np.array(images)) if self.preprocessing is None else self.preprocessing.apply(images)
+        return chain.from_iterable(self._prepared(source, batch_size) for source in self._sources())
+
+    def _prepared(self, source: ImageSequence, batch_size: int) -> Iterator[Tensor]:
+        if self.preprocessing is None:
+            return (torch.from_numpy(np.array(images)) for images in source.batches(batch_size))
+        if self.kept is None:
+            return map(self.preprocessing.apply, source.batches(batch_size))
+        return self.kept.batches(source, self.preprocessing, batch_size)
 
     def first_image(self) -> Tensor:
         return next(self.batches(1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +27,11 @@ class Judgments:
 
     counts: Array
     truth: Index
+
+    @cached_property
+    def halves(self) -> list[tuple[Array, Array]]:
+        """See `halve`; drawn once for all ceilings."""
+        return halve(self.counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +157,7 @@ class JudgmentMetric(_Choices):
 
 def explained_ceiling(of: Judgments) -> float:
     """Of the people's own entropy: twice that of all judgments less that of halves, which takes the bias off."""
-    halves = np.mean([entropy(half) for pair in halve(of.counts) for half in pair])
+    halves = np.mean([entropy(half) for pair in of.halves for half in pair])
     return above_chance(float(2.0 * entropy(of.counts) - halves), of.counts.shape[1])
 
 
@@ -162,7 +167,7 @@ def confusion_agreement(probabilities: Array, of: Judgments, index: Index) -> Ar
 
 
 def confusion_ceiling(of: Judgments) -> float:
-    r = np.mean([confusion_correlation(shares(a), shares(b), of.truth) for a, b in halve(of.counts)])
+    r = np.mean([confusion_correlation(shares(a), shares(b), of.truth) for a, b in of.halves])
     return float(np.sqrt(np.maximum(spearman_brown(r), 0.0)))
 
 
@@ -172,7 +177,7 @@ def error_agreement(probabilities: Array, of: Judgments, index: Index) -> Array:
 
 
 def error_ceiling(of: Judgments) -> float:
-    r = [rank_correlation(errors(shares(a), of.truth), errors(shares(b), of.truth)) for a, b in halve(of.counts)]
+    r = [rank_correlation(errors(shares(a), of.truth), errors(shares(b), of.truth)) for a, b in of.halves]
     return float(np.sqrt(np.maximum(spearman_brown(np.mean(r)), 0.0)))
 
 

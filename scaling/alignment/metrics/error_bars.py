@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scaling.alignment.metrics.rsa import RsaKind, check_rdms, upper_triangle
+from scaling.alignment.metrics.rsa import RsaKind, check_rdms, pairs_of, upper_triangle
 from scaling.alignment.metrics.splits import StimulusSplit, check_splits
 from scaling.alignment.numerics import BLOCK_ELEMENTS, VARIANCE_FLOOR, Array, as_responses, centre_columns
 from scaling.errors import StudyError, known_names
@@ -205,7 +205,7 @@ def _resample_pearson(model: Array, target: Array, counts: Array) -> Array:
 
 
 def _resample_spearman(model: Array, target: Array, counts: Array) -> Array:
-    rows, columns = np.triu_indices(counts.shape[1], k=1)
+    rows, columns = pairs_of(counts.shape[1])
     x, y = dense_ranks(model), dense_ranks(target)
     samples = np.full(len(counts), np.nan)
     for number, count in enumerate(counts):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from scaling.alignment.features.representation import Representation
 from scaling.alignment.numerics import VARIANCE_FLOOR, Array, mean_ranks, pearson
@@ -50,8 +51,16 @@ def rdm(features: Representation | ArrayLike) -> Array:
 def upper_triangle(square: ArrayLike) -> Array:
     """Entries above the diagonal, row by row: (..., n, n) → (..., n·(n − 1)/2)."""
     matrix = np.asarray(square, dtype=np.float64)
-    rows, columns = np.triu_indices(matrix.shape[-1], k=1)
+    rows, columns = pairs_of(matrix.shape[-1])
     return matrix[..., rows, columns]
+
+
+@lru_cache(maxsize=8)
+def pairs_of(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(i, j) of all pairs i < j of n, in the order of `upper_triangle`; shared, so not to be written to."""
+    rows, columns = np.triu_indices(n, k=1)
+    rows.flags.writeable = columns.flags.writeable = False
+    return rows, columns
 
 
 def rsa(model_rdm: ArrayLike, target_rdm: ArrayLike, kind: RsaKind = "spearman") -> float:
@@ -122,7 +131,7 @@ def whitened_products(first: Array, second: Array) -> Array:
     """
     pairs = np.stack([first, second])
     n = round((1 + np.sqrt(1 + 8 * pairs.shape[1])) / 2)
-    rows, columns = np.triu_indices(n, k=1)
+    rows, columns = pairs_of(n)
     mean = pairs.mean(axis=1, keepdims=True)
     centred = pairs - mean
     sums = np.stack([np.bincount(rows, d, n) + np.bincount(columns, d, n) for d in centred])

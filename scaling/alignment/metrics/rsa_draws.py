@@ -13,7 +13,7 @@ from scaling.alignment.metrics.error_bars import (
     weighted_pearson,
     weighted_ranks,
 )
-from scaling.alignment.metrics.rsa import RsaKind, upper_triangle
+from scaling.alignment.metrics.rsa import RsaKind, pairs_of, upper_triangle
 from scaling.alignment.metrics.unit_draws import FEWEST, drawn_subjects
 from scaling.alignment.numerics import Array
 
@@ -49,7 +49,7 @@ def bootstrap_subject_rsa(model: Array, targets: Array, n_draws: int, seed: int)
 
 def _pair_weights(count: Array) -> Array:
     """How often each pair i < j comes in a draw; never a stimulus with itself."""
-    rows, columns = np.triu_indices(len(count), k=1)
+    rows, columns = pairs_of(len(count))
     return count[rows] * count[columns]
 
 

@@ -36,6 +36,9 @@ EEG_ALPHAS: Array = np.concatenate(
 )
 
 
+ROUNDING = 1e-9  # share of ‖Y‖² by which sums of squares may be off; generous
+
+
 class SharedFit(NamedTuple):
     """Predictions of the held-out stimuli, the penalty (absolute), and held-out predictions of each inner fold."""
 
@@ -81,8 +84,7 @@ class SharedRidge:
         of, mean = self._decomposed(split), y[split.train].mean(axis=0)
         if of.flat:
             return _constant(y[split.train], mean, len(split.test), inner, float(self._alphas[0]))
-        penalties = self._alphas * (of.scale if self._relative else 1.0)
-        solved = _Solved.of(of, y[split.train] - mean, penalties)
+        solved = _Solved.of(of, y[split.train] - mean)
         residual = solved.residual()
         left_out = [y[split.train][t] - np.linalg.solve(solved.freedom(t), residual[t]) for t in inner]
         return SharedFit(mean + of.right @ solved.weights(), solved.alpha, left_out)
@@ -90,7 +92,7 @@ class SharedRidge:
     def _decomposed(self, split: StimulusSplit) -> _Decomposed:
         key = split.train.tobytes() + b"|" + split.test.tobytes()
         if key not in self._known:
-            self._known[key] = _Decomposed.of(ridge_fold(self._rep, split))
+            self._known[key] = _Decomposed.of(ridge_fold(self._rep, split), self._alphas, self._relative)
         return self._known[key]
 
 
@@ -116,25 +118,44 @@ def _constant(y: Array, mean: Array, n_test: int, inner: Sequence[Index], alpha:
 class _Decomposed(NamedTuple):
     """A fold's eigenvectors; `basis`: themselves (dual), or the scores X V (primal).
 
-    primal, flat, scale, right: as in `RidgeFold`, whose Gram matrix is let go.
+    primal, flat, right: as in `RidgeFold`, whose Gram matrix is let go. alphas: absolute. freedom: (n, n_alphas)
+    `1 − h_ii` at each, where there are several.
     """
 
     primal: bool
     flat: bool
-    scale: float
     right: Array
+    alphas: Array
     values: Array
     vectors: Array
     basis: Array
+    freedom: Array
 
     @classmethod
-    def of(cls, fold: RidgeFold) -> _Decomposed:
-        kept = (fold.primal, fold.flat, fold.scale, fold.right)
+    def of(cls, fold: RidgeFold, alphas: Array, relative: bool) -> _Decomposed:
+        penalties = alphas * (fold.scale if relative else 1.0)
+        kept = (fold.primal, fold.flat, fold.right, penalties)
         if fold.flat:
-            return cls(*kept, *(np.empty(0) for _ in range(3)))
+            return cls(*kept, *(np.empty(0) for _ in range(4)))
         values, vectors = np.linalg.eigh(fold.gram)
         values = np.where(values > len(fold.left) * EPS * values[-1], values, 0.0)  # else rounding
-        return cls(*kept, values, vectors, fold.left @ vectors if fold.primal else vectors)
+        found = cls(*kept, values, vectors, fold.left @ vectors if fold.primal else vectors, np.empty(0))
+        return found if len(alphas) == 1 else found._replace(freedom=found._freedom())
+
+    def shrinkage(self, alphas: Array) -> Array:
+        """(d, n_alphas)"""
+        return (1.0 if self.primal else alphas) / (self.values[:, None] + alphas)
+
+    def _freedom(self) -> Array:
+        kept = self.basis**2 @ self.shrinkage(self.alphas)
+        return np.maximum((1.0 - kept if self.primal else kept) - 1.0 / len(self.basis), EPS)
+
+    def left_over(self, y: Array, projected: Array) -> Array:
+        """(n_alphas,) `‖Y − Ŷ‖²`, from the norms of the projections alone; `projected = basisᵀ Y`."""
+        energy, shrinkage = np.sum(projected**2, axis=1), self.shrinkage(self.alphas)
+        if not self.primal:
+            return energy @ shrinkage**2
+        return np.maximum(np.vdot(y, y) - energy @ (2 * shrinkage - self.values[:, None] * shrinkage**2), 0.0)
 
 
 class _Solved(NamedTuple):
@@ -146,12 +167,23 @@ class _Solved(NamedTuple):
     projected: Array
 
     @classmethod
-    def of(cls, fold: _Decomposed, y: Array, alphas: Array) -> _Solved:
-        solved = cls(fold, y, float(alphas[0]), fold.basis.T @ y)
+    def of(cls, fold: _Decomposed, y: Array) -> _Solved:
+        """At the penalty of least leave-one-out error, `Σ_i ‖y_i − ŷ_i‖² / (1 − h_ii)²`; the first of equals.
+
+        The error is at least ‖Y − Ŷ‖² over the largest (1 − h_ii)². Penalties for which that is more than an error that
+        is known already are not tried, those that promise least are tried first: the choice is that among all.
+        """
+        alphas, projected = fold.alphas, fold.basis.T @ y
+        solved = cls(fold, y, float(alphas[0]), projected)
         if len(alphas) == 1:
             return solved
-        square = fold.basis**2
-        errors = [solved._replace(alpha=float(alpha))._error(square) for alpha in alphas]
+        left_over = fold.left_over(y, projected)
+        least = left_over - ROUNDING * np.vdot(y, y)
+        least /= fold.freedom.max(axis=0) ** 2
+        errors = np.full(len(alphas), np.inf)
+        for i in np.argsort(left_over / fold.freedom.mean(axis=0) ** 2, kind="stable"):
+            if not least[i] > errors.min():
+                errors[i] = solved._replace(alpha=float(alphas[i]))._error(fold.freedom[:, i])
         return solved._replace(alpha=float(alphas[int(np.argmin(errors))]))
 
     @property
@@ -160,7 +192,7 @@ class _Solved(NamedTuple):
 
     @property
     def shrinkage(self) -> Array:
-        return (1.0 if self.primal else self.alpha) / (self.of_fold.values + self.alpha)
+        return self.of_fold.shrinkage(np.array([self.alpha]))[:, 0]
 
     def residual(self) -> Array:
         """(n, q) `Y − Ŷ`."""
@@ -176,8 +208,5 @@ class _Solved(NamedTuple):
     def weights(self) -> Array:
         return self.of_fold.vectors @ (self.projected / (self.of_fold.values + self.alpha)[:, None])
 
-    def _error(self, square: Array) -> float:
-        """Sum of squared leave-one-out errors, `(y_i − ŷ_i) / (1 − h_ii)`."""
-        kept = square @ self.shrinkage
-        freedom = np.maximum((1.0 - kept if self.primal else kept) - 1.0 / len(self.y), EPS)
+    def _error(self, freedom: Array) -> float:
         return float(np.sum((self.residual() / freedom[:, None]) ** 2))

@@ -7,7 +7,8 @@ import pytest
 from sklearn.linear_model import Ridge, RidgeCV
 
 from scaling.alignment.features.representation import Representation
-from scaling.alignment.metrics.shared_ridge import BRAIN_SCORE_ALPHAS, EEG_ALPHAS, shared_ridge
+from scaling.alignment.metrics.ridge import ALPHAS
+from scaling.alignment.metrics.shared_ridge import BRAIN_SCORE_ALPHAS, EEG_ALPHAS, _Solved, shared_ridge
 from scaling.alignment.metrics.splits import StimulusSplit
 from scaling.errors import StudyError
 
@@ -30,6 +31,28 @@ def test_brain_scores_ridgecv_is_scikit_learns(width):
     found = shared_ridge(Representation.of(x), y, SPLIT, (), BRAIN_SCORE_ALPHAS, relative=False)
     assert found.alpha == model.alpha_
     np.testing.assert_allclose(found.predictions, model.predict(x[SPLIT.test]), rtol=1e-8)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3, 3.0, 100.0])
+@pytest.mark.parametrize("width", [12, 47, 200])
+def test_penalties_that_are_not_tried_are_worse_than_the_one_chosen(width, noise, monkeypatch):
+    tried = []
+    error = _Solved._error
+    monkeypatch.setattr(_Solved, "_error", lambda self, freedom: tried.append(self.alpha) or error(self, freedom))
+    for seed in range(5):
+        x, y = data(width, noise, seed)
+        found = shared_ridge(Representation.of(x), y, SPLIT, (), ALPHAS, relative=True)
+        x, y = x[SPLIT.train] - x[SPLIT.train].mean(axis=0), y[SPLIT.train]
+        penalties = ALPHAS * np.sum(x**2) / 48
+        errors = [leave_one_out(x, y, alpha) for alpha in penalties]
+        assert found.alpha == pytest.approx(penalties[int(np.argmin(errors))], rel=1e-12)
+    assert len(tried) < 5 * len(ALPHAS) * (0.5 if noise < 1.0 else 1.0)
+
+
+def leave_one_out(x, y, alpha):
+    """Sum of squared errors of fits without each stimulus in turn, the mean refitted too; by the hat matrix."""
+    hat = x @ np.linalg.solve(x.T @ x + alpha * np.eye(x.shape[1]), x.T) + 1 / len(x)
+    return np.sum(((y - hat @ y) / (1 - np.diag(hat))[:, None]) ** 2)
 
 
 @pytest.mark.parametrize("width", [12, 5000])
