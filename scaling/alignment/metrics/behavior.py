@@ -250,7 +250,7 @@ def readout_probabilities(train_features: ArrayLike, train_labels: ArrayLike, te
     return np.asarray(classifier.predict_proba(scaler.transform(test)), dtype=np.float64)
 
 
-def error_consistency(first: ArrayLike, second: ArrayLike) -> ErrorConsistency:
+def error_consistency(first: ArrayLike, second: ArrayLike, where: ArrayLike = True) -> ErrorConsistency:
     """Do two observers err on the same images? Cohen's κ of correct and incorrect trials, accuracy aside.
 
     `κ = (c_obs − c_exp) / (1 − c_exp)`, `c_obs` the share of trials on which both are right or both wrong,
@@ -259,6 +259,7 @@ def error_consistency(first: ArrayLike, second: ArrayLike) -> ErrorConsistency:
 
     Args:
         first, second: (..., n_trials) whether each response was correct; leading axes (subjects) broadcast.
+        where: likewise, the trials that both observers took; κ is NaN where there are none.
 
     Returns:
         arrays of the leading shape. κ is NaN where both are always right or both always wrong (0/0: no errors to
@@ -274,8 +275,10 @@ def error_consistency(first: ArrayLike, second: ArrayLike) -> ErrorConsistency:
         raise StudyError(f"error consistency: trials of shape {a.shape} and {b.shape}; give the same trials of both")
     if not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()):
         raise StudyError("error consistency: values other than 0 and 1; give whether each response was correct")
-    a, b = a.astype(bool), b.astype(bool)
-    observed, p, q = np.mean(a == b, axis=-1), a.mean(axis=-1), b.mean(axis=-1)
+    a, b, both = np.broadcast_arrays(a.astype(bool), b.astype(bool), where)
+    n = both.sum(axis=-1)
+    shares = ((x & both).sum(axis=-1) for x in (a == b, a, b))
+    observed, p, q = (np.divide(x, n, out=np.full(n.shape, np.nan), where=n > 0) for x in shares)
     expected = p * q + (1 - p) * (1 - q)
     chance = np.asarray(1.0 - expected)
     kappa = np.divide(observed - expected, chance, out=np.full(chance.shape, np.nan), where=chance > 0)

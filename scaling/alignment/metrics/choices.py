@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scaling.alignment.metrics.behavior import error_consistency
 from scaling.alignment.metrics.categories import CATEGORIES, CategoryMap
@@ -17,6 +18,7 @@ from scaling.alignment.metrics.rsa import ranks
 from scaling.alignment.numerics import Array, pearson
 from scaling.errors import StudyError
 
+Mask = NDArray[np.bool_]
 WRONG, UNSEEN = -1, -2
 N_HALVINGS, HALVING_SEED = 20, 0  # of people's judgments; assumption: their spread is far below that of models
 
@@ -41,7 +43,8 @@ class Decisions:
     Attributes:
         choices: (n_people, n_images) positions among CATEGORIES; WRONG where a person answered nothing, which counts as
             an error, UNSEEN where the image was not shown to that person. truth: (n_images,).
-        texture: (n_images,) the category of the other cue, where there is one.
+        texture: (n_images,) the category of the other cue, where there is one. condition: (n_images,) under which an
+            image was shown; errors are compared within conditions, whose difficulties differ. None: there is one.
         classes: which of a model's classes stand for which category.
     """
 
@@ -49,6 +52,14 @@ class Decisions:
     truth: Index
     classes: CategoryMap
     texture: Index | None = None
+    condition: Index | None = None
+
+    def conditions(self, index: Index) -> list[Index]:
+        """The images of each condition, of some of all images."""
+        if self.condition is None:
+            return [index]
+        own = self.condition[index]
+        return [index[own == condition] for condition in np.unique(own)]
 
 
 def halve(counts: Array, n_halvings: int = N_HALVINGS, seed: int = HALVING_SEED) -> list[tuple[Array, Array]]:
@@ -198,8 +209,8 @@ class DecisionMetric(_Choices):
         return len(assembly.choices)
 
     def take(self, assembly: Any, index: Index) -> Any:
-        texture = None if assembly.texture is None else assembly.texture[index]
-        return Decisions(assembly.choices[:, index], assembly.truth[index], assembly.classes, texture)
+        texture, condition = (None if x is None else x[index] for x in (assembly.texture, assembly.condition))
+        return Decisions(assembly.choices[:, index], assembly.truth[index], assembly.classes, texture, condition)
 
     def ceiling(self, assembly: Any, kind: CeilingKind) -> float:
         return self.people(assembly)
@@ -213,24 +224,37 @@ class DecisionMetric(_Choices):
 
 
 def model_kappa(chosen: Index, of: Decisions, index: Index) -> Array:
-    """(n_people,) Cohen's κ of the model's errors with each person's, over the images that the person answered."""
-    right, truth = chosen[index] == of.truth[index], of.truth[index]
+    """(n_people,) Cohen's κ of the model's errors with each person's, mean over conditions.
+
+    Over the images that the person was shown; 0 where neither or both always err: no errors in common.
+    """
     found = []
-    for one in of.choices[:, index]:
-        there = one != UNSEEN
-        found.append(float(error_consistency(right[there], (one == truth)[there]).kappa) if there.any() else np.nan)
-    return np.nan_to_num(np.array(found))  # no errors to compare: none in common
+    for part in of.conditions(index):
+        truth, people = of.truth[part], of.choices[:, part]
+        found.append(_kappa(chosen[part] == truth, people == truth, people != UNSEEN))
+    return np.nan_to_num(_mean_where_there(np.stack(found)))
 
 
 def human_kappa(of: Decisions) -> float:
-    """Mean κ over all pairs of people, over the images that both answered."""
-    right, there = of.choices == of.truth, of.choices != UNSEEN
+    """Mean κ over conditions and all pairs of people, over the images that both were shown."""
     found = []
-    for i in range(len(right)):
-        for j in range(i):
-            both = there[i] & there[j]
-            found.append(float(error_consistency(right[i][both], right[j][both]).kappa))
-    return float(np.mean(found))
+    for part in of.conditions(np.arange(len(of.truth))):
+        right, there = of.choices[:, part] == of.truth[part], of.choices[:, part] != UNSEEN
+        found += [_kappa(right[i], right[:i], there[i] & there[:i]) for i in range(1, len(right))]
+    return float(_mean_where_there(np.concatenate(found)))
+
+
+def _kappa(first: Mask, second: Mask, both: Mask) -> Array:
+    """κ; 0 where there are no errors to compare, NaN where there are no images."""
+    kappa = error_consistency(first, second, both).kappa
+    return np.where(both.any(axis=-1), np.nan_to_num(kappa), np.nan)
+
+
+def _mean_where_there(values: Array) -> Array:
+    """Mean over the first axis of what is not NaN; NaN where all are."""
+    there = ~np.isnan(values)
+    total, count = np.where(there, values, 0.0).sum(axis=0), there.sum(axis=0)
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
 def shape_bias(choices: Index, of: Decisions, index: Index) -> Array:

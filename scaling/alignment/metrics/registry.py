@@ -13,6 +13,13 @@ from scaling.alignment.features.representation import Representation
 from scaling.alignment.metrics import behavior, ceilings
 from scaling.alignment.metrics.choices import CHOICE_METRICS
 from scaling.alignment.metrics.cka import linear_cka
+from scaling.alignment.metrics.mappings import (
+    pls_of_all_units,
+    published_splits,
+    ridge_of_all_units,
+    whole_folds,
+)
+from scaling.alignment.metrics.odd_one_out import OddOneOutMetric
 from scaling.alignment.metrics.pls import pls_predictions
 from scaling.alignment.metrics.results import (
     CeilingKind,
@@ -29,9 +36,9 @@ from scaling.alignment.metrics.results import (
 from scaling.alignment.metrics.ridge import ALPHAS, ridge_cv_predictions
 from scaling.alignment.metrics.rsa import RsaKind, rdm, rsa
 from scaling.alignment.metrics.saliency import HUMAN_CEILING, ChannelReduction, human_alignment, reduce_channels
-from scaling.alignment.metrics.shared_ridge import BRAIN_SCORE_ALPHAS, EEG_ALPHAS, SharedFit, SharedRidge
+from scaling.alignment.metrics.shared_ridge import BRAIN_SCORE_ALPHAS, EEG_ALPHAS
 from scaling.alignment.metrics.spatial import MIN_IMAGES, N_COMPONENTS, map_ceiling, spatial_score
-from scaling.alignment.metrics.splits import StimulusSplit, k_folds, shuffle_splits, stratified_shuffle_splits
+from scaling.alignment.metrics.splits import StimulusSplit
 from scaling.alignment.metrics.subjects import SubjectMetric
 from scaling.alignment.numerics import Array
 from scaling.errors import StudyError
@@ -307,44 +314,21 @@ def mean_response(assembly: Any) -> Array:
     return np.asarray(np.nanmean(assembly, axis=0, dtype=np.float64))
 
 
-def _folds(n_stimuli: int, strata: Strata) -> list[StimulusSplit]:
-    return k_folds(n_stimuli)
-
-
-def _published_splits(n_stimuli: int, strata: Strata) -> list[StimulusSplit]:
-    return shuffle_splits(n_stimuli) if strata is None else stratified_shuffle_splits(strata)
-
-
-def _ridge_of_all_units(alphas: Array, relative: bool) -> SubjectMetric:
-    return SubjectMetric(lambda rep: SharedRidge(rep, alphas, relative).fit)
-
-
-class _PLSOfAllUnits:
-    """PLS by the interface of `SharedRidge`: inner folds are fitted one by one."""
-
-    def __init__(self, rep: Representation) -> None:
-        self._rep = rep
-
-    def fit(self, y: Array, split: StimulusSplit, inner: Sequence[Index] = ()) -> SharedFit:
-        folds = [StimulusSplit(np.delete(split.train, part), split.train[part]) for part in inner]
-        held_out, *left_out = pls_predictions(self._rep, y, [split, *folds])
-        return SharedFit(held_out, float("nan"), left_out)
-
-
 METRICS: dict[str, Metric] = {
-    "pls": NeuroidMetric(pls_predictions, _published_splits),
-    "ridge": NeuroidMetric(ridge_cv_predictions, _folds, by_column=True),
-    "cka": NeuroidMetric(None, _folds),
+    "pls": NeuroidMetric(pls_predictions, published_splits),
+    "ridge": NeuroidMetric(ridge_cv_predictions, whole_folds, by_column=True),
+    "cka": NeuroidMetric(None, whole_folds),
     "rsa": RDMMetric("spearman"),
     "rsa-subjects": SubjectRDMMetric("spearman"),
     **{f"rsa-{kind}": RDMMetric(kind) for kind in get_args(RsaKind) if kind != "spearman"},
     **{kind: TrialMetric(kind) for kind in get_args(behavior.SignatureKind)},
     **CHOICE_METRICS,
+    "odd-one-out": OddOneOutMetric(),
     "spatial": SpatialMetric(),
     **{f"saliency-{kind}": SaliencyMetric(kind) for kind in get_args(ChannelReduction)},
-    "ridge_split": _ridge_of_all_units(np.array([1.0]), relative=False),  # Brain-Score's
-    "ridgecv_split": _ridge_of_all_units(BRAIN_SCORE_ALPHAS, relative=False),
-    "ridgecv_split_eeg": _ridge_of_all_units(EEG_ALPHAS, relative=False),
-    "ridge_units": _ridge_of_all_units(ALPHAS, relative=True),
-    "pls_split": SubjectMetric(lambda rep: _PLSOfAllUnits(rep).fit),
+    "ridge_split": SubjectMetric(ridge_of_all_units(np.array([1.0]), relative=False)),  # Brain-Score's
+    "ridgecv_split": SubjectMetric(ridge_of_all_units(BRAIN_SCORE_ALPHAS, relative=False)),
+    "ridgecv_split_eeg": SubjectMetric(ridge_of_all_units(EEG_ALPHAS, relative=False)),
+    "ridge_units": SubjectMetric(ridge_of_all_units(ALPHAS, relative=True)),
+    "pls_split": SubjectMetric(pls_of_all_units),
 }

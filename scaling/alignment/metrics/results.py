@@ -68,7 +68,7 @@ class Evaluation(Protocol):
 
 
 @dataclass(frozen=True)
-class _Plain:
+class EvaluationBase:
     """What most evaluations do not have."""
 
     @property
@@ -93,7 +93,7 @@ class _Plain:
 
 
 @dataclass(frozen=True, eq=False)
-class MappingEvaluation(_Plain):
+class MappingEvaluation(EvaluationBase):
     """Held-out predictions of a regression. raw: median over neuroids of Pearson r, mean over splits."""
 
     predictions: Sequence[Array]
@@ -122,7 +122,7 @@ class MappingEvaluation(_Plain):
 
 
 @dataclass(frozen=True, eq=False)
-class RDMEvaluation(_Plain):
+class RDMEvaluation(EvaluationBase):
     """A model's RDM against the mean of RDMs (n_subjects, n_stimuli, n_stimuli)."""
 
     model: Array
@@ -145,7 +145,7 @@ class RDMEvaluation(_Plain):
 
 
 @dataclass(frozen=True, eq=False)
-class SubjectRDMEvaluation(_Plain):
+class SubjectRDMEvaluation(EvaluationBase):
     """A model's RDM against each subject's by Spearman's rho. raw: their mean."""
 
     model: Array
@@ -169,7 +169,7 @@ class SubjectRDMEvaluation(_Plain):
 
 
 @dataclass(frozen=True)
-class PlainEvaluation(_Plain):
+class PlainEvaluation(EvaluationBase):
     """A number with an error over its repetitions, or none."""
 
     raw: float
@@ -189,7 +189,7 @@ class PlainEvaluation(_Plain):
 
 
 @dataclass(frozen=True, eq=False)
-class FoldEvaluation(_Plain):
+class FoldEvaluation(EvaluationBase):
     """A score for each stimulus, held out in turn. raw: their mean, error: std (ddof 0) / √n."""
 
     folds: Array
@@ -209,7 +209,7 @@ class FoldEvaluation(_Plain):
 
 
 @dataclass(frozen=True, eq=False)
-class StatisticEvaluation(_Plain):
+class StatisticEvaluation(EvaluationBase):
     """A statistic of trials on n stimuli, of each subject or of all: indices of stimuli → (n_subjects,)."""
 
     statistic: Callable[[Index], Array]

@@ -6,7 +6,18 @@ from scaling.alignment.suites.human_alignment import SIMULATED_SUITE
 from scaling.alignment.suites.human_alignment import SUITE as HUMAN_SUITE
 from scaling.alignment.suites.simulated import SUITE
 from scaling.alignment.suites.suite import About
-from scaling.data.recordings import brainscore, catalogue, cichy, cifar10h, cowley, geirhos, henaff, kriegeskorte
+from scaling.data.recordings import (
+    brainscore,
+    catalogue,
+    cichy,
+    cifar10h,
+    cowley,
+    geirhos,
+    geirhos2021,
+    hebart,
+    henaff,
+    kriegeskorte,
+)
 from scaling.data.recordings.folder import DataFolder
 
 STUDYS_OWN = "the study's own held-out images"
@@ -38,6 +49,13 @@ ABOUT: dict[str, About] = {
     geirhos.NAME: About(
         "10 people an experiment", "160 edges, 160 silhouettes, 1,280 cue conflicts",
         "stimuli CC BY 4.0; trials none stated", *_place(geirhos.FILES),
+    ),
+    geirhos2021.NAME: About(
+        "4 to 10 people a set", "17 sets: distorted, drawn, stylised", "code MIT; data see its licenses folder",
+        *_place(geirhos2021.FILES),
+    ),
+    hebart.NAME: About(
+        "people's odd one of three", "1,854 THINGS images, 453,642 triplets", NONE_STATED, *_place(hebart.FILES)
     ),
     catalogue.MAJAJHONG: About(
         "2 macaques, 256 units", "3,200 objects on backgrounds", NONE_STATED, FETCH.format(catalogue.MAJAJHONG),

@@ -11,10 +11,11 @@ from scaling.alignment.metrics.categories import CATEGORIES, CategoryMap
 from scaling.alignment.metrics.choices import UNSEEN, WRONG, Decisions, Judgments
 from scaling.alignment.metrics.results import CeilingKind, Index
 from scaling.alignment.suites.suite import Shown
-from scaling.data.recordings import cifar10h, geirhos
+from scaling.data.recordings import cifar10h, geirhos, geirhos2021
 from scaling.data.recordings.geirhos import Experiment
 from scaling.data.recordings.people import NO_RESPONSE, NOT_SHOWN
 from scaling.data.recordings.stimuli import StimulusFiles
+from scaling.data.recordings.visual_angle import placement_ratio
 
 CIFAR10H: dict[str, CeilingKind] = {"cross-entropy": "between_subjects", "confusions": "halves", "errors": "halves"}
 SHAPE_BIAS = "shape-bias"
@@ -56,39 +57,71 @@ def build_geirhos(shown: Shown) -> list[Benchmark]:
 
     Source: Geirhos et al. (2019), ICLR; Geirhos, Meding & Wichmann (2020), NeurIPS.
     """
-    classes = CategoryMap(shown.classes)
-    there = classes.categories
-    note = "" if len(there) == len(CATEGORIES) else f"images of categories the training set lacks ({_absent(there)})"
-    built = []
+    classes, built = CategoryMap(shown.classes), []
+    note = _note(classes.categories)
     for name in geirhos.EXPERIMENTS:
         experiment = geirhos.read_experiment(name, shown.data_dir)
-        stimuli, decisions = _decisions(name, experiment, classes)
+        stimuli, decisions = _decisions(f"{geirhos.NAME} {name}", experiment, shown)
         for kind in ("error-consistency", SHAPE_BIAS) if decisions.texture is not None else ("error-consistency",):
             own = f"{geirhos.NAME}.{SHAPE_BIAS if kind == SHAPE_BIAS else name}"
             built.append(Benchmark(own, "behavior", kind, stimuli, decisions, "between_subjects", note=note))
     return built
 
 
-def _decisions(name: str, of: Experiment, classes: CategoryMap) -> tuple[StimulusFiles, Decisions]:
+def build_geirhos2021(shown: Shown) -> list[Benchmark]:
+    """Error consistency κ with four to ten people on each of 17 sets, mean over conditions, then people.
+
+    As Brain-Score has it: images at 3 degrees, conditions at people's ceiling or at chance left out, κ within each
+    condition; the ceiling is κ between people, over conditions and pairs. A model decides as on `geirhos2019`.
+
+    Deviations: a κ without errors to compare counts as 0 (there 1), and the sign of the mean is kept.
+
+    Raises:
+        StudyError: as `build_geirhos`.
+
+    Source: Geirhos et al. (2021), NeurIPS; brain-score/vision, Geirhos2021 error consistency.
+    """
+    note, built = _note(CategoryMap(shown.classes).categories), []
+    for name in geirhos2021.SETS:
+        stimuli, decisions = _decisions(f"{geirhos2021.NAME} {name}", geirhos2021.read_set(name, shown.data_dir), shown)
+        own = f"{geirhos2021.NAME}.{name}"
+        built.append(Benchmark(own, "behavior", "error-consistency", stimuli, decisions, "between_subjects", note=note))
+    return built
+
+
+def _decisions(name: str, of: Experiment, shown: Shown) -> tuple[StimulusFiles, Decisions]:
     """Images whose categories, of both cues where there are two, the model can choose."""
     number = {category: i for i, category in enumerate(CATEGORIES)} | {NO_RESPONSE: WRONG, NOT_SHOWN: UNSEEN}
-    truth = np.array([number[c] for c in of.choices.category])
-    conflict = name == "cue-conflict"
-    texture = np.array([number[geirhos.texture_of(image)] for image in of.choices.images]) if conflict else None
+    classes, choices = CategoryMap(shown.classes), of.choices
+    truth = np.array([number[c] for c in choices.category])
+    conflict = name.endswith("cue-conflict")
+    texture = np.array([number[geirhos.texture_of(image)] for image in choices.images]) if conflict else None
     kept = np.isin(truth, classes.categories) & (texture is None or np.isin(texture, classes.categories))
     index = np.flatnonzero(kept)
-    chosen = np.array([[number[c] for c in row] for row in of.choices.chosen])
+    chosen = np.array([[number[c] for c in row] for row in choices.chosen])
     files = tuple(of.filenames[i] for i in index)
-    stimuli = StimulusFiles(of.source, files, files, truth[index], f"{geirhos.NAME} {name}")
+    ratio = 1.0 if of.degrees is None else placement_ratio(of.degrees, shown.model_degrees)
+    stimuli = StimulusFiles(of.source, files, files, truth[index], name, ratio)
     cue = None if texture is None else texture[index]
-    return stimuli, Decisions(chosen[:, index], truth[index], classes, cue)
+    condition = np.unique(choices.condition[index], return_inverse=True)[1]
+    return stimuli, Decisions(chosen[:, index], truth[index], classes, cue, condition)
 
 
-def _absent(there: Index) -> str:
-    return ", ".join(name for i, name in enumerate(CATEGORIES) if i not in there)
+def _note(there: Index) -> str:
+    """What scores are to say where a training set lacks categories."""
+    if len(there) == len(CATEGORIES):
+        return ""
+    absent = ", ".join(name for i, name in enumerate(CATEGORIES) if i not in there)
+    return f"images of categories the training set lacks ({absent})"
 
 
 def check_geirhos(data_dir: Path | None) -> None:
     """Refuse files that are missing or do not fit each other."""
     for name in geirhos.EXPERIMENTS:
         geirhos.read_experiment(name, data_dir)
+
+
+def check_geirhos2021(data_dir: Path | None) -> None:
+    """Refuse files that are missing or do not fit each other."""
+    for name in geirhos2021.SETS:
+        geirhos2021.read_set(name, data_dir)

@@ -9,7 +9,7 @@ from pathlib import Path
 from scaling.alignment.pooled import AnyBenchmark
 from scaling.alignment.regions import REGIONS, SALIENCY
 from scaling.alignment.suites import cowley as suite_cowley
-from scaling.alignment.suites import human_alignment, human_imaging, people, simulated
+from scaling.alignment.suites import human_alignment, human_imaging, odd_one_out, people, simulated
 from scaling.alignment.suites import split_sets as suite_split_sets
 from scaling.alignment.suites.about import ABOUT
 from scaling.alignment.suites.file import build_recording, check_recording, read_own_header
@@ -22,7 +22,18 @@ from scaling.alignment.suites.recordings import (
     other_kinds,
 )
 from scaling.alignment.suites.suite import Shown, Suite
-from scaling.data.recordings import brainscore, cichy, cifar10h, cowley, geirhos, henaff, kriegeskorte, split_sets
+from scaling.data.recordings import (
+    brainscore,
+    cichy,
+    cifar10h,
+    cowley,
+    geirhos,
+    geirhos2021,
+    hebart,
+    henaff,
+    kriegeskorte,
+    split_sets,
+)
 from scaling.data.recordings.recording import Header
 from scaling.data.recordings.stimuli import Stimuli
 from scaling.data.recordings.visual_angle import MODEL_DEGREES
@@ -123,6 +134,22 @@ BENCHMARKS: dict[str, Suite] = {
         build=people.build_geirhos,
         check=people.check_geirhos,
         ceilings="bound",
+    ),
+    geirhos2021.NAME: Suite(
+        about=ABOUT[geirhos2021.NAME],
+        regions=dict.fromkeys(geirhos2021.SETS, "behavior"),
+        build=people.build_geirhos2021,
+        check=people.check_geirhos2021,
+        ceilings="bound",
+        placed=True,
+    ),
+    hebart.NAME: Suite(
+        about=ABOUT[hebart.NAME],
+        regions={odd_one_out.MATCH: "behavior"},
+        build=odd_one_out.build_hebart,
+        check=lambda data_dir: hebart.read_hebart(data_dir, MODEL_DEGREES),
+        ceilings="bound",
+        placed=True,
     ),
     **{name: _split(name) for name in split_sets.SETS},
     brainscore.MAJAJHONG: _published(brainscore.MAJAJHONG),

@@ -26,11 +26,12 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
 
 
 class Experiment(NamedTuple):
-    """Images below a folder, in the order of the choices."""
+    """Images below a folder, in the order of the choices. degrees: their visual angle, where it is to count."""
 
     source: Path
     filenames: tuple[str, ...]
     choices: Choices
+    degrees: float | None = None
 
 
 def read_experiment(name: str, data_dir: Path | None) -> Experiment:

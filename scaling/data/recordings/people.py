@@ -33,27 +33,37 @@ class Choices(NamedTuple):
     category: NDArray[np.str_]
     condition: NDArray[np.str_]
 
+    def of_images(self, index: NDArray[np.intp]) -> Choices:
+        """Of some of the images."""
+        images = tuple(self.images[i] for i in index)
+        return Choices(self.people, images, self.chosen[:, index], self.category[index], self.condition[index])
+
 
 def last_part(imagename: str) -> str:
     """The file name: the last part, as of edges, silhouettes and cue conflicts."""
     return imagename.rpartition("_")[2]
 
 
-def read_choices(folder: Path, image_of: Callable[[str], str], remedy: str) -> Choices:
+def without_trial(imagename: str) -> str:
+    """Without the first three parts, the trial's: number, experiment and observer."""
+    return imagename.split("_", 3)[-1]
+
+
+def read_choices(folder: Path, image_of: Callable[[str], str], remedy: str, files: str = "*.csv") -> Choices:
     """The CSVs of a folder.
 
     Args:
-        image_of: imagename → what people share. remedy: ends every refusal.
+        image_of: imagename → what people share. remedy: ends every refusal. files: those of people, by name.
 
     Raises:
         StudyError: no files, a column that is missing, a person who saw an image twice, an image of two categories.
     """
     import pandas as pd
 
-    files = sorted(folder.glob("*.csv"))
-    if not files:
-        raise StudyError(f"{folder} holds no CSV of people's choices; {remedy}")
-    table = pd.concat([_read(path, remedy) for path in files], ignore_index=True)
+    paths = sorted(folder.glob(files))
+    if not paths:
+        raise StudyError(f"{folder} holds no CSV of people's choices ({files}); {remedy}")
+    table = pd.concat([_read(path, remedy) for path in paths], ignore_index=True)
     table["image"] = table["imagename"].map(image_of)
     repeated = table.duplicated(["subj", "image"])
     if repeated.any():

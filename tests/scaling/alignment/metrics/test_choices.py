@@ -117,6 +117,30 @@ def test_kappa_is_scikit_learns():
     assert human_kappa(of) == pytest.approx(np.mean(pairs))
 
 
+def test_kappa_is_taken_within_conditions():
+    """Conditions of unlike difficulty: over all images together, errors seem to agree."""
+    rng, n = np.random.default_rng(6), 4000
+    condition, label = np.repeat([0, 1], n // 2), rng.integers(0, 16, n)
+    right = rng.random((4, n)) < np.where(condition, 0.95, 0.2)
+    choices = np.where(right, label, (label + 1) % 16)
+    choices[2, condition == 1] = UNSEEN  # one who saw a condition alone
+    of = Decisions(choices[:3], label, CategoryMap(), condition=condition)
+    found = model_kappa(choices[3], of, np.arange(n))
+    parts = of.conditions(np.arange(n))
+    kappas = [[cohen_kappa_score(right[3][p], right[person][p]) for p in parts] for person in (0, 1)]
+    np.testing.assert_allclose(found[:2], np.mean(kappas, axis=1))
+    assert found[2] == pytest.approx(cohen_kappa_score(right[3][parts[0]], right[2][parts[0]]))
+    pairs = [(0, 1, 0), (0, 1, 1), (0, 2, 0), (1, 2, 0)]  # two people and a condition that both saw
+    expected = [cohen_kappa_score(right[i][parts[c]], right[j][parts[c]]) for i, j, c in pairs]
+    assert human_kappa(of) == pytest.approx(np.mean(expected))
+    assert abs(human_kappa(of)) < 0.05 < 0.5 < human_kappa(Decisions(choices[:2], label, CategoryMap()))
+
+
+def test_observers_without_errors_agree_on_none():
+    of = Decisions(np.zeros((2, 30), int), np.zeros(30, int), CategoryMap())
+    np.testing.assert_array_equal(model_kappa(np.zeros(30, int), of, np.arange(30)), [0.0, 0.0])
+
+
 def test_shape_bias_counts_choices_of_either_cue_where_they_differ():
     shape, texture = np.array([0, 0, 1, 1, 2]), np.array([3, 3, 4, 1, 5])
     people = Decisions(np.array([[0, 3, 1, 1, 7], [0, 0, 4, 4, 2]]), shape, CategoryMap(), texture)
