@@ -19,9 +19,19 @@ def protocol_settings(
     return "; ".join([commitment, convention or spec.ceiled or "own", reduction, f"{degrees:g} deg"])
 
 
+# What a mapping's protocol says beyond the settings. Versions before left out layers of fewer features
+# than components, dealt folds whatever the labels, and drew stimuli and units at once.
+MAPPINGS = {
+    "pls": "; at most 25 components, two-way draws",
+    "ridge": "; folds by label, two-way draws",
+    "pls_split": "; at most 25 components",
+}
+
+
 def default_protocol(text: str) -> bool:
     """Whether a protocol is that of the default settings, and of no file."""
-    return text == protocol_settings(ScoringSpec(), ScoringSpec().commitment)
+    settings = protocol_settings(ScoringSpec(), ScoringSpec().commitment)
+    return text in (settings, *(settings + mapping for mapping in MAPPINGS.values()))
 
 
 def protocol_digest(text: str) -> str:

@@ -114,7 +114,7 @@ def run_record(run: RunSpec, status: RunStatus, reason: str | None, **known: obj
 class AlignmentRecord(Record):
     """One checkpoint on one benchmark.
 
-    raw: the metric on the scored stimuli, raw_error its standard error over splits, [raw_low, raw_high] its 95 %
+    raw: the metric on the scored stimuli, raw_error its standard error, [raw_low, raw_high] its 95 %
     bootstrap interval; ceiling: what the noiseless truth would reach (None: unknown); score: of raw and ceiling by the
     convention `ceiled` (= raw without a ceiling); layer: committed to as `commitment` says, on the selection stimuli,
     where it had selection_raw; selection_leak: what choosing it on the scored half would have added to raw there;

@@ -15,7 +15,7 @@ from scaling.alignment.commitment import Commitment, LayerEvaluation, choose_bes
 from scaling.alignment.features.representation import Representation
 from scaling.alignment.metrics.ceilings import Convention, ceiled_score, ceiling_for
 from scaling.alignment.metrics.registry import METRICS, Metric, NeuroidMetric, SubjectRDMMetric
-from scaling.alignment.metrics.results import CeilingKind, Evaluation, Index, Needs
+from scaling.alignment.metrics.results import CeilingKind, Evaluation, Index, Needs, standard_error
 from scaling.alignment.metrics.splits import StimulusSplit
 from scaling.alignment.metrics.subjects import SubjectMetric
 from scaling.alignment.metrics.unit_draws import speaks_of, two_level_interval
@@ -156,7 +156,7 @@ class Benchmark:
             layer=layer,
             commitment=commitment.name if in_folds or commitment.name != "folds" else "split",
             raw=raw,
-            raw_error=final.error,
+            raw_error=standard_error(final, draws),
             raw_low=interval[0] if interval else None,
             raw_high=interval[1] if interval else None,
             ceiling=ceiling,

@@ -11,7 +11,7 @@ from pathlib import Path
 from scaling.alignment.commitment import Commitment, read_commitment
 from scaling.alignment.suites.registry import benchmark_regions, benchmark_suites, file_benchmarks
 from scaling.data.recordings.recording import image_digest
-from scaling.protocol_text import digest, protocol_settings
+from scaling.protocol_text import MAPPINGS, digest, protocol_settings
 from scaling.specs.scoring import ScoringSpec
 
 IMAGES = "images "  # before the digest of a file's images
@@ -25,7 +25,7 @@ class Protocol:
 
     former: the settings as versions before wrote them, alike for all benchmarks of a study and followed by every file
     that the study named. alike: other texts of the same numbers: versions before named degrees where they place
-    nothing, and no images of a file.
+    nothing, and no images of a file. Of mappings (`MAPPINGS`) no earlier text says the same numbers.
     """
 
     text: str
@@ -65,12 +65,13 @@ def scoring_protocols(spec: ScoringSpec, benchmarks: Sequence[str]) -> dict[str,
         how = commitment.scored_on if layer is None else f"layer {layer}"
         file = content[files[name]] if name in files else ""
         as_written = protocol_settings(spec, how, convention) + file
+        made_by = MAPPINGS.get(suite.mapped.get(name.rpartition(".")[2], ""), "")
         degrees = None if suite.placed else ScoringSpec().degrees  # no setting changes what has no size
-        text = protocol_settings(spec, how, convention, degrees) + file
+        text = protocol_settings(spec, how, convention, degrees) + made_by + file
         text += images[files[name]] if name in files else ""
         text += f"; {spec.mapping.text()}" if spec.mapping is not None and suite.of_units else ""
         former = protocol_settings(spec, _former_commitment(commitment), convention)
-        alike = frozenset() if text.count(MAPPING) else frozenset({as_written})
+        alike = frozenset() if text.count(MAPPING) or made_by else frozenset({as_written})
         found[name] = Protocol(text, former, alike)
     return found
 

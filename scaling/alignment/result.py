@@ -12,11 +12,11 @@ from scaling.alignment.metrics.results import CeilingKind
 class AlignmentResult(BaseModel):
     """How one model aligns with one benchmark.
 
-    `raw` is the metric's correlation of the committed layer on the scored stimuli, `raw_error` its standard error over
-    splits, [raw_low, raw_high] its 95 % bootstrap interval; `score` is raw and ceiling by the convention `ceiled`,
-    with the sign kept (raw itself where there is no ceiling). `selection_raw` is the same layer on the selection
-    stimuli. `selection_leak` is what choosing the layer on the scored half would have added to raw there (None for a
-    layer that was not chosen).
+    `raw` is the metric's correlation of the committed layer on the scored stimuli, `raw_error` its standard error (of a
+    mapping by bootstrap, else over splits), [raw_low, raw_high] its 95 % bootstrap interval; `score` is raw and ceiling
+    by the convention `ceiled`, with the sign kept (raw itself where there is no ceiling). `selection_raw` is the same
+    layer on the selection stimuli. `selection_leak` is what choosing the layer on the scored half would have added to
+    raw there (None for a layer that was not chosen).
 
     Spatial maps have too few stimuli for halves. Each is held out in turn and scored with the layer that is best over
     the others: `raw` is the mean of those scores, `layer` the layer used most often, `selection_raw` the mean of the

@@ -1,4 +1,4 @@
-"""The regressions by name: how they split stimuli, and what they fit for all units of a subject."""
+"""The regressions by name: how their splits follow labels, and of how many components they are."""
 
 from __future__ import annotations
 
@@ -14,20 +14,28 @@ from scaling.alignment.metrics.splits import (
     StimulusSplit,
     k_folds,
     shuffle_splits,
+    stratified_folds,
     stratified_shuffle_splits,
 )
 from scaling.alignment.metrics.subjects import Fit
 from scaling.alignment.numerics import Array
 
+PLS_COMPONENTS = 25  # Brain-Score's
+
 
 def whole_folds(n_stimuli: int, strata: Strata) -> list[StimulusSplit]:
-    """Five folds."""
-    return k_folds(n_stimuli)
+    """Five folds, each label in proportion."""
+    return k_folds(n_stimuli) if strata is None else stratified_folds(strata)
 
 
 def published_splits(n_stimuli: int, strata: Strata) -> list[StimulusSplit]:
     """Brain-Score's ten."""
     return shuffle_splits(n_stimuli) if strata is None else stratified_shuffle_splits(strata)
+
+
+def up_to_25(rep: Representation, responses: Array, splits: Sequence[StimulusSplit]) -> list[Array]:
+    """PLS of 25 components, or of as many as there are features: small widths keep the layers of large ones."""
+    return pls_predictions(rep, responses, splits, min(PLS_COMPONENTS, rep.n_features))
 
 
 def ridge_of_all_units(alphas: Array, relative: bool) -> Callable[[Representation], Fit]:
@@ -40,7 +48,7 @@ def pls_of_all_units(rep: Representation) -> Fit:
 
     def fit(y: Array, split: StimulusSplit, inner: Sequence[Index] = ()) -> SharedFit:
         folds = [StimulusSplit(np.delete(split.train, part), split.train[part]) for part in inner]
-        held_out, *left_out = pls_predictions(rep, y, [split, *folds])
+        held_out, *left_out = up_to_25(rep, y, [split, *folds])
         return SharedFit(held_out, float("nan"), left_out)
 
     return fit

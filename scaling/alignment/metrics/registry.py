@@ -17,10 +17,10 @@ from scaling.alignment.metrics.mappings import (
     pls_of_all_units,
     published_splits,
     ridge_of_all_units,
+    up_to_25,
     whole_folds,
 )
 from scaling.alignment.metrics.odd_one_out import OddOneOutMetric
-from scaling.alignment.metrics.pls import pls_predictions
 from scaling.alignment.metrics.results import (
     CeilingKind,
     Evaluation,
@@ -315,7 +315,7 @@ def mean_response(assembly: Any) -> Array:
 
 
 METRICS: dict[str, Metric] = {
-    "pls": NeuroidMetric(pls_predictions, published_splits),
+    "pls": NeuroidMetric(up_to_25, published_splits),
     "ridge": NeuroidMetric(ridge_cv_predictions, whole_folds, by_column=True),
     "cka": NeuroidMetric(None, whole_folds),
     "rsa": RDMMetric("spearman"),

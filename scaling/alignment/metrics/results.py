@@ -10,10 +10,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling.alignment.metrics.error_bars import SplitScore, bootstrap_draws, bootstrap_scores, split_score
+from scaling.alignment.metrics.error_bars import SplitScore, bootstrap_draws, split_score
 from scaling.alignment.metrics.rsa import RsaKind, rsa
 from scaling.alignment.metrics.rsa_draws import bootstrap_mean_rsa, bootstrap_subject_rsa
 from scaling.alignment.metrics.splits import StimulusSplit, split_correlations
+from scaling.alignment.metrics.two_way_draws import two_way_draws
 from scaling.alignment.metrics.unit_draws import centred, subject_draws
 from scaling.alignment.numerics import Array
 
@@ -117,8 +118,12 @@ class MappingEvaluation(EvaluationBase):
         return min(len(split.train) for split in self.splits)
 
     def draws(self, n_resamples: int, seed: int) -> Array | None:
-        draws = bootstrap_scores(self.predictions, self.responses, self.splits, n_boot=n_resamples, seed=seed)
-        return centred(draws[None], np.array([self.raw]))[0]
+        return two_way_draws(self.predictions, self.responses, self.splits, self.raw, n_resamples, seed)
+
+
+def standard_error(of: Evaluation, draws: Array | None) -> float | None:
+    """Of a mapping, how its draws vary: its splits share training stimuli, so that their spread is too small."""
+    return float(np.nanstd(draws)) if draws is not None and isinstance(of, MappingEvaluation) else of.error
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,6 +41,23 @@ def k_folds(n_stimuli: int, n_folds: int = 5, seed: int = 0) -> list[StimulusSpl
     return [StimulusSplit(np.setdiff1d(np.arange(n_stimuli), test), test) for test in tests]
 
 
+def stratified_folds(labels: ArrayLike, n_folds: int = 5, seed: int = 0) -> list[StimulusSplit]:
+    """As `k_folds`, each label dealt to the folds in turn: in any two of them its stimuli differ by at most one.
+
+    Args:
+        labels: (n_stimuli,) one category a stimulus; one of few stimuli is in few folds.
+
+    Raises:
+        StudyError: as `k_folds`.
+    """
+    codes = np.unique(np.asarray(labels), return_inverse=True)[1]
+    k_folds(len(codes), n_folds)  # refuses what it refuses
+    order = np.random.default_rng(seed).permutation(len(codes))
+    dealt = order[np.argsort(codes[order], kind="stable")]
+    tests = [np.sort(dealt[fold::n_folds]) for fold in range(n_folds)]
+    return [StimulusSplit(np.setdiff1d(np.arange(len(codes)), test), test) for test in tests]
+
+
 def stratified_shuffle_splits(
     labels: ArrayLike, n_splits: int = 10, train_size: float = 0.9, seed: int = 1
 ) -> list[StimulusSplit]:

@@ -85,7 +85,7 @@ def read_own_header(path: Path) -> Header:
     metrics = _metrics(header)
     for region in header.regions:
         check_region(region, str(path))
-    for what, value, known in [("metric", header.metric or metrics[0], metrics)]:
+    for what, value, known in [("metric", own_metric(header), metrics)]:
         if value not in known:
             raise StudyError(f"{path}: {what} {value!r} is unknown; write one of {', '.join(known)}")
     if not _NAME.fullmatch(header.name):
@@ -96,7 +96,7 @@ def read_own_header(path: Path) -> Header:
 
 
 def _build_regions(path: Path, header: Header, model_degrees: float) -> list[Benchmark]:
-    metric = header.metric or RECORDING_METRICS[0]
+    metric = own_metric(header)
     stimuli, assemblies = recordings.read_recording(path, model_degrees)
     is_correlation = metric != "cka"  # with a neuroid, whose reliability bounds it
     kind: CeilingKind = "split_half" if is_correlation and len(assemblies[0].repetitions) > 1 else "none"
@@ -113,8 +113,13 @@ def _build_regions(path: Path, header: Header, model_degrees: float) -> list[Ben
 
 def _build_subjects(path: Path, header: Header, model_degrees: float) -> list[PooledBenchmark]:
     stimuli, assemblies = recordings.read_recording(path, model_degrees)
-    metric = header.metric or SUBJECT_METRICS[0]
+    metric = own_metric(header)
     return [subjects_benchmark(assembly, stimuli, metric, _note(assembly)) for assembly in assemblies]
+
+
+def own_metric(header: Header) -> str:
+    """What a file is scored by."""
+    return header.metric or _metrics(header)[0]
 
 
 def _metrics(header: Header) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from scaling.alignment.suites import cowley as suite_cowley
 from scaling.alignment.suites import human_alignment, human_imaging, odd_one_out, people, simulated
 from scaling.alignment.suites import split_sets as suite_split_sets
 from scaling.alignment.suites.about import ABOUT
-from scaling.alignment.suites.file import build_recording, check_recording, read_own_header
+from scaling.alignment.suites.file import build_recording, check_recording, own_metric, read_own_header
 from scaling.alignment.suites.human_alignment import MappedStimuli
 from scaling.alignment.suites.recordings import (
     KRIEGESKORTE,
@@ -50,6 +50,7 @@ def _own_suite(path: Path, header: Header) -> Suite:
         ceilings="bound" if header.is_maps else "correlation",
         of_units=header.has_subjects,
         placed=True,
+        mapped=dict.fromkeys(header.regions, own_metric(header)),
     )
 
 
@@ -62,6 +63,7 @@ def _published(name: str) -> Suite:
         ceilings="reliability",
         placed=True,
         about=ABOUT[name],
+        mapped=dict.fromkeys(regions, "pls"),
     )
 
 
@@ -93,6 +95,7 @@ BENCHMARKS: dict[str, Suite] = {
         regions={region: region for region in REGIONS},
         build=lambda shown: simulated.build_simulated(shown.heldout),
         check=lambda data_dir: None,
+        mapped=dict.fromkeys(REGIONS[:4], "ridge"),
     ),
     kriegeskorte.NAME: Suite(
         about=ABOUT[kriegeskorte.NAME],

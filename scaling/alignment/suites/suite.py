@@ -52,6 +52,7 @@ class Suite:
         ceilings: the scale of its benchmarks' ceilings (see `ceilings.SCALES`), or 'bound' for one of another kind.
         of_units: its scores are taken over the units of each subject. placed: its stimuli's size is known, so that the
             degrees of a model's input place them. about: None of a file of one's own.
+        mapped: benchmark → metric, of those whose mapping the protocol tells of (`protocol_text.MAPPINGS`).
         further: benchmark → region of those that are only scored when they are named, such as other metrics on the same
             recordings.
     """
@@ -64,6 +65,7 @@ class Suite:
     placed: bool = False
     about: About | None = None
     further: Mapping[str, str] = field(default_factory=dict)
+    mapped: Mapping[str, str] = field(default_factory=dict)
 
     def convention(self, asked: Convention | None) -> str:
         """What a protocol says of the convention: the one asked for where the suite has it, else its own.

@@ -13,12 +13,13 @@ from scaling.alignment.benchmark import Benchmark, evaluate_layer, split_stimuli
 from scaling.alignment.commitment import Commitment
 from scaling.alignment.features.representation import Representation
 from scaling.alignment.metrics.ceilings import ceiled_score, neuroid_ceiling, rdm_ceiling, split_half_ceiling
-from scaling.alignment.metrics.error_bars import bootstrap_scores, percentile_interval, split_score
+from scaling.alignment.metrics.error_bars import percentile_interval, split_score
 from scaling.alignment.metrics.pls import pls_predictions
 from scaling.alignment.metrics.ridge import ridge_cv_predictions
 from scaling.alignment.metrics.rsa import rdm, rsa
 from scaling.alignment.metrics.rsa_draws import bootstrap_mean_rsa
 from scaling.alignment.metrics.splits import StimulusSplit, k_folds, split_correlations, stratified_shuffle_splits
+from scaling.alignment.metrics.two_way_draws import two_way_draws
 from scaling.alignment.metrics.unit_draws import two_level_interval
 from scaling.data.recordings.stimuli import Stimuli
 from scaling.errors import StudyError
@@ -229,11 +230,11 @@ def test_errors_and_intervals_are_the_formulae(ridge_benchmark, rsa_benchmark, s
     result = ridge_benchmark({"truth": signal})
     y, splits = ridge_benchmark.assembly.mean(axis=0)[scored], k_folds(30)
     predictions = ridge_cv_predictions(Representation.of(signal[scored]), y, splits)
-    assert result.raw_error == pytest.approx(split_score(split_correlations(predictions, y, splits)).error)
-    draws = bootstrap_scores(predictions, y, splits, n_boot=200)
-    expected = percentile_interval(draws - draws.mean() + result.raw)
-    assert (result.raw_low, result.raw_high) == pytest.approx(tuple(expected), rel=1e-6)
-    assert result.draws == pytest.approx(list(draws - draws.mean() + result.raw))
+    draws = two_way_draws(predictions, y, splits, result.raw, 200, 0)
+    assert draws.mean() == pytest.approx(result.raw)
+    assert result.raw_error == pytest.approx(draws.std())
+    assert (result.raw_low, result.raw_high) == pytest.approx(tuple(percentile_interval(draws)), rel=1e-6)
+    assert result.draws == pytest.approx(list(draws))
     assert (result.mapping_samples, result.interval_of) == (24, "stimuli and units")
     rsa_result = rsa_benchmark({"truth": signal})
     targets = rsa_benchmark.assembly[:, scored][:, :, scored]
@@ -264,7 +265,7 @@ def test_pls_as_published_on_all_stimuli(pls_benchmark):
     splits = stratified_shuffle_splits(pls_benchmark.strata)
     r = split_correlations(pls_predictions(Representation.of(features), target, splits), target, splits)
     assert result.raw == pytest.approx(np.median(r, axis=1).mean(), rel=1e-9)
-    assert result.raw_error == pytest.approx(np.median(r, axis=1).std() / np.sqrt(10), rel=1e-9)
+    assert result.raw_error == pytest.approx(np.std(result.draws))
     assert result.ceiling == pytest.approx(split_half_ceiling(pls_benchmark.assembly).score)
     assert result.score == pytest.approx(ceiled_score(result.raw, result.ceiling, "r2/c"))
     assert (result.n_stimuli, result.commitment, result.ceiled) == (120, "all", "r2/c")

@@ -28,6 +28,8 @@ def spec(**settings):
 
 
 IT, V4 = "majajhong2015.IT", "majajhong2015.V4"
+HUMAN = "kriegeskorte2008.human-IT"
+PLS = "; at most 25 components, two-way draws"  # what the protocols of its benchmarks say
 
 
 def protocol(settings, benchmark=IT):
@@ -136,7 +138,7 @@ def test_every_setting_is_sorted_into_one_or_the_other():
 def test_a_fixed_layer_is_in_the_protocol_of_its_own_benchmarks(layers, tmp_path):
     fixed = spec(commitment=str(layers))
     before = {name: protocol(fixed, name) for name in (IT, V4)}
-    assert before == {IT: "layer layer4.0; own; none; 8 deg", V4: "layer layer3.1; own; none; 8 deg"}
+    assert before == {IT: f"layer layer4.0; own; none; 8 deg{PLS}", V4: f"layer layer3.1; own; none; 8 deg{PLS}"}
     assert scoring_protocols(fixed, ["freemanziemba2013.V1"])["freemanziemba2013.V1"].text == protocol(spec())
     moved = tmp_path / "elsewhere.yaml"
     moved.write_text("majajhong2015.V4: layer2.0\nIT: layer4.0\n")
@@ -203,7 +205,7 @@ def test_the_driver_needs_no_torch_for_the_protocol():
 def recording(tmp_path):
     """Writes a recording of one's own, with other responses by each seed."""
 
-    def write(name, seed=0):
+    def write(name, seed=0, metric="cka"):
         images = tmp_path / f"images {name}"
         images.mkdir(exist_ok=True)
         rng = np.random.default_rng(seed)
@@ -211,7 +213,9 @@ def recording(tmp_path):
         for file in names:
             Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(images / file)
         responses = rng.standard_normal((3, 40, 6))
-        write_file(tmp_path / f"{name}.nc", PlainRecording(name, responses, names, ["IT"] * 6, 8.0, images.name))
+        write_file(
+            tmp_path / f"{name}.nc", PlainRecording(name, responses, names, ["IT"] * 6, 8.0, images.name, metric=metric)
+        )
         return f"file:{tmp_path / f'{name}.nc'}"
 
     return write
@@ -222,7 +226,7 @@ def test_a_changed_file_changes_its_own_protocol_alone(recording):
     names = [mine, yours, "majajhong2015"]
     before = scoring_protocols(spec(), names)
     assert before[IT].text == protocol(spec())
-    assert before["mine.IT"].text.startswith(protocol(spec()) + "; mine.nc ")
+    assert before["mine.IT"].text.startswith("split; own; none; 8 deg; mine.nc ")
     recording("mine", seed=1)
     after = scoring_protocols(spec(), names)
     assert {name for name in before if after[name] != before[name]} == {"mine.IT"}
@@ -255,34 +259,49 @@ def test_replaced_images_change_a_files_protocol(recording, tmp_path):
 def test_a_convention_names_formula_and_ceiling(ceiled, text):
     """What was ceiled by the formula alone is scored again; what was right keeps its text."""
     found = scoring_protocols(spec(ceiled=ceiled), list(text))
-    assert {name: p.text for name, p in found.items()} == {n: f"split; {t}; none; 8 deg" for n, t in text.items()}
+    mapped = {name: PLS * name.startswith("majaj") for name in text}
+    expected = {name: f"split; {own}; none; 8 deg{mapped[name]}" for name, own in text.items()}
+    assert {name: p.text for name, p in found.items()} == expected
     for name, protocol in found.items():
-        assert protocol.made(f"split; {ceiled}; none; 8 deg") == (text[name] == ceiled)
+        assert protocol.made(f"split; {ceiled}; none; 8 deg{mapped[name]}") == (text[name] == ceiled)
 
 
 def test_degrees_do_not_enter_where_nothing_is_placed():
     found = scoring_protocols(spec(degrees=4.0), ["kriegeskorte2008.human-IT", IT])
     assert found["kriegeskorte2008.human-IT"].text == "split; own; none; 8 deg"
     assert found["kriegeskorte2008.human-IT"].made("split; own; none; 4 deg")
-    assert found[IT].text == "split; own; none; 4 deg"
-    assert not found[IT].made("split; own; none; 8 deg")
+    assert found[IT].text == f"split; own; none; 4 deg{PLS}"
+    assert not found[IT].made(f"split; own; none; 8 deg{PLS}")
 
 
 def test_protocols_of_earlier_versions_are_known(recording, layers):
     mine, yours = recording("mine"), recording("yours")
-    now = scoring_protocols(spec(), [mine, yours, IT])
+    now = scoring_protocols(spec(), [mine, yours, HUMAN])
     parts = [now[name].text.split("; ")[4] for name in ("mine.IT", "yours.IT")]
     former = "; ".join(["split; own; none; 8 deg", *parts])  # one for all, every file behind it
     assert [p.made(former) for p in now.values()] == [True] * 3
     assert not now["mine.IT"].made(f"split; own; none; 8 deg; {parts[1]}")
-    assert not now[IT].made("all; own; none; 8 deg")
+    assert not now[HUMAN].made("all; own; none; 8 deg")
     digest = hashlib.sha256(json.dumps([["IT", "layer4.0"], [V4, "layer3.1"]]).encode()).hexdigest()[:8]
-    fixed = scoring_protocols(spec(commitment=str(layers)), [IT])[IT]
+    fixed = scoring_protocols(spec(commitment=str(layers)), [HUMAN])[HUMAN]
     assert fixed.made(f"fixed by layers.yaml {digest}; own; none; 8 deg")
     assert not fixed.made("fixed by layers.yaml 00000000; own; none; 8 deg")
 
 
+@pytest.mark.parametrize(("metric", "says"), [("", PLS), ("pls", PLS), ("ridge", "; folds by label, two-way draws")])
+def test_mappings_of_earlier_versions_are_scored_again(recording, metric, says):
+    """Their folds, components or intervals were others."""
+    found = scoring_protocols(spec(), [recording("mine", metric=metric), IT, "simulated-ventral-stream"])
+    assert found["mine.IT"].text.startswith(f"split; own; none; 8 deg{says}; mine.nc ")
+    file = found["mine.IT"].text.split("; ")[5]
+    for former in ("split; own; none; 8 deg", f"split; own; none; 8 deg; {file}"):
+        made = {name for name, protocol in found.items() if protocol.made(former)}
+        assert made == {"simulated-ventral-stream.behavior"}  # RSA
+    assert all(protocol.made(protocol.text) for protocol in found.values())
+
+
 def test_the_default_protocol_is_that_of_no_setting_and_no_file():
     assert default_protocol(protocol(spec()))
+    assert default_protocol(protocol(spec()).removesuffix(PLS))
     assert not default_protocol(protocol(spec(commitment="all")))
     assert not default_protocol(protocol(spec()) + "; mine.nc 12345678")
