@@ -12,20 +12,13 @@ from rich.console import Console
 from jobs.arguments import (
     BAD_INPUT,
     INCOMPLETE,
-    MISALIGNMENT,
     Address,
     AsJson,
     CacheDir,
-    Column,
     DataDir,
     StorageOption,
     StudyFile,
-    Target,
-    Where,
-    asked,
     bad_input_ends,
-    column_map,
-    conditions,
     data_folder,
     ended,
     finite,
@@ -33,10 +26,10 @@ from jobs.arguments import (
     opened_zoo,
     refuse_unused,
     scoring_settings,
-    show,
     terminal,
 )
 from jobs.fit_command import fit
+from jobs.recipe_command import recipe
 from jobs.report_command import report
 from jobs.slurm.command import slurm
 from jobs.verify_command import verify
@@ -248,55 +241,7 @@ def score(
         raise typer.Exit(INCOMPLETE)
 
 
-@app.command(epilog="Example: scaling recipe jobs/studies/quickstart.yaml --flops 1e13 --region IT")
-@bad_input_ends
-def recipe(
-    source: Annotated[
-        str, typer.Argument(metavar="STUDY|TABLE|RECIPE", help="Study (YAML), table (CSV, Parquet) or recipe (JSON).")
-    ],
-    flops: Annotated[float, typer.Option(callback=finite, help="The budget: total training FLOP.")],
-    region: Annotated[
-        str | None, typer.Option(help="Make the most of this region, or of accuracy [default: IT].")
-    ] = None,
-    family: Annotated[str | None, typer.Option(help="Only this model family.")] = None,
-    score: Annotated[
-        float | None, typer.Option(callback=finite, help="Tables and recipes: also the compute to reach this score.")
-    ] = None,
-    storage: StorageOption = None,
-    where: Where = None,
-    column: Column = None,
-    target: Target = MISALIGNMENT,
-    as_json: AsJson = False,
-) -> None:
-    """Which model size and how many images a budget buys, what alignment to expect, and how sure that is."""
-    from jobs.tables import ask_table, named
-
-    fitted = {"target": target != MISALIGNMENT, "where": where, "column": column}
-    if not named(source).endswith((".yaml", ".yml")):
-        options: dict[str, Any] = {}
-        if named(source).endswith(".json"):
-            refuse_unused("a saved recipe", "ask its table", family=family, storage=storage, **fitted)
-        else:
-            refuse_unused("a table", "give it with a study file", storage=storage)
-            options = {"family": family, "where": conditions(where), "columns": column_map(column), "target": target}
-        show(asked(ask_table, source, flops=flops, score=score, region=region, **options), as_json)
-        return
-    refuse_unused("recipe of a study", "give its results folder in place of the file", score=score is not None,
-                  **fitted)  # fmt: skip
-    from jobs.answer import answer_study
-    from jobs.print_answer import print_recipe, recipe_json
-    from jobs.print_damaged import say_damaged
-
-    study = opened(Path(source), storage)
-    answer = answer_study(study)
-    say_damaged(study, Console(stderr=True))
-    allocations = asked(answer.allocate_each, flops, region, family)
-    if as_json:
-        print(json.dumps(recipe_json(allocations, region or answer.target), indent=2))
-    else:
-        print_recipe(allocations, flops, region or answer.target, terminal())
-
-
+app.command(epilog="Example: scaling recipe jobs/studies/quickstart.yaml --flops 1e13 --region IT")(recipe)
 app.command(epilog="Example: scaling verify jobs/studies/quickstart.yaml --flops 1e13 --region accuracy")(verify)
 app.command(epilog="Example: scaling slurm jobs/studies/cifar10_it.yaml --gpus-per-node 4 --time 12:00:00")(slurm)
 app.command(epilog="Example: scaling watch jobs/studies/quickstart.yaml --serve")(watch)

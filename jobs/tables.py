@@ -9,6 +9,8 @@ from typing import Any
 
 from analysis import FitSpec, Recipe, ScalingTable, ask_recipe, build_recipe, files, fit_targets
 from analysis.fit.targets import TargetLaws
+from analysis.mapping.forecast import Forecast, forecasts
+from analysis.mapping.laws import fit_mapping
 from analysis.parts import check_parts
 from analysis.recipe.ask import RecipeAnswer
 from scaling.errors import StudyError
@@ -94,3 +96,11 @@ def ask_table(
     rows = read_table(path, where, columns)
     check_parts(rows, region, mean=region is None and "region" in rows.columns)
     return ask_recipe(build_recipe(rows, region, family, **options), flops, score, region)
+
+
+def ask_stimuli(
+    path: str | Path, flops: float, stimuli: float, region: str | None = None, family: str | None = None,
+    where: Conditions | None = None, columns: Names | None = None,
+) -> tuple[Forecast, ...]:  # fmt: skip
+    """`scaling recipe TABLE --stimuli`: of each benchmark and family that has mapping curves; see `forecasts`."""
+    return forecasts(fit_mapping(read_table(path, where, columns)), flops, stimuli, region, family)

@@ -59,25 +59,6 @@ def results_frame(
     return frame
 
 
-def mapping_frame(scores: Sequence[AlignmentRecord]) -> pd.DataFrame:
-    """One row a score, number of stimuli that the mapping is fitted on, and order of these; for `analysis.fit.mapping`.
-
-    Columns: run_id, epoch, flops, benchmark, region, layer, mapping_samples, seed, raw, score. The mapping on all
-    stimuli is of no order: seed 0.
-    """
-    import pandas as pd
-
-    rows = []
-    for record in (record for record in scores if record.mapping_curve is not None):
-        facts = record.model_dump(include={"run_id", "epoch", "flops", "benchmark", "region", "layer"})
-        whole = {"mapping_samples": record.mapping_samples, "seed": 0, "raw": record.raw, "score": record.score}
-        points = [*json.loads(record.mapping_curve or "[]"), whole]
-        rows += [
-            facts | {name: point[name] for name in ("mapping_samples", "seed", "raw", "score")} for point in points
-        ]
-    return pd.DataFrame(rows)
-
-
 def _count(counts: dict[str, int], reason: str) -> None:
     counts[reason] = counts.get(reason, 0) + 1
 

@@ -12,11 +12,15 @@ import numpy as np
 from analysis.answers.by_region import by_region
 from analysis.answers.laws import StudyLaws, fit_study, lacking, left_out, study_recipes, trend_law
 from analysis.answers.objectives import name_objectives
-from analysis.answers.saved import file_names, fingerprint, new_folder, read_answer, saved_fact, write_answer
+from analysis.answers.saved import SavedLaws, file_names, fingerprint, new_folder, read_answer, saved_fact, write_answer
 from analysis.answers.text import laws_text, left_out_text, repeated_text, twins_text
 from analysis.columns import ACCURACY
 from analysis.fit.law import FittedLaw
 from analysis.fit.trend import MARGIN
+from analysis.mapping.curves import NO_CURVES, has_curves
+from analysis.mapping.forecast import Forecast, forecasts
+from analysis.mapping.laws import MappingLaws, fit_mapping
+from analysis.mapping.text import mapping_text
 from analysis.rates.report import RateReport
 from analysis.rates.text import rates_text
 from analysis.recipe.allocation import Allocation
@@ -54,6 +58,7 @@ class Answer:
 
     verifications: what was predicted before it was trained, and came out; no law was fitted to any of it.
     rates: how the rates were found that the runs were trained at, where they were not written by hand.
+    mapping: laws over the stimuli that mappings are fitted on, where scores have curves over them.
 
     target: the region that budgets are split for unless one is named (IT where it was scored); 'accuracy' is asked for
     like a region. budget: compute of the allocation shown at the end of a run. Several benchmarks of one region enter
@@ -66,6 +71,7 @@ class Answer:
     twins: tuple[TwinDifference, ...]
     verifications: tuple[Verification, ...] = ()
     rates: RateReport | None = None
+    mapping: MappingLaws | None = field(default=None, repr=False)
 
     @property
     def regions(self) -> tuple[str, ...]:
@@ -118,6 +124,19 @@ class Answer:
         laws = {region: self.laws.best(region) for region in self.regions}
         return predict_run(self.recipes[family], laws, family, axes)
 
+    def with_stimuli(
+        self, flops: float | None = None, stimuli: float | None = None, region: str | None = None,
+        family: str | None = None,
+    ) -> tuple[Forecast, ...]:  # fmt: skip
+        """With this much compute and as many recorded stimuli, what alignment, and which to buy next; see `forecasts`.
+
+        One a benchmark (of a region) and family. Raises ValueError where no score has a mapping curve, and as
+        `forecasts`.
+        """
+        if self.mapping is None:
+            raise ValueError(NO_CURVES)
+        return forecasts(self.mapping, flops, stimuli, region, family)
+
     def sentence(self, region: str, family: str) -> str:
         """Whether a region's error or misalignment changes with scale in a family, in words and numbers."""
         told = trend_law(self.laws, region, family)
@@ -128,6 +147,7 @@ class Answer:
         table = self.rows.table
         said = (
             laws_text(self.laws, table.names_simulated()), repeated_text(self.laws), twins_text(self.twins),
+            mapping_text(self.mapping) if self.mapping else "",
             self._left_out_text(), verifications_text(self.verifications), rates_text(self.rates) if self.rates else "",
         )  # fmt: skip
         return "\n".join(part for part in said if part)
@@ -151,9 +171,21 @@ class Answer:
         said = {region: {family: self.sentence(region, family) for family in self.families} for region in self.regions}
         return {
             **self._facts(), "trends": said, "laws_in_compute": compute, "laws_in_size": size,
-            "laws_of_repeats": repeated,
+            "laws_of_repeats": repeated, "mapping": self._mapping_dict(),
             "left_out": {"table": dict(self.rows.table.left_out), "regions": self.left_out()},
         }  # fmt: skip
+
+    def _mapping_dict(self) -> dict[str, Any] | None:
+        if self.mapping is None:
+            return None
+        names = ("benchmark", "model", "subject"), ("benchmark", "family")
+        of = self.mapping.curves, self.mapping.surfaces
+        laws = [
+            [{**dict(zip(keys, key, strict=True)), **_law_dict(law)} for key, law in found.items()]
+            for keys, found in zip(names, of, strict=True)
+        ]
+        asked = [one.to_dict() for one in forecasts(self.mapping)] if self.mapping.surfaces else []
+        return {"laws_in_stimuli": laws[0], "laws_in_compute_and_stimuli": laws[1], "forecasts": asked}
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -168,7 +200,9 @@ class Answer:
         from analysis.answers.drawing import family_figure, optimum_figure
         from analysis.figures.accuracy_alignment import plot_twins
         from analysis.figures.calibration import plot_calibration
+        from analysis.figures.mapping import plot_mapping
         from analysis.figures.rates import plot_rates
+        from analysis.figures.surface import plot_surface
 
         table, regions, names = self.rows.table, self.rows.regions, file_names(self.families)
         found: dict[str, Figure | None] = {}
@@ -180,6 +214,8 @@ class Answer:
         found["accuracy-alignment.png"] = plot_twins(_scored(self.rows), twins) if twins else None
         found["calibration.png"] = plot_calibration(self.verifications)
         found["rates.png"] = None if self.rates is None else plot_rates(self.rates)
+        found["mapping.png"] = None if self.mapping is None else plot_mapping(self.mapping)
+        found["mapping-surface.png"] = None if self.mapping is None else plot_surface(self.mapping)
         return {name: figure for name, figure in found.items() if figure is not None}
 
     def save(self, folder: str | Path) -> None:
@@ -190,7 +226,7 @@ class Answer:
         folder = new_folder(folder)
         for name, figure in self.figures().items():
             figure.savefig(folder / name, dpi=150, format="png")
-        write_answer(folder, self._facts(), self.laws, self.recipes, self.text())
+        write_answer(folder, self._facts(), SavedLaws.of(self.laws, self.mapping), self.recipes, self.text())
 
     @classmethod
     def load(
@@ -206,7 +242,8 @@ class Answer:
         if found is None:
             return None
         laws, recipes = found
-        return cls(rows, laws.study_laws(rows.regions), recipes, _twins(rows), tuple(verifications), rates)
+        mapping = laws.mapping_laws(rows.table) if has_curves(rows.table) else None
+        return cls(rows, laws.study_laws(rows.regions), recipes, _twins(rows), tuple(verifications), rates, mapping)
 
     def is_saved(self, folder: str | Path) -> bool:
         """Whether a folder, from which it was loaded, holds these verifications and rates too."""
@@ -233,7 +270,9 @@ def answer(
     """
     rows = study_rows(frame)
     laws = fit_study(rows.regions, rows.families, bootstrap=bootstrap, seed=seed, flat=flat)
-    return Answer(rows, laws, study_recipes(laws, rows.families), _twins(rows), tuple(verifications), rates)
+    mapping = fit_mapping(rows.table, bootstrap=bootstrap, seed=seed, flat=flat) if has_curves(rows.table) else None
+    recipes = study_recipes(laws, rows.families)
+    return Answer(rows, laws, recipes, _twins(rows), tuple(verifications), rates, mapping)
 
 
 def region_scores(frame: pd.DataFrame | ScalingTable) -> dict[str, dict[str, float]]:

@@ -13,6 +13,7 @@ from analysis.columns import ACCURACY
 from analysis.figures.accuracy_alignment import plot_twins
 from analysis.figures.cells import Statement
 from analysis.figures.diagnostics import plot_residuals
+from analysis.figures.mapping_sections import mapping_sections
 from analysis.figures.page import Report, Section
 from analysis.fit.law import FittedLaw
 from analysis.tradeoff.twins import find_twins
@@ -29,7 +30,8 @@ def study_report(answer: Answer) -> Report:
     names = file_names(answer.families)
     report.recipes = {f"recipe-{names[family]}.json": recipe for family, recipe in answer.recipes.items()}
     proof = (power_section(answer), verification_section(answer), rates_section(answer))
-    made = (*_planes(answer), *_curves(answer), _residuals(answer), *proof, _twins(answer))
+    mapping = mapping_sections(answer.mapping) if answer.mapping else ()
+    made = (*_planes(answer), *_curves(answer), *mapping, _residuals(answer), *proof, _twins(answer))
     report.sections = [section for section in made if section is not None]
     report.skipped = _skipped(answer)
     return report

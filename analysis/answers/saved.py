@@ -22,10 +22,12 @@ from analysis.fit.inside import Inside
 from analysis.fit.law import Diagnostics, Resampled
 from analysis.fit.spec import FitSpec
 from analysis.fit.status import Verdict
+from analysis.mapping.curves import mapping_rows
+from analysis.mapping.laws import MappingLaws, laws_of
 from analysis.recipe.recipe import Recipe
 from analysis.table import ScalingTable
 
-VERSION = 7  # raise it when fits or their table change: saved answers are then made anew
+VERSION = 8  # raise it when fits or their table change: saved answers are then made anew
 UNREAD = ("train_s", "score_s", "started_at", "ended_at", "spec", "flops_spent")  # columns that no answer depends on
 INDEX, LAWS, TEXT = "index.json", "laws.json", "laws.txt"
 
@@ -73,12 +75,24 @@ class SavedLaws(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     laws: list[SavedLaw]
+    curves: list[tuple[tuple[str, str, str], SavedLaw]] = []
+    surfaces: list[tuple[tuple[str, str], SavedLaw]] = []
 
     @classmethod
-    def of(cls, laws: StudyLaws) -> SavedLaws:
+    def of(cls, laws: StudyLaws, mapping: MappingLaws | None = None) -> SavedLaws:
         size = [SavedLaw.of(law, region) for region, law in laws.size.items()]
         size += [SavedLaw.of(law, region, repeated=True) for region, law in laws.repeated.items()]
-        return cls(laws=[*size, *(SavedLaw.of(law, *key) for key, law in laws.compute.items())])
+        whole = [*size, *(SavedLaw.of(law, *key) for key, law in laws.compute.items())]
+        if mapping is None:
+            return cls(laws=whole)
+        curves = [(key, SavedLaw.of(law, key[0])) for key, law in mapping.curves.items()]
+        surfaces = [(key, SavedLaw.of(law, *key)) for key, law in mapping.surfaces.items()]
+        return cls(laws=whole, curves=curves, surfaces=surfaces)
+
+    def mapping_laws(self, table: ScalingTable) -> MappingLaws:
+        """The laws over the stimuli of mappings, over the curves of the table that they were fitted to."""
+        rows, curves, surfaces = mapping_rows(table.require("family", "region")), dict(self.curves), dict(self.surfaces)
+        return laws_of(rows, lambda key, part: curves[key].law(part), lambda key, part: surfaces[key].law(part))
 
     def study_laws(self, regions: Mapping[str, ScalingTable]) -> StudyLaws:
         """The laws over the rows of each region."""
@@ -121,13 +135,13 @@ def new_folder(folder: str | Path) -> Path:
 
 
 def write_answer(
-    folder: Path, facts: Mapping[str, Any], laws: StudyLaws, recipes: Mapping[str, Recipe], text: str
+    folder: Path, facts: Mapping[str, Any], laws: SavedLaws, recipes: Mapping[str, Recipe], text: str
 ) -> None:
     """Write all but the figures, the index last."""
     names = {family: f"recipe-{name}.json" for family, name in file_names(recipes).items()}
     for family, recipe in recipes.items():
         recipe.save(folder / names[family])
-    (folder / LAWS).write_text(SavedLaws.of(laws).model_dump_json(), encoding="utf-8")
+    (folder / LAWS).write_text(laws.model_dump_json(), encoding="utf-8")
     (folder / TEXT).write_text(text, encoding="utf-8")
     (folder / INDEX).write_text(json.dumps({**facts, "recipes": names}, indent=2), encoding="utf-8")
 

@@ -13,6 +13,7 @@ from analysis.figures.accuracy_alignment import plot_tradeoff
 from analysis.figures.cells import Statement, law_note
 from analysis.figures.compute import plot_score_against_compute
 from analysis.figures.diagnostics import plot_extrapolation, plot_residuals
+from analysis.figures.mapping_sections import mapping_sections
 from analysis.figures.page import Report, Section
 from analysis.figures.pairs import plot_pairs
 from analysis.figures.split import plot_isoflop_contours, plot_optimum
@@ -21,6 +22,8 @@ from analysis.fit.extrapolate import Extrapolation, compare_forms
 from analysis.fit.families import FamilyComparison, compare_families
 from analysis.fit.law import FittedLaw
 from analysis.fit.once import Fits
+from analysis.mapping.curves import has_curves
+from analysis.mapping.laws import fit_mapping
 from analysis.recipe.crosscheck import compute_envelope, isoflop_profiles
 from analysis.recipe.recipe import Recipe
 from analysis.table import ScalingTable
@@ -29,6 +32,7 @@ from analysis.tradeoff.tradeoff import Tradeoff, analyze_tradeoff
 NEURAL = REGIONS[:4]
 FLAGS = ("is_pretrained", "is_random", "is_ssl", "is_adv", "is_ablation", "is_open_clip")
 MAIN_SHARE = 0.1
+MAPPING_DRAWS = 200  # of each law over stimuli: a zoo has hundreds
 
 
 def build_report(
@@ -56,6 +60,8 @@ def build_report(
     }
     if "draws" in table.columns and {"label", "model"} & set(table.columns):
         steps["pairs of models"] = lambda: _pairs(report)
+    if has_curves(table):
+        steps["stimuli of the mapping"] = lambda: _mapping(report, table, bootstrap, seed)
     for name, step in steps.items():
         try:
             step()
@@ -237,6 +243,11 @@ def _tradeoffs(report: Report, dataset: str, rows: ScalingTable, bootstrap: int,
         except ValueError as error:
             report.skipped[f"accuracy, {dataset}, {region}"] = str(error)
     return found
+
+
+def _mapping(report: Report, table: ScalingTable, bootstrap: int, seed: int) -> None:
+    laws = fit_mapping(table, by_subject=False, bootstrap=min(bootstrap, MAPPING_DRAWS), seed=seed)
+    report.sections += mapping_sections(laws)
 
 
 def _pairs(report: Report) -> None:

@@ -39,6 +39,7 @@ LABELS = {
     "n_params": "parameters N",
     "samples_seen": "samples seen D (images)",
     "n_samples": "training images (unique)",
+    "mapping_samples": "stimuli that the mapping is fitted on, n",
     "score": "alignment score S",
     "misalignment": "misalignment L = 1 − S",
     "accuracy": "task accuracy (top-1)",

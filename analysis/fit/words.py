@@ -11,6 +11,7 @@ from analysis.table import ScalingTable
 
 AXIS_NAMES = {
     "flops": "compute", "n_params": "parameters", "samples_seen": "samples seen", "n_samples": "unique images",
+    "mapping_samples": "mapping stimuli",
 }  # fmt: skip
 
 

@@ -128,11 +128,14 @@ class PooledBenchmark:
         Raises:
             StudyError: more than there are.
         """
-        for part in self.parts:
+        trained = [min(len(split.train) for split in part.assembly.splits) for part in self.parts]
+        for part, n_train in zip(self.parts, trained, strict=True):
             try:
-                sizes.subsets(min(len(split.train) for split in part.assembly.splits))
+                sizes.subsets(n_train)
             except StudyError as error:
                 raise StudyError(f"benchmark {part.key}: {error}") from error
+        if len(set(trained)) > 1:
+            sizes = replace(sizes, common=min(trained))
         return PooledBenchmark(
             tuple(replace(part, assembly=replace(part.assembly, sizes=sizes)) for part in self.parts)
         )

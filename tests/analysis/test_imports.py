@@ -16,7 +16,7 @@ ROOT = Path(analysis.__file__).parent
 LAYERS = ("columns", "table", "fit", "recipe", "verify", "figures", "answers")  # from the bottom up
 OF = {"limits": "columns", "published_columns": "columns", "means": "columns", "files": "columns",
       "delimited": "columns", "configurations": "columns", "matching": "columns", "parts": "table",
-      "tradeoff": "recipe", "comparison": "recipe", "power": "recipe", "rates": "recipe",
+      "tradeoff": "recipe", "comparison": "recipe", "power": "recipe", "rates": "recipe", "mapping": "recipe",
       "stopping": "answers"}  # fmt: skip
 
 

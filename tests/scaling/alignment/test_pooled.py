@@ -168,6 +168,17 @@ def test_the_mapping_curve_is_that_of_fits_on_fewer_stimuli(images, signal):
     assert result.mapping_samples == 160
 
 
+def test_sizes_of_recordings_with_unequal_numbers_of_stimuli(images, signal):
+    """The least number of training stimuli, of 160 and 180, is a size of the curve; more are refused."""
+    both = pooled(images, assembly(signal), assembly(signal, "F", test=TEST[:20]))
+    result = score(both.with_sizes(MappingSizes((30, 160), 2)), {"layer": signal})
+    assert [(row["mapping_samples"], row["seed"]) for row in result.mapping_curve] == [
+        (30, 0), (30, 1), (160, 0), (160, 1)
+    ]  # fmt: skip
+    with pytest.raises(StudyError, match=r"two.V4.*exceeds the 160 training stimuli"):
+        both.with_sizes(MappingSizes((161,), 1))
+
+
 def test_a_fixed_layer_and_a_choice_on_what_is_scored(images, signal):
     rng = np.random.default_rng(6)
     leaky = rng.standard_normal(signal.shape)
