@@ -21,11 +21,12 @@ def answer_study(study: Study) -> Answer:
         StudyError: nothing is scored yet, or the scores are none that a measurement gives.
     """
     frame, verifications, rates = study.table(), verifications_of(study), rates_of(study.rates)
+    untrained = study.untrained()
     try:
         with study.answer_files() as folder:
-            saved = Answer.load(folder, frame, verifications, rates)
+            saved = Answer.load(folder, frame, verifications, rates, untrained)
             whole = saved is not None and saved.is_saved(folder)
-        made = answer(frame, verifications=verifications, rates=rates) if saved is None else saved
+        made = saved or answer(frame, verifications=verifications, rates=rates, untrained=untrained)
     except ValueError as error:
         raise StudyError(f"study '{study.name}' has no answer: {error}") from error
     if not whole:

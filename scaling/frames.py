@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scaling.errors import StudyError
 from scaling.place import shown
@@ -57,6 +58,13 @@ def results_frame(
     frame = _join(finished, table.filter(pa.array(last.notna() & (reasons == ""))).to_pandas())
     frame.attrs[LEFT_OUT] = counts
     return frame
+
+
+def untrained_frame(records: Sequence[RunRecord], scores: pa.Table) -> pd.DataFrame:
+    """Finished runs joined with their scores before the first step (epoch 0), whose compute is none; may be empty."""
+    chosen = pc.and_(pc.equal(scores["epoch"], 0), pc.equal(scores["status"], "scored"))
+    finished = [record for record in records if record.status == "finished"]
+    return _join(finished, scores.filter(chosen).to_pandas()).assign(flops=float("nan"))
 
 
 def _count(counts: dict[str, int], reason: str) -> None:

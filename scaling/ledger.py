@@ -23,7 +23,7 @@ from scaling.driver_lock import only_driver
 from scaling.enough import RunSize, build_course, check_stop, read_sizes, shortened
 from scaling.errors import StudyError
 from scaling.first_images import check_same_images
-from scaling.frames import best_scores, results_frame
+from scaling.frames import best_scores, results_frame, untrained_frame
 from scaling.journal import FILES
 from scaling.mlflow_store import tracking_uri
 from scaling.open_work import CheckpointKey as CheckpointKey
@@ -283,13 +283,22 @@ class Study:
         self, run_ids: Collection[str], left_out: Mapping[str, int] | None = None, all_epochs: bool = False
     ) -> pd.DataFrame:
         """`table` of some runs; may be empty."""
+        there, scores = self._own(run_ids)
+        return results_frame(there, scores, left_out, all_epochs)
+
+    def untrained(self) -> pd.DataFrame:
+        """One row a finished run and benchmark before its first step, by the study's own protocols; may be empty."""
+        return untrained_frame(*self._own(self._ids))
+
+    def _own(self, run_ids: Collection[str]) -> tuple[list[RunRecord], pa.Table]:
+        """Records of some runs that are there, and their scores by the study's own protocols, each once."""
         wanted = set(run_ids)
         scores, order = self.scores.rows()
         keys = scores.select([*SCORE_KEYS, "status"]).take(order)
         own = pc.and_(own_rows(keys, self.is_own), pc.is_in(keys["run_id"], pa.array(wanted, pa.string())))
         best = order.filter(own).take(best_scores(keys.filter(own), list(self.protocols)))
         there = [run_id for run_id in self._ids if run_id in self.records and run_id in wanted]
-        return results_frame([self.records[run_id] for run_id in there], scores.take(best), left_out, all_epochs)
+        return [self.records[run_id] for run_id in there], scores.take(best)
 
     def _others(self) -> dict[str, int]:
         """How many scores are not the study's, by the reason."""

@@ -14,7 +14,9 @@ from analysis.answers.laws import StudyLaws, fit_study, lacking, left_out, study
 from analysis.answers.objectives import name_objectives
 from analysis.answers.saved import SavedLaws, file_names, fingerprint, new_folder, read_answer, saved_fact, write_answer
 from analysis.answers.text import laws_text, left_out_text, repeated_text, twins_text
+from analysis.answers.training import training_text
 from analysis.columns import ACCURACY
+from analysis.comparison.untrained import TrainingChange, compare_untrained
 from analysis.fit.law import FittedLaw
 from analysis.fit.trend import MARGIN
 from analysis.mapping.curves import NO_CURVES, has_curves
@@ -59,6 +61,7 @@ class Answer:
     verifications: what was predicted before it was trained, and came out; no law was fitted to any of it.
     rates: how the rates were found that the runs were trained at, where they were not written by hand.
     mapping: laws over the stimuli that mappings are fitted on, where scores have curves over them.
+    training: trained models beside themselves before their first step, region by region.
 
     target: the region that budgets are split for unless one is named (IT where it was scored); 'accuracy' is asked for
     like a region. budget: compute of the allocation shown at the end of a run. Several benchmarks of one region enter
@@ -72,6 +75,7 @@ class Answer:
     verifications: tuple[Verification, ...] = ()
     rates: RateReport | None = None
     mapping: MappingLaws | None = field(default=None, repr=False)
+    training: tuple[TrainingChange, ...] = ()
 
     @property
     def regions(self) -> tuple[str, ...]:
@@ -147,7 +151,7 @@ class Answer:
         table = self.rows.table
         said = (
             laws_text(self.laws, table.names_simulated()), repeated_text(self.laws), twins_text(self.twins),
-            mapping_text(self.mapping) if self.mapping else "",
+            training_text(self.training), mapping_text(self.mapping) if self.mapping else "",
             self._left_out_text(), verifications_text(self.verifications), rates_text(self.rates) if self.rates else "",
         )  # fmt: skip
         return "\n".join(part for part in said if part)
@@ -178,20 +182,23 @@ class Answer:
     def _mapping_dict(self) -> dict[str, Any] | None:
         if self.mapping is None:
             return None
-        names = ("benchmark", "model", "subject"), ("benchmark", "family")
-        of = self.mapping.curves, self.mapping.surfaces
-        laws = [
-            [{**dict(zip(keys, key, strict=True)), **_law_dict(law)} for key, law in found.items()]
-            for keys, found in zip(names, of, strict=True)
+        curves = [
+            {"benchmark": benchmark, "model": model, "subject": subject, **_law_dict(law)}
+            for (benchmark, model, subject), law in self.mapping.curves.items()
+        ]
+        surfaces = [
+            {"benchmark": benchmark, "family": family, **_law_dict(law)}
+            for (benchmark, family), law in self.mapping.surfaces.items()
         ]
         asked = [one.to_dict() for one in forecasts(self.mapping)] if self.mapping.surfaces else []
-        return {"laws_in_stimuli": laws[0], "laws_in_compute_and_stimuli": laws[1], "forecasts": asked}
+        return {"laws_in_stimuli": curves, "laws_in_compute_and_stimuli": surfaces, "forecasts": asked}
 
     def _facts(self) -> dict[str, Any]:
         return {
             "fingerprint": self.rows.mark, "target": self.target, "budget": self.budget, "regions": self.regions,
             "families": self.families, "twins": [twin.to_dict() for twin in self.twins],
             "verifications": [one.to_dict() for one in self.verifications],
+            "training": [one.to_dict() for one in self.training],
             "rates": None if self.rates is None else self.rates.model_dump(mode="json"),
         }  # fmt: skip
 
@@ -231,11 +238,11 @@ class Answer:
     @classmethod
     def load(
         cls, folder: str | Path, frame: pd.DataFrame | ScalingTable, verifications: Sequence[Verification] = (),
-        rates: RateReport | None = None,
+        rates: RateReport | None = None, untrained: pd.DataFrame | None = None,
     ) -> Answer | None:  # fmt: skip
         """The answer saved in a folder, if it was made of this very frame, else None. Fits nothing.
 
-        verifications, rates: as they stand now; `is_saved` tells whether the folder holds them.
+        verifications, rates, untrained: as they stand now; `is_saved` tells whether the folder holds them.
         """
         rows = study_rows(frame)
         found = read_answer(Path(folder), rows.mark)
@@ -243,12 +250,15 @@ class Answer:
             return None
         laws, recipes = found
         mapping = laws.mapping_laws(rows.table) if has_curves(rows.table) else None
-        return cls(rows, laws.study_laws(rows.regions), recipes, _twins(rows), tuple(verifications), rates, mapping)
+        return cls(
+            rows, laws.study_laws(rows.regions), recipes, _twins(rows), tuple(verifications), rates, mapping,
+            _training(rows, untrained),
+        )  # fmt: skip
 
     def is_saved(self, folder: str | Path) -> bool:
-        """Whether a folder, from which it was loaded, holds these verifications and rates too."""
+        """Whether a folder, from which it was loaded, holds these verifications, rates and untrained scores too."""
         facts = self._facts()
-        return all(saved_fact(Path(folder), name) == facts[name] for name in ("verifications", "rates"))
+        return all(saved_fact(Path(folder), name) == facts[name] for name in ("verifications", "rates", "training"))
 
     def runs_of(self, family: str) -> frozenset[str]:
         """run_ids of the runs that are a family here."""
@@ -259,20 +269,23 @@ class Answer:
 def answer(
     frame: pd.DataFrame | ScalingTable, bootstrap: int = BOOTSTRAP, seed: int = 0,
     verifications: Sequence[Verification] = (), flat: float = MARGIN, rates: RateReport | None = None,
+    untrained: pd.DataFrame | None = None,
 ) -> Answer:  # fmt: skip
     """Fit what a study's frame can answer: one row a run and benchmark, at the run's last epoch.
 
     Columns: run_id, family, n_params, samples_seen, flops, accuracy, benchmark, region, score, and what else is known
     of a run (size, depth, seed, images_per_class, …). Several values of `objective` (a label) make a family each;
     with objective_name and objective_weight harmonized twins are compared. attrs["left_out"]: reason -> rows.
-    flat: the share of y within which a change over the measured range counts as none.
+    flat: the share of y within which a change over the measured range counts as none. untrained: the same runs' scores
+    before their first step, with run_id, family, benchmark, region and score; no law is fitted to them.
     Raises ValueError for a missing column, or values that no measurement gives.
     """
     rows = study_rows(frame)
     laws = fit_study(rows.regions, rows.families, bootstrap=bootstrap, seed=seed, flat=flat)
     mapping = fit_mapping(rows.table, bootstrap=bootstrap, seed=seed, flat=flat) if has_curves(rows.table) else None
     recipes = study_recipes(laws, rows.families)
-    return Answer(rows, laws, recipes, _twins(rows), tuple(verifications), rates, mapping)
+    training = _training(rows, untrained, flat)
+    return Answer(rows, laws, recipes, _twins(rows), tuple(verifications), rates, mapping, training)
 
 
 def region_scores(frame: pd.DataFrame | ScalingTable) -> dict[str, dict[str, float]]:
@@ -302,6 +315,13 @@ def _scored(rows: StudyRows) -> dict[str, ScalingTable]:
 def _twins(rows: StudyRows) -> tuple[TwinDifference, ...]:
     twins = find_twins(rows.table)
     return twin_differences(_scored(rows), twins) if twins else ()
+
+
+def _training(rows: StudyRows, untrained: pd.DataFrame | None, flat: float = MARGIN) -> tuple[TrainingChange, ...]:
+    if untrained is None or untrained.empty:
+        return ()
+    before = by_region(ScalingTable.from_frame(untrained, where="the untrained models").require("family", "region"))
+    return compare_untrained(_scored(rows), before, flat)
 
 
 def _law_dict(law: FittedLaw | str) -> dict[str, Any]:

@@ -1,12 +1,15 @@
-"""Sections of a study's page: what its grid could be expected to find, and predictions beside what came of them."""
+"""Sections of a study's page: the untrained models, what its grid could find, predictions beside what came of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from analysis.answers.training import LEGEND, training_frame
+from analysis.comparison.untrained import TrainingChange
 from analysis.figures.calibration import plot_calibration
 from analysis.figures.page import Section
 from analysis.figures.rates import plot_rates
@@ -21,6 +24,18 @@ if TYPE_CHECKING:
     from analysis.answers.answering import Answer
 
 AXES = ("n_params", "n_samples", "samples_seen", "flops")
+
+
+def training_section(changes: Sequence[TrainingChange]) -> Section | None:
+    """None where no score before training is known."""
+    if not changes:
+        return None
+    words = (
+        "Every model beside itself before its first step. The architecture is the unit: its configurations share their "
+        f"untrained scores. {LEGEND[0].upper()}{LEGEND[1:]}."
+    )
+    return Section("untrained", "Beside the untrained models", words, text="\n".join(one.sentence() for one in changes),
+                   table=training_frame(changes))  # fmt: skip
 
 
 def verification_section(answer: Answer) -> Section | None:

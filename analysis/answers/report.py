@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from analysis.answers.answering import Answer
 from analysis.answers.drawing import family_figure, optimum_figure
 from analysis.answers.laws import Fitted, trend_law
-from analysis.answers.proof import power_section, rates_section, verification_section
+from analysis.answers.proof import power_section, rates_section, training_section, verification_section
 from analysis.answers.saved import file_names
 from analysis.columns import ACCURACY
 from analysis.figures.accuracy_alignment import plot_twins
@@ -31,7 +31,8 @@ def study_report(answer: Answer) -> Report:
     report.recipes = {f"recipe-{names[family]}.json": recipe for family, recipe in answer.recipes.items()}
     proof = (power_section(answer), verification_section(answer), rates_section(answer))
     mapping = mapping_sections(answer.mapping) if answer.mapping else ()
-    made = (*_planes(answer), *_curves(answer), *mapping, _residuals(answer), *proof, _twins(answer))
+    first = training_section(answer.training)
+    made = (first, *_planes(answer), *_curves(answer), *mapping, _residuals(answer), *proof, _twins(answer))
     report.sections = [section for section in made if section is not None]
     report.skipped = _skipped(answer)
     return report

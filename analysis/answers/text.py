@@ -30,7 +30,7 @@ def laws_text(laws: StudyLaws, simulated: bool) -> str:
         sentences += _sentences(laws, region, family)
         shown.add(region)
     columns = ("region", "family", "configurations", "change", "form", "alpha of N", "beta of D", "alpha of C")
-    return "\n".join([_grid(title, columns, rows) + LEGEND, *dict.fromkeys(sentences)]) + "\n"
+    return "\n".join([grid(title, columns, rows) + LEGEND, *dict.fromkeys(sentences)]) + "\n"
 
 
 def _row(laws: StudyLaws, region: str, family: str) -> list[str]:
@@ -102,7 +102,7 @@ def twins_text(twins: Sequence[TwinDifference]) -> str:
     ]
     baseline = ", ".join(dict.fromkeys(twin.baseline for twin in twins))
     columns = ("region", "treated", "twins", "pairs", "score", "accuracy")
-    return _grid(f"Twins: what the objective changes beside {baseline}", columns, rows) + TWINS_LEGEND + "\n"
+    return grid(f"Twins: what the objective changes beside {baseline}", columns, rows) + TWINS_LEGEND + "\n"
 
 
 def _pairs(twin: TwinDifference) -> str:
@@ -122,7 +122,7 @@ def left_out_text(table: Mapping[str, int], regions: Mapping[str, Mapping[str, i
     return "".join(f"{line}\n" for line in lines)
 
 
-def _grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table for a terminal, under its title."""
     from rich import box
     from rich.console import Console

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -115,7 +115,7 @@ def _forecast(laws: MappingLaws, benchmark: str, family: str, flops: float | Non
     C, n = flops or most["flops"], stimuli or most[SAMPLES]
     surface = laws.surfaces[benchmark, family]
     status, reason = ("no law", surface) if isinstance(surface, str) else (surface.status, surface.reason)
-    known = {
+    known: dict[str, Any] = {
         "benchmark": benchmark, "region": laws.region(benchmark), "family": family, "flops": C, "stimuli": n,
         "status": status, "reason": reason, "extrapolation": {"flops": C / most["flops"], SAMPLES: n / most[SAMPLES]},
     }  # fmt: skip
@@ -125,7 +125,7 @@ def _forecast(laws: MappingLaws, benchmark: str, family: str, flops: float | Non
     return Forecast(**known, **_measured(laws.curves[benchmark, model, EVERYONE], model, rows, n))
 
 
-def _of_surface(law: FittedLaw, C: float, n: float) -> dict[str, object]:
+def _of_surface(law: FittedLaw, C: float, n: float) -> dict[str, Any]:
     """By the law of both; draws of a difference are paired."""
     points = ((C, n), (C, n + MORE_STIMULI), (C * MORE_COMPUTE, n))
     at = [float(law.predict(flops=c, mapping_samples=s)) for c, s in points]
@@ -143,26 +143,31 @@ def _of_surface(law: FittedLaw, C: float, n: float) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _measured(law: Fitted, model: str, rows: ScalingTable, n: float) -> dict[str, object]:
+def _measured(law: Fitted, model: str, rows: ScalingTable, n: float) -> dict[str, Any]:
     """Without a law of both: stimuli by the law of the nearest model, compute by the slope that was measured."""
-    by = f"the law over stimuli of {model}, the nearest model trained"
-    slope = measured_slope(rows)
-    if isinstance(law, str) or not law.usable:
-        why = law if isinstance(law, str) else no_numbers(law.status, law.reason)
-        stimuli, score, y = Gain(by=f"{model}: {why}"), None, float(np.median(1 - rows.values("score")))
-    else:
-        (y, more), (drawn, drawn_more) = (
-            [of(mapping_samples=x) for x in (n, n + MORE_STIMULI)] for of in (law.predict, law.predict_draws)
-        )
-        stretch, y = law.stretch, float(y)
-        score = estimate(1 - y, 1 - drawn, LEVEL, stretch=stretch)
-        stimuli = Gain(gain=estimate(y - float(more), drawn - drawn_more, LEVEL, stretch=stretch), by=by)
+    score, stimuli = _by_curve(law, model, n)
+    slope, y = measured_slope(rows), float(np.median(1 - rows.values("score"))) if score is None else 1 - score.value
     compute = Gain(by=slope) if isinstance(slope, str) else Gain(gain=slope.gain(y, MORE_COMPUTE), by=slope.text())
-    found = {"score": score, "of": by if score else stimuli.by, "more_stimuli": stimuli, "more_compute": compute}
+    found: dict[str, Any] = {
+        "score": score, "of": stimuli.by, "more_stimuli": stimuli, "more_compute": compute
+    }  # fmt: skip
     if stimuli.gain is None or compute.gain is None:
         return found
     difference = difference_of(stimuli.gain, compute.gain)
     return {**found, "difference": difference, "buy": _more(difference)}
+
+
+def _by_curve(law: Fitted, model: str, n: float) -> tuple[Estimate | None, Gain]:
+    """The score at n stimuli, and what more of them add, by a model's own law."""
+    if isinstance(law, str) or not law.usable:
+        return None, Gain(by=f"{model}: {law if isinstance(law, str) else no_numbers(law.status, law.reason)}")
+    y, more = (float(law.predict(mapping_samples=x)) for x in (n, n + MORE_STIMULI))
+    drawn, drawn_more = (law.predict_draws(mapping_samples=x) for x in (n, n + MORE_STIMULI))
+    score, gain = (
+        estimate(value, draws, LEVEL, stretch=law.stretch)
+        for value, draws in ((1 - y, 1 - drawn), (y - more, drawn - drawn_more))
+    )
+    return score, Gain(gain=gain, by=f"the law over stimuli of {model}, the nearest model trained")
 
 
 def difference_of(first: Estimate, second: Estimate) -> Estimate:

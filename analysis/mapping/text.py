@@ -66,14 +66,14 @@ def curves_frame(laws: MappingLaws) -> pd.DataFrame:
     """One row a law over n: status, and the parameters of a usable one with their intervals."""
     rows = []
     for (benchmark, model, subject), law in laws.curves.items():
-        known = isinstance(law, FittedLaw) and law.usable
+        known = law if isinstance(law, FittedLaw) and law.usable else None
         row: dict[str, object] = {
             "benchmark": benchmark, "model": model, "subject": subject,
             "status": "no law" if isinstance(law, str) else law.status,
             "sizes": 0 if isinstance(law, str) else law.n_points,
         }  # fmt: skip
         for name in ("E", "A", "alpha"):
-            low, high = law.interval(name) if known and len(law.draws) else (np.nan, np.nan)
-            row |= {name: law.params[name] if known else np.nan, f"{name} low": low, f"{name} high": high}
+            low, high = known.interval(name) if known and len(known.draws) else (np.nan, np.nan)
+            row |= {name: known.params[name] if known else np.nan, f"{name} low": low, f"{name} high": high}
         rows.append(row)
     return pd.DataFrame(rows)
