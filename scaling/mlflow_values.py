@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 LONGEST_TAG, LONGEST_PARAM = 5000, 6000  # characters that MLflow takes of a value
 LONGEST_DIGEST = 36  # of a data set
 SIMULATED = "simulated"
+SYSTEM = {
+    "cpu": "cpu_utilization_percentage", "memory": "system_memory_usage_percentage",
+    "gpu": "gpu_0_utilization_percentage", "gpu_memory": "gpu_0_memory_usage_percentage",
+}  # fmt: skip
 COLUMNS = ("family", "size", "depth", "variant", "dataset", "image_size", "seed", "objective", "epochs")
 ENDED = ("n_params", "n_samples", "flops", "flops_spent", "train_s", "n_skipped")
 THROUGHPUT = ("images_per_s", "flops_per_s", "compute_share")  # of a run: as `run_…`, beside those of its epochs
@@ -59,8 +64,14 @@ def epoch_metrics(records: Sequence[EpochRecord], times: Mapping[int, float | No
             "validation_loss": record.validation_loss, "train_flops": record.flops,
             "images_per_s": record.images_per_s, "compute_share": record.compute_share,
         }  # fmt: skip
+        values |= system_metrics(record)
         found += metrics(values, record.epoch, times.get(record.epoch))
     return found
+
+
+def system_metrics(record: EpochRecord) -> dict[str, float]:
+    """What was in use of the node, in percent, by MLflow's own names, which its UI shows under "System metrics"."""
+    return {f"system/{SYSTEM[name]}": 100 * share for name, share in json.loads(record.node_use or "{}").items()}
 
 
 def started_at(first: EpochRecord) -> float | None:

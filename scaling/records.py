@@ -169,7 +169,8 @@ class EpochRecord(Record):
     """One epoch of a run's training: mean loss, the rate at its end, accuracy where it was measured.
 
     images_per_s, compute_share, validation_loss: as in RunRecord, of this epoch. ended_at: Unix time. host: name of
-    the node that trained it, of several workers the first's.
+    the node that trained it, of several workers the first's; node_use: JSON, how much of that node was in use,
+    by all that ran there meanwhile, see `train.node_use`.
     """
 
     run_id: str
@@ -185,6 +186,7 @@ class EpochRecord(Record):
     validation_loss: float | None = None
     ended_at: float | None = None
     host: str | None = None
+    node_use: str | None = None
 
 
 class ResultsStore:

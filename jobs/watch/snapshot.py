@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -51,13 +52,17 @@ class Throughput:
 
 @dataclass(frozen=True)
 class NodeLoad:
-    """What a node's running runs do together, by their last epochs: images and FLOP a second, median share in steps."""
+    """What a node's running runs do together, by their last epochs: images and FLOP a second, median share in steps.
+
+    use: of the node, by all that runs there, as the newest of these epochs says; see `train.node_use`.
+    """
 
     host: str
     n_running: int
     images_per_s: float
     flops_per_s: float
     compute_share: float
+    use: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -189,16 +194,18 @@ def throughput(study: Study, runs: Sequence[Shown]) -> list[Throughput]:
 
 def node_loads(runs: Sequence[Shown]) -> list[NodeLoad]:
     """By node, of the running runs whose last epoch says where it was trained."""
-    groups: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    groups: defaultdict[str, list[tuple[EpochRecord, tuple[float, float, float]]]] = defaultdict(list)
     for shown in runs:
         history = shown.live.history if shown.state == "running" and shown.live is not None else ()
         measured = _of_epochs(history)
         if measured and history[-1].host:
-            groups[history[-1].host].append(measured)
+            groups[history[-1].host].append((history[-1], measured))
     found = []
     for host, own in sorted(groups.items()):
-        images, flops, shares = zip(*own, strict=True)
-        found.append(NodeLoad(host, len(own), sum(images), sum(flops), median(shares)))
+        images, flops, shares = zip(*(measured for _, measured in own), strict=True)
+        newest = max((epoch for epoch, _ in own), key=lambda epoch: epoch.ended_at or 0.0)
+        use = json.loads(newest.node_use or "{}")
+        found.append(NodeLoad(host, len(own), sum(images), sum(flops), median(shares), use))
     return found
 
 

@@ -131,11 +131,14 @@ def _throughput(snapshot: Snapshot) -> Table:
 def _nodes(snapshot: Snapshot) -> Table:
     title = "nodes, sums over their running runs"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("node", "running", "images/s", "FLOP/s", "time in steps"):
+    uses = sorted({name for one in snapshot.nodes for name in one.use})
+    words = [name.replace("gpu", "GPU").replace("cpu", "CPU").replace("_", " ") for name in uses]
+    for name in ("node", "running", "images/s", "FLOP/s", "time in steps", *words):
         table.add_column(name, justify="left" if name == "node" else "right")
     for one in snapshot.nodes:
         values = f"{one.images_per_s:,.0f}", f"{one.flops_per_s:.3g}", f"{one.compute_share:.0%}"
-        table.add_row(one.host, str(one.n_running), *values)
+        shares = (f"{one.use[name]:.0%}" if name in one.use else "" for name in uses)
+        table.add_row(one.host, str(one.n_running), *values, *shares)
     return table
 
 

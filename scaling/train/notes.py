@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from scaling.records import EpochRecord, RunRecord, RunStatus, run_record
 from scaling.specs.horizon import images_before
 from scaling.specs.objective import objective_spec
 from scaling.specs.run import RunSpec
+from scaling.train.node_use import NodeUse
 
 
 class Measured(NamedTuple):
@@ -37,6 +39,7 @@ class Notes:
     cost: ModelCost
     computing: str | None = None
     started_at: float = field(default_factory=time.time)
+    node: NodeUse = field(default_factory=NodeUse)
 
     def samples_seen(self, epoch: int) -> int:
         """D after `epoch` epochs: epochs x n_samples."""
@@ -79,6 +82,7 @@ class Notes:
             compute_share=busy_s / seconds if busy_s else None,
             ended_at=time.time(),
             host=platform.node(),
+            node_use=json.dumps({name: round(share, 4) for name, share in self.node.take().items()}),
         )
 
     def end(self, status: RunStatus, reason: str | None, progress: RunProgress) -> RunRecord:

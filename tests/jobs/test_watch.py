@@ -58,6 +58,7 @@ def epoch(run: RunSpec, number: int) -> EpochRecord:
         run_id=run.run_id, epoch=number, samples_seen=CLASSES * (run.images_per_class or 0) * number,
         flops=cost(run, number), loss=2.3 * 0.8**number, lr=0.1, accuracy=0.5, epoch_s=1.0,
         images_per_s=100.0 * number, compute_share=0.9, host=f"node-{run.images_per_class}",
+        ended_at=1000.0 + number, node_use=json.dumps({"cpu": number / 10}),
     )  # fmt: skip
 
 
@@ -152,6 +153,9 @@ def test_nodes_are_told_by_the_runs_that_go_on_there(still):
     study, snapshot = still
     expected = {f"node-{study.runs[i].images_per_class}": 100.0 * n for i, n in ((9, 4), (10, 2))}
     assert {node.host: node.images_per_s for node in snapshot.nodes} == expected
+    assert {node.host: dict(node.use) for node in snapshot.nodes} == {
+        f"node-{study.runs[i].images_per_class}": {"cpu": n / 10} for i, n in ((9, 4), (10, 2))
+    }
     for node, i in zip(snapshot.nodes, (10, 9), strict=True):
         per_image = cost(study.runs[i], 1) / (CLASSES * (study.runs[i].images_per_class or 0))
         assert node.flops_per_s == pytest.approx(node.images_per_s * per_image)

@@ -19,6 +19,7 @@ import yaml
 STUDIES = Path(__file__).parents[2] / "jobs" / "studies"
 TIMES = {
     "train_s", "score_s", "epoch_s", "started_at", "ended_at", "images_per_s", "flops_per_s", "compute_share",
+    "node_use",
 }  # fmt: skip
 KEYS = {"runs": ["run_id"], "scores": ["run_id", "epoch", "benchmark"], "epochs": ["run_id", "epoch"]}
 # The quickstart as shipped, but for the epochs of a run, and two of its five data sizes

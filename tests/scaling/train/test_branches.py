@@ -20,7 +20,7 @@ from scaling.train import loop
 from scaling.train.batches import nested_batches
 from scaling.train.loop import Training
 
-TIMES = {"train_s", "started_at", "ended_at", "epoch_s", "images_per_s", "flops_per_s", "compute_share"}
+TIMES = {"train_s", "started_at", "ended_at", "epoch_s", "images_per_s", "flops_per_s", "compute_share", "node_use"}
 VIT = {"family": "vit", "depth": 2, "heads": 2, "sizes": [8], "training": {"optimizer": "adamw", "lr": 1e-3}}
 TINY = {"name": "tiny", "dataset": "digits", "models": [{"family": "resnet", "depth": 10, "sizes": [2]}]}
 TINY |= {"benchmarks": ["simulated-ventral-stream.IT"]}

@@ -37,7 +37,7 @@ from scaling.train.loop import Training
 RESNET = {"family": "resnet", "depth": 10, "sizes": [2]}
 VIT = {"family": "vit", "depth": 2, "heads": 3, "sizes": [12]}
 
-TIMES = {"train_s", "epoch_s", "started_at", "ended_at", "images_per_s", "flops_per_s", "compute_share"}
+TIMES = {"train_s", "epoch_s", "started_at", "ended_at", "images_per_s", "flops_per_s", "compute_share", "node_use"}
 
 
 def train(run: RunSpec, data, storage: Storage, stop_after: int | None = None) -> int:

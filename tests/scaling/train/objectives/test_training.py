@@ -50,7 +50,7 @@ OBJECTIVES = {
     "harmonizer": {"name": "harmonizer", "weight": 10},
 }
 OWN_VIEWS = ("simclr", "dino")
-TIMES = {"train_s", "epoch_s", "started_at", "ended_at", "images_per_s", "flops_per_s", "compute_share"}
+TIMES = {"train_s", "epoch_s", "started_at", "ended_at", "images_per_s", "flops_per_s", "compute_share", "node_use"}
 
 
 def train(run: RunSpec, data: ImageData, storage: Storage) -> None:
