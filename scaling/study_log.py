@@ -105,7 +105,7 @@ class StudyLog:
     def log_run(self, record: RunRecord) -> None:
         """Everything about a run that ended: parameters, metrics by epoch, its throughput as `run_…`, status."""
         run = RunSpec.model_validate_json(record.spec)
-        child = self._child(record.run_id, run, record.started_at)
+        child = self._child(record.run_id, run, record.started_at or record.ended_at)
         if child.tags.get(DONE_TAG) == record.status:
             return
         epochs = self.store.read_epochs(record.run_id)

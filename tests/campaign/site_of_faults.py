@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from moto_bucket import MotoBucket
 from tests_jobs import descendants, wait_for
 
 AWAY_S = 20.0
-NODES = 3  # beside the head, which has no CPU
+TRAINS, SCORES = ("StudyTrial", "Trainable"), ("ScoringActor",)  # in titles of processes
+STARTS = 10  # of a node
+NODES, CPUS = 2, 2  # beside the head, which has no CPU; of each
 RECONNECT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "20"}  # Ray's own patience with a head that is away
 
 
@@ -52,14 +55,14 @@ class Site:
         self._kill_mlflow()
         self.bucket.stop()
 
-    def processes(self, word: str) -> list[int]:
-        """Ids of Ray's processes whose title has a word in it."""
+    def processes(self, words: Sequence[str]) -> list[int]:
+        """Ids of Ray's processes whose title has one of the words in it."""
         there = descendants(os.getpid()).items()
-        return sorted(pid for pid, name in there if name.startswith("ray::") and word in name)
+        return sorted(pid for pid, name in there if name.startswith("ray::") and any(word in name for word in words))
 
-    def kill_process(self, word: str) -> bool:
+    def kill_process(self, words: Sequence[str]) -> bool:
         """kill -9 one of them; whether there was one."""
-        there = self.processes(word)
+        there = self.processes(words)
         if not there:
             return False
         try:
@@ -72,7 +75,7 @@ class Site:
         """A node's processes are killed at once, as a spot machine's; another node joins."""
         node = self._rng.choice(sorted(self._cluster.worker_nodes, key=lambda node: str(node.unique_id)))
         self._cluster.remove_node(node, allow_graceful=False)
-        self._cluster.add_node(num_cpus=1)
+        self._add_node()
         return True
 
     def lose_head(self, driver: subprocess.Popen[bytes]) -> bool:
@@ -100,7 +103,16 @@ class Site:
         head = {"num_cpus": 0, "include_dashboard": False, "gcs_server_port": self._port}
         self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         for _ in range(NODES):
-            self._cluster.add_node(num_cpus=1)
+            self._add_node()
+
+    def _add_node(self) -> None:
+        for left in reversed(range(STARTS)):
+            try:
+                self._cluster.add_node(num_cpus=CPUS)
+                return
+            except Exception as error:  # Ray raises it bare where a busy machine takes more than half a minute
+                if not left or "timed out during startup" not in str(error):
+                    raise
 
     def _start_mlflow(self) -> None:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._mlflow_port),

@@ -44,7 +44,7 @@ def records(study, storage) -> list[RunRecord]:
     store = ResultsStore(storage)
     first, second = expand_study(study)
     finished = run_record(first, "finished", None, n_params=10, flops=6e6, n_samples=20, epochs_done=3, train_s=1.0)
-    failed = run_record(second, "failed", "OSError: no space left")
+    failed = run_record(second, "failed", "OSError: no space left", ended_at=1.5e9)
     for record in (finished, failed):
         store.write_run(record)
     store.write_epochs([epoch_record(first.run_id, epoch) for epoch in range(N_EPOCHS + 1)])
@@ -105,6 +105,7 @@ def test_a_study_is_one_parent_with_a_child_a_run(client, study, storage, record
     finished, failed = (children[record.run_id] for record in records)
     assert (finished.info.status, failed.info.status) == ("FINISHED", "FAILED")
     assert failed.data.tags["reason"] == "OSError: no space left"
+    assert (failed.info.start_time, failed.info.end_time) == (int(1.5e12), int(1.5e12)), "when it began is not known"
     assert json.loads(finished.data.params["spec"]) == json.loads(records[0].spec)
     assert finished.data.params["images_per_class"] == "2"
     assert history(client, finished, "loss") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
@@ -120,13 +121,21 @@ def test_throughput_is_logged_by_epoch_and_for_the_run(client, study, storage):
     facts = {"images_per_s": 250.0, "flops_per_s": 2e9, "compute_share": 0.97, "n_skipped": 3, "epochs_done": 3}
     record = run_record(run, "finished", None, **facts).model_copy(update={"variant": "resnet10t"})
     store.write_run(record)
+    use = {"cpu": 0.5, "memory": 0.25, "gpu_memory": 0.125}
     shares = [{"images_per_s": 100.0 * epoch, "compute_share": epoch / 4} for epoch in (1, 2, 3)]
+    shares[2]["node_use"] = json.dumps(use)
     epochs = [epoch_record(run.run_id, epoch) for epoch in range(4)]
     store.write_epochs([epochs[0], *(e.model_copy(update=s) for e, s in zip(epochs[1:], shares, strict=True))])
     mirror(client, study, storage, [run.run_id])
     logged_run = logged(client, study)[1][run.run_id]
     assert history(client, logged_run, "images_per_s") == [(1, 100.0), (2, 200.0), (3, 300.0)]
     assert history(client, logged_run, "compute_share") == [(1, 0.25), (2, 0.5), (3, 0.75)]
+    system = {name: history(client, logged_run, name) for name in logged_run.data.metrics if name.startswith("system/")}
+    assert system == {
+        "system/cpu_utilization_percentage": [(3, 50.0)],
+        "system/system_memory_usage_percentage": [(3, 25.0)],
+        "system/gpu_0_memory_usage_percentage": [(3, 12.5)],
+    }
     of_the_run = {name: history(client, logged_run, name) for name in ("run_images_per_s", "run_flops_per_s")}
     assert of_the_run == {"run_images_per_s": [(3, 250.0)], "run_flops_per_s": [(3, 2e9)]}
     assert history(client, logged_run, "run_compute_share") == [(3, 0.97)]
