@@ -14,6 +14,7 @@ from scaling.alignment.alike import group_alike
 from scaling.alignment.benchmark import NO_LAYERS, AlignmentResult, Benchmark, evaluate_layer
 from scaling.alignment.commitment import LayerEvaluation
 from scaling.alignment.features.activations import check_layers
+from scaling.alignment.features.cache import weights_hash
 from scaling.alignment.features.choices import class_probabilities
 from scaling.alignment.features.extraction import layer_representations
 from scaling.alignment.features.gradients import input_gradients
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from scaling.storage import Storage
 
 
+Untrained = dict[tuple[str, str], "ModelScore"]  # by the model's weights and view, and the benchmark
 JSON_COLUMNS = ("layer_scores", "subject_scores", "mapping_curve", "draws")  # text in a record
 
 
@@ -58,8 +60,12 @@ def score_checkpoint(
     options: ScoringOptions,
     protocols: Mapping[str, Protocol],
     device: str = "cpu",
+    untrained: Untrained | None = None,
 ) -> list[AlignmentRecord]:
     """Score a run's checkpoint on those benchmarks that it has no score of by their protocols; the store keeps all.
+
+    Args:
+        untrained: scores of models at epoch 0, which runs on more or fewer images begin with alike; this adds to them.
 
     Returns:
         The scores of these benchmarks, those that were there already too.
@@ -81,7 +87,10 @@ def score_checkpoint(
     preprocessing = Preprocessing.square(info.image_size, info.mean, info.std)
     subject = Subject(model.to(device), candidate_layers(info.run.model, model), preprocessing, _is_classifier(info))
     with threadpool_limits(1):
-        scores = score_model(subject, missing, options)
+        if untrained is not None and epoch == 0:
+            scores = _score_untrained(untrained, subject, missing, options)
+        else:
+            scores = score_model(subject, missing, options)
     facts = checkpoint_facts(info)
     new = [
         AlignmentRecord.model_validate(facts | {"protocol": protocols[score.benchmark].text} | score.columns())
@@ -90,6 +99,17 @@ def score_checkpoint(
     new.sort(key=lambda record: record.benchmark)
     store.write_scores(new)
     return sorted([*known, *new], key=lambda record: record.benchmark)
+
+
+def _score_untrained(
+    known: Untrained, subject: Subject, benchmarks: Sequence[AnyBenchmark], options: ScoringOptions
+) -> list[ModelScore]:
+    """As `score_model`, each model once; failures are not kept."""
+    model = f"{weights_hash(subject.model)} {subject.layers} {subject.preprocessing} {subject.has_classifier}"
+    missing = [benchmark for benchmark in benchmarks if (model, benchmark.name) not in known]
+    new = {score.benchmark: score for score in (score_model(subject, missing, options) if missing else [])}
+    known |= {(model, name): score for name, score in new.items() if score.result is not None}
+    return [new.get(one.name) or known[model, one.name] for one in benchmarks]
 
 
 def _is_classifier(info: CheckpointInfo) -> bool:

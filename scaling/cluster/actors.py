@@ -21,6 +21,7 @@ from scaling.storage import Storage
 if TYPE_CHECKING:
     from scaling.alignment.pooled import AnyBenchmark
     from scaling.alignment.protocol import Protocol
+    from scaling.alignment.score import Untrained
     from scaling.alignment.scoring import ScoringOptions
     from scaling.records import AlignmentRecord
     from scaling.zoo.model import ZooModel
@@ -44,6 +45,7 @@ class ScoringActor:
     def __init__(self, storage_uri: str, spec: ScoringSpec, protocols: Mapping[str, Protocol]) -> None:
         self.storage_uri, self.protocols = storage_uri, protocols
         self.work: tuple[Sequence[AnyBenchmark], ScoringOptions, Mapping[str, ZooModel]] | None = None
+        self.untrained: Untrained = {}
         self.device = "cuda" if spec.gpus else "cpu"
         if not spec.cpus:
             os.nice(LOW_PRIORITY)
@@ -66,7 +68,7 @@ class ScoringActor:
             return score_zoo_model(storage, zoo[checkpoint.run_id], wanted, options, self.protocols, self.device)
         place = (checkpoint.run_id, checkpoint.epoch)
         try:
-            return score_checkpoint(storage, *place, wanted, options, self.protocols, self.device)
+            return score_checkpoint(storage, *place, wanted, options, self.protocols, self.device, self.untrained)
         except Exception as error:  # asked again below, whatever it was: only lost weights are taken from it
             if is_lost(error):
                 _check_weights(storage, checkpoint)

@@ -61,3 +61,32 @@ def test_other_errors_stay_what_they_are(scored, error, monkeypatch):
     with pytest.raises(type(error)) as raised:
         actor.score(checkpoint, [])
     assert raised.value is error
+
+
+def test_models_that_begin_alike_are_scored_once(make_study, tmp_path, digits_data, monkeypatch):
+    """Untrained, runs on more or fewer images are one model; seeds are not, and trained weights neither."""
+    from scaling.alignment import score
+
+    monkeypatch.setattr("os.nice", lambda by: None)
+    changes = {"data_sizes": [2, 3], "seeds": [0, 1], "checkpoints": {"score": [0, "last"]}}
+    study = open_study(make_study(**changes), tmp_path / "results")
+    for run in study.runs:
+        list(Training(run, digits_data, study.storage).epochs())
+    heldout = heldout_stimuli(digits_data)
+    built = build_benchmarks(study.spec.benchmarks, heldout)
+    options = scoring_options(study.spec.scoring, lambda n: heldout)
+    actor = ScoringActor(study.storage.uri, study.spec.scoring, study.protocols)
+    actor.work = (built, options, {})
+    scored, whole = [], score.score_model
+    monkeypatch.setattr(score, "score_model", lambda *words: scored.append(1) or whole(*words))
+    found = {
+        (run.run_id, epoch): actor.score(Checkpoint(run.run_id, epoch, tuple(study.protocols)), [])[0]
+        for run in study.runs
+        for epoch in run.score_epochs
+    }
+    assert len(found) == 8
+    assert len(scored) == 2 + 4
+    for (run_id, epoch), record in found.items():
+        study.storage.delete_folder("scores")
+        (alone,) = score.score_checkpoint(study.storage, run_id, epoch, built, options, study.protocols)
+        assert record.model_dump(exclude={"score_s"}) == alone.model_dump(exclude={"score_s"})
