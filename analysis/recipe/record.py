@@ -19,6 +19,8 @@ from analysis.recipe.tested import configurations
 if TYPE_CHECKING:  # a recipe that is loaded needs no table
     from analysis.fit.law import FittedLaw
 
+WIDEST = 10.0  # of a prediction inside the range: the interval's upper end over the value
+
 
 class LawRecord(BaseModel):
     """A fitted law as a recipe keeps it: trend, form, parameters, bootstrap draws, status, configurations measured."""
@@ -94,11 +96,16 @@ class LawRecord(BaseModel):
         return max(affordable, key=lambda m: sign * m.value, default=None)
 
     def curve_at(self, place: Measured, level: float) -> Estimate | None:
-        """What the curve of a law that is not identified says at a configuration, with its t interval."""
+        """What the curve of a law that is not identified says at a configuration, with its t interval.
+
+        None where that is wider than a factor of WIDEST: it says nothing, and its linearisation does not hold.
+        """
         at = [getattr(place, axis, None) for axis in self.axes]
         if self.inside is None or not all(at):
             return None
         found = self.inside.predict(tuple(np.array([x]) for x in at), level, self.group)
+        if not found[2][0] <= WIDEST * found[0][0]:
+            return None
         ends = sorted(float(measured(self.target, y[0])) for y in found[1:])
         return Estimate(value=float(measured(self.target, found[0][0])), low=ends[0], high=ends[1])
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from analysis import (
     ComputeMap,
@@ -17,6 +18,9 @@ from analysis import (
     fit_compute_map,
     fit_law,
 )
+from analysis.fit.inside import Inside
+from analysis.recipe.allocation import Measured
+from analysis.recipe.record import LawRecord
 
 Plant = Callable[..., ScalingTable]
 
@@ -183,3 +187,23 @@ def test_explicit_compute_map(law: FittedLaw) -> None:
     assert split.n_params
     assert split.samples_seen
     assert 6 * split.n_params.value * split.samples_seen.value == pytest.approx(1e18)
+
+
+@pytest.mark.parametrize(("spread", "told"), [(1e-4, True), (400.0, False)])
+def test_a_curve_whose_interval_says_nothing_is_not_told(spread, told):
+    """One parameter is left open inside the range too: a variance of ln A of `spread`."""
+    at = Measured(name="w4", flops=1e9, n_params=1e4, samples_seen=1e5, value=0.4, runs=2)
+    names = ("E", "A", "alpha", "B", "beta")
+    covariance = np.diag([0.0, spread, 0.0, 0.0, 0.0])
+    inside = Inside("chinchilla", names, (0.1, 3.0, 0.4, 2.0, 0.3), tuple(map(tuple, covariance.tolist())), 9)
+    record = LawRecord(
+        form="chinchilla", axes=("n_params", "samples_seen"), params={}, draws={}, left_out={}, status="not identified",
+        reason="", weak=(), n_configurations=14, measured=(at,), inside=inside,
+    )  # fmt: skip
+    found = record.curve_at(at, 0.95)
+    assert (found is not None) == told
+    if found is not None:
+        y = 0.1 + np.exp(3.0) * 1e4**-0.4 + np.exp(2.0) * 1e5**-0.3
+        assert found.value == pytest.approx(1 - y)
+        reach = t.ppf(0.975, 9) * np.sqrt(spread) * np.exp(3.0) * 1e4**-0.4 / y
+        assert found.low == pytest.approx(1 - y * np.exp(reach), rel=1e-6)
