@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,11 +24,11 @@ PEOPLE = ("subject-01", "subject-02", "subject-03")
 
 
 def trials(name):
-    """(image as on disk, its folder, condition, category) of a set: two images of 3 categories a condition."""
+    """(image as on disk, its folder, condition, category) of a set: of three categories, ten where they are scored."""
     conditions = [*geirhos2021.SETS[name], "kept"] if geirhos2021.SETS[name] else ["0"]
     for condition in conditions:
         for category in ("airplane", "cat", "truck"):
-            for i in range(2):
+            for i in range(1 if condition in geirhos2021.SETS[name] else 10):
                 if name == "cue-conflict":
                     yield f"{category}{i}-dog{i}", category, condition, category
                 elif name in geirhos2021.BY_LAST_PART:
@@ -73,7 +75,7 @@ def test_geirhos2021_is_read_set_by_set(published):
     assert len(built) == 17
     for benchmark in built:
         assert (benchmark.region, benchmark.metric, benchmark.note) == ("behavior", "error-consistency", "")
-        n = 6  # the one condition that is scored
+        n = 30  # the one condition that is scored
         assert (len(benchmark.stimuli), benchmark.assembly.choices.shape) == (n, (3, n))
         assert UNSEEN not in benchmark.assembly.choices
         assert benchmark.stimuli.ratio == pytest.approx(8.0 / 3.0)
@@ -100,7 +102,7 @@ def test_people_of_geirhos2021_are_their_own_whatever_the_order(published):
 
 def test_a_training_set_without_some_categories_is_shown_the_others(published):
     built = build_geirhos2021(Shown(NOTHING, published, 8.0, None, ("cat", "truck", "dog")))
-    assert all(len(b.stimuli) == 4 for b in built)
+    assert all(len(b.stimuli) == 20 for b in built)
     assert all("airplane" in b.note for b in built)
 
 
@@ -109,11 +111,11 @@ def test_a_training_set_without_some_categories_is_shown_the_others(published):
     [
         (lambda root: (root / "raw-data" / "edge").rename(root / "away"), ["edge does not exist", "model-vs-human"]),
         (lambda root: [p.unlink() for p in (root / "raw-data" / "edge").glob("*subject*")], ["no CSV of people"]),
-        (lambda root: next((root / "datasets" / "edge").rglob("*.png")).unlink(), ["1 of 6 images", "are not in"]),
+        (lambda root: next((root / "datasets" / "edge").rglob("*.png")).unlink(), ["1 of 30 images", "are not in"]),
     ],
 )
-def test_files_of_geirhos2021_that_are_missing(tmp_path, change, words):
-    write_choices(tmp_path)
+def test_files_of_geirhos2021_that_are_missing(published, tmp_path, change, words):
+    shutil.copytree(published / "geirhos2021", tmp_path / "geirhos2021")
     change(tmp_path / "geirhos2021")
     with pytest.raises(StudyError) as error:
         check_benchmark_data(["geirhos2021"], tmp_path)
