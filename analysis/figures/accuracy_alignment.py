@@ -9,10 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.figures.compute import FEW
 from analysis.figures.style import COLOURS, MARKERS, label, legend, panel_title, panels, title
 from analysis.fit.estimate import Estimate
 from analysis.table import ScalingTable
 from analysis.tradeoff.arrows import Arrow
+from analysis.tradeoff.breaks import BREAK_FLOOR
 from analysis.tradeoff.tradeoff import Tradeoff, analyze_tradeoff
 from analysis.tradeoff.twins import Twins, scored_treatments, twin_arrows
 
@@ -46,10 +48,11 @@ def _models(panel: Axes, tradeoff: Tradeoff) -> None:
     groups = (
         list(tradeoff.table.group("family")) if "family" in tradeoff.table.columns else [("models", tradeoff.table)]
     )
+    few = len(tradeoff.table) < FEW
     for i, (name, part) in enumerate(groups):
         panel.plot(part.values("accuracy"), part.values("score"), linestyle="", marker=MARKERS[i % len(MARKERS)],
-                   markersize=3, alpha=0.6, markeredgewidth=0, color=COLOURS[i % len(COLOURS)],
-                   label=str(name))  # fmt: skip
+                   markersize=4.5 if few else 3, alpha=0.8 if few else 0.6, markeredgewidth=0,
+                   color=COLOURS[i % len(COLOURS)], label=str(name))  # fmt: skip
 
 
 ARROW = "0.25"  # darker than any family's marks
@@ -94,9 +97,10 @@ def _widen(panel: Axes) -> None:
 
 
 def _front(panel: Axes, tradeoff: Tradeoff) -> None:
-    rows = list(tradeoff.front)
+    rows = list(tradeoff.front)  # rings: a front of one model has no line
     panel.step(tradeoff.table.values("accuracy")[rows], tradeoff.table.values("score")[rows], where="pre",
-               color="black", linewidth=0.9, label="Pareto front")  # fmt: skip
+               color="black", linewidth=0.9, marker="o", markersize=7, fillstyle="none", markeredgewidth=0.9,
+               label="Pareto front")  # fmt: skip
 
 
 def _broken_line(panel: Axes, tradeoff: Tradeoff) -> None:
@@ -109,7 +113,7 @@ def _broken_line(panel: Axes, tradeoff: Tradeoff) -> None:
         )
     x = np.array([line.start, line.at.value, tradeoff.table.values("accuracy").max()])
     y = line.level + line.slope_below.value * (x - x[1]) * (x < x[1]) + line.slope_above.value * (x - x[1]) * (x > x[1])
-    panel.plot(x, y, "-.", color="black", linewidth=1.6, label="line with one break")
+    panel.plot(x, y, "-.", color="black", linewidth=1.6, label=f"line with one break, above {BREAK_FLOOR:g}")
 
 
 def _correlations(tradeoff: Tradeoff) -> str:

@@ -21,10 +21,13 @@ def plot_mapping(laws: MappingLaws) -> Figure:
     """A panel a benchmark and family: means over orders and seeds, and each usable law with its 95 % band."""
     known = laws.rows.select(subject=EVERYONE)
     parts = list(known.group("benchmark", "family"))
+    shown = [_shown(part) for _, part in parts]
+    order = list(dict.fromkeys(model for own in shown for model in own))  # a model has one colour in all panels
     with panels(len(parts), columns=2, size=(4.6, 3.4)) as (figure, axes):
-        for panel, ((benchmark, family), part) in zip(axes, parts, strict=True):
-            for i, model in enumerate(_shown(part)):
-                _model(panel, part.select(model=model), laws.curves[str(benchmark), model, EVERYONE], model, i)
+        for panel, ((benchmark, family), part), own in zip(axes, parts, shown, strict=True):
+            for model in own:
+                law = laws.curves[str(benchmark), model, EVERYONE]
+                _model(panel, part.select(model=model), law, model, order.index(model))
             label(panel, SAMPLES, "score")
             panel_title(panel, f"{benchmark}, {family}", name=f"{benchmark}, {family}")
         legend(figure, axes, columns=2)
