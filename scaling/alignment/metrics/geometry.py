@@ -100,6 +100,26 @@ def cross_validated_spectrum(first: ArrayLike, second: ArrayLike) -> Array:
     return np.einsum("nr,nr->r", x @ components.T, y @ components.T) / (len(x) - 1)
 
 
+def procrustes_similarity(features: Representation | ArrayLike, others: Representation | ArrayLike) -> float:
+    """Similarity in [0, 1] of two representations of the same stimuli after the best rotation: 1 for equal ones.
+
+    `‖X_cᵀ Y_c‖_* / (‖X_c‖ ‖Y_c‖)`, the cosine of `procrustes_distance`; 0 where one of them is constant.
+
+    Raises:
+        StudyError: numbers of stimuli that differ.
+
+    Source: Williams et al. (2021), NeurIPS, eq. 4.
+    """
+    x, y = (centred_kernel(one) for one in (features, others))
+    if len(x) != len(y):
+        raise StudyError(f"procrustes: {len(x)} and {len(y)} stimuli; give the same stimuli")
+    norms = np.sqrt(max(np.trace(x), 0.0) * max(np.trace(y), 0.0))
+    if not norms > 0:
+        return 0.0
+    nuclear = np.linalg.svd(_root(x).T @ _root(y), compute_uv=False).sum()
+    return float(np.clip(nuclear / norms, 0.0, 1.0))
+
+
 def procrustes_distance(features: Representation | ArrayLike, others: Representation | ArrayLike) -> float:
     """Angle in [0, π/2] between two representations of the same stimuli after the best rotation: 0 for equal ones.
 
@@ -110,14 +130,9 @@ def procrustes_distance(features: Representation | ArrayLike, others: Representa
 
     Source: Williams et al. (2021), NeurIPS, eq. 4 and 5 (angular distance).
     """
-    x, y = (centred_kernel(one) for one in (features, others))
-    if len(x) != len(y):
-        raise StudyError(f"procrustes: {len(x)} and {len(y)} stimuli; give the same stimuli")
-    norms = np.sqrt(max(np.trace(x), 0.0) * max(np.trace(y), 0.0))
-    if not norms > 0:
+    if not all(np.trace(centred_kernel(one)) > 0 for one in (features, others)):
         raise StudyError("procrustes: a representation is constant over the stimuli, so that it has no direction")
-    nuclear = np.linalg.svd(_root(x).T @ _root(y), compute_uv=False).sum()
-    return float(np.arccos(np.clip(nuclear / norms, 0.0, 1.0)))
+    return float(np.arccos(procrustes_similarity(features, others)))
 
 
 def _root(kernel: Array) -> Array:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from scaling.alignment.features.representation import Representation
+from scaling.alignment.metrics.between import reverse_predictivity
 from scaling.alignment.metrics.pls import pls_predictions
 from scaling.alignment.metrics.results import Index, Strata
 from scaling.alignment.metrics.shared_ridge import SharedFit, SharedRidge
@@ -36,6 +37,11 @@ def published_splits(n_stimuli: int, strata: Strata) -> list[StimulusSplit]:
 def up_to_25(rep: Representation, responses: Array, splits: Sequence[StimulusSplit]) -> list[Array]:
     """PLS of 25 components, or of as many as there are features: small widths keep the layers of large ones."""
     return pls_predictions(rep, responses, splits, min(PLS_COMPONENTS, rep.n_features))
+
+
+def reverse_by_pls(rep: Representation, responses: Array) -> float:
+    """Median r of the layer's units as the neuroids predict them, on five folds; see `reverse_predictivity`."""
+    return reverse_predictivity(responses, rep, k_folds(len(rep)), up_to_25).raw
 
 
 def ridge_of_all_units(alphas: Array, relative: bool) -> Callable[[Representation], Fit]:

@@ -13,9 +13,11 @@ from scaling.alignment.features.representation import Representation
 from scaling.alignment.metrics import behavior, ceilings
 from scaling.alignment.metrics.choices import CHOICE_METRICS
 from scaling.alignment.metrics.cka import linear_cka
+from scaling.alignment.metrics.geometry import procrustes_similarity
 from scaling.alignment.metrics.mappings import (
     pls_of_all_units,
     published_splits,
+    reverse_by_pls,
     ridge_of_all_units,
     up_to_25,
     whole_folds,
@@ -83,7 +85,8 @@ class NeuroidMetric:
     """Assemblies (n_repetitions, n_stimuli, n_neuroids); NaN: that repetition is missing. Target: mean over them.
 
     Attributes:
-        predict: (representation, responses, splits) → held-out predictions; None compares without a mapping, by CKA.
+        predict: (representation, responses, splits) → held-out predictions; None: a layer is compared as a whole, by
+            compare: (representation, responses) → a similarity that no neuroid's reliability bounds.
         splits: (n_stimuli, strata) → splits. by_column: neuroids are predicted one by one, so that assemblies of the
             same stimuli may be predicted together.
     """
@@ -91,6 +94,7 @@ class NeuroidMetric:
     predict: Callable[[Representation, Array, Sequence[StimulusSplit]], list[Array]] | None
     splits: Callable[[int, Strata], list[StimulusSplit]]
     by_column: bool = False
+    compare: Callable[[Representation, Array], float] = linear_cka
     needs: ClassVar[Needs] = "representation"
     min_stimuli: ClassVar[int] = 2 * MIN_HALF
 
@@ -119,7 +123,7 @@ class NeuroidMetric:
 
     def evaluate(self, rep: Representation, assemblies: Sequence[Any], strata: Strata) -> list[Evaluation]:
         if self.predict is None:
-            return [PlainEvaluation(linear_cka(rep, mean_response(assembly))) for assembly in assemblies]
+            return [PlainEvaluation(self.compare(rep, mean_response(assembly))) for assembly in assemblies]
         return self.evaluate_splits(rep, assemblies, self.splits(len(rep), strata))
 
     def evaluate_splits(
@@ -318,6 +322,8 @@ METRICS: dict[str, Metric] = {
     "pls": NeuroidMetric(up_to_25, published_splits),
     "ridge": NeuroidMetric(ridge_cv_predictions, whole_folds, by_column=True),
     "cka": NeuroidMetric(None, whole_folds),
+    "procrustes": NeuroidMetric(None, whole_folds, compare=procrustes_similarity),
+    "reverse-pls": NeuroidMetric(None, whole_folds, compare=reverse_by_pls),
     "rsa": RDMMetric("spearman"),
     "rsa-subjects": SubjectRDMMetric("spearman"),
     **{f"rsa-{kind}": RDMMetric(kind) for kind in get_args(RsaKind) if kind != "spearman"},

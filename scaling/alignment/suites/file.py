@@ -98,7 +98,7 @@ def read_own_header(path: Path) -> Header:
 def _build_regions(path: Path, header: Header, model_degrees: float) -> list[Benchmark]:
     metric = own_metric(header)
     stimuli, assemblies = recordings.read_recording(path, model_degrees)
-    is_correlation = metric != "cka"  # with a neuroid, whose reliability bounds it
+    is_correlation = _predicts(metric)  # with a neuroid, whose reliability bounds it
     kind: CeilingKind = "split_half" if is_correlation and len(assemblies[0].repetitions) > 1 else "none"
     built = [
         Benchmark(
@@ -120,6 +120,12 @@ def _build_subjects(path: Path, header: Header, model_degrees: float) -> list[Po
 def own_metric(header: Header) -> str:
     """What a file is scored by."""
     return header.metric or _metrics(header)[0]
+
+
+def _predicts(metric: str) -> bool:
+    """Whether a metric predicts neuroids, rather than comparing a layer with them or predicting it."""
+    found = METRICS[metric]
+    return isinstance(found, NeuroidMetric) and found.predict is not None
 
 
 def _metrics(header: Header) -> tuple[str, ...]:

@@ -84,7 +84,8 @@ class PlainRecording:
     Attributes:
         responses: (n_repetitions, n_stimuli, n_neuroids). filenames, stimulus_ids, labels: one a stimulus.
         regions, neuroid_ids: one a neuroid. degrees: visual angle of the images' width. images: folder or zip.
-        metric: how the recording is scored as a benchmark ('pls', 'ridge', 'cka'; by subject 'ridge_units',
+        metric: how the recording is scored as a benchmark ('pls', 'ridge', 'cka', 'procrustes',
+            'reverse-pls'; by subject 'ridge_units',
             'ridgecv_split', 'ridge_split', 'pls_split'); '' leaves the choice.
         subjects, ceilings: one a neuroid. splits ('train' or 'test'), groups: one a stimulus. incomplete: 'drop'
             leaves neuroids out that lack a response to some stimulus.

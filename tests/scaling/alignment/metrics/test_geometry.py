@@ -16,8 +16,10 @@ from scaling.alignment.metrics.geometry import (
     eigenspectrum_exponent,
     geometry,
     procrustes_distance,
+    procrustes_similarity,
 )
-from scaling.alignment.metrics.splits import shuffle_splits
+from scaling.alignment.metrics.registry import METRICS
+from scaling.alignment.metrics.splits import k_folds, shuffle_splits
 from scaling.errors import StudyError
 
 
@@ -90,6 +92,8 @@ def test_procrustes_is_the_best_rotations(rng):
     a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
     rotation, _ = orthogonal_procrustes(a, b)
     assert procrustes_distance(x, y) == pytest.approx(np.arccos(np.sum((a @ rotation) * b)), abs=1e-9)
+    assert procrustes_similarity(x, y) == pytest.approx(np.sum((a @ rotation) * b))
+    assert procrustes_similarity(np.ones((30, 4)), y) == 0.0
     turned = 3 * x @ np.linalg.qr(rng.standard_normal((6, 6)))[0] + 1
     assert procrustes_distance(x, turned) == pytest.approx(0.0, abs=1e-6)
     wide = np.column_stack([y, rng.standard_normal((30, 3))])
@@ -112,4 +116,6 @@ def test_reverse_predictivity_is_pls_the_other_way_round(rng):
         )
     found = reverse_predictivity(neurons, Representation.of(units), splits)
     assert found.raw == pytest.approx(np.mean(by_hand), abs=1e-9)
+    (named,) = METRICS["reverse-pls"].evaluate(Representation.of(units), [neurons[None]], None)
+    assert named.raw == reverse_predictivity(neurons, Representation.of(units), k_folds(90)).raw
     assert predictivity(neurons, neurons[:, :5], splits).raw > 0.95  # a brain predicts its own noise too

@@ -120,7 +120,13 @@ def test_one_repetition_has_no_ceiling(folder):
 
 @pytest.mark.parametrize(
     ("metric", "expected"),
-    [("", ("pls", "split_half")), ("ridge", ("ridge", "split_half")), ("cka", ("cka", "none"))],
+    [
+        ("", ("pls", "split_half")),
+        ("ridge", ("ridge", "split_half")),
+        ("cka", ("cka", "none")),
+        ("procrustes", ("procrustes", "none")),
+        ("reverse-pls", ("reverse-pls", "none")),
+    ],
 )
 def test_the_file_names_its_metric(folder, metric, expected):
     name = written(folder / "mine.nc", metric=metric)
