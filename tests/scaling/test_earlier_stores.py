@@ -12,6 +12,7 @@ import torch
 
 import scaling
 from scaling.checkpoints.tensors import load_tensors, save_tensors
+from scaling.errors import StudyError
 from scaling.layout import resume_name, weights_name
 from scaling.ledger import Study, open_study
 from scaling.models import build_model
@@ -114,16 +115,23 @@ def test_ids_are_what_they_were(earlier: Study):
 def test_what_is_done_is_not_done_again_and_what_was_interrupted_goes_on(earlier: Study, digits_data):
     work = earlier.open_work()
     assert [run.run_id for run in work.train] == [HALF_WAY]
-    assert work.score == {(HALF_WAY, 2): (BENCHMARK,)}
+    assert work.score == {(HALF_WAY, 2): (BENCHMARK,), (FINISHED, 2): (BENCHMARK,)}, "ridge's folds follow labels since"
     records = list(Training(earlier.runs[1], digits_data, earlier.storage).epochs())
     assert [record.epoch for record in records] == [2], "the first epoch is not trained again"
     record = earlier.run_ended(HALF_WAY)
     assert (record.status, record.epochs_done, record.train_s > 0.25) == ("finished", 2, True)
 
 
-def test_its_scores_and_weights_are_read(earlier: Study):
-    table = earlier.table()
+def test_its_scores_are_read_and_enter_no_law_beside_those_of_another_protocol(earlier: Study):
+    with pytest.raises(StudyError, match=f"1 x {BENCHMARK} scored by another protocol"):
+        earlier.table()
+    (score,) = earlier.store.read_scores()
+    earlier.store.write_scores([score.model_copy(update={"protocol": earlier.protocols[BENCHMARK].text})])
+    table = open_study(earlier.spec, earlier.storage.root.rpartition("/")[0]).table()
     assert table[["run_id", "benchmark", "score"]].values.tolist() == [[FINISHED, BENCHMARK, 0.84]]
     assert table["objective"].tolist() == ["supervised"]
+
+
+def test_its_weights_are_read(earlier: Study):
     model = scaling.load_model(FINISHED, study=earlier.storage.root)
     assert (model.info.run.run_id, model.info.accuracy) == (FINISHED, 0.25)
