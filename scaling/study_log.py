@@ -45,7 +45,7 @@ ENDINGS = {"finished": "FINISHED", "cut": "KILLED"}  # MLflow's words; a cut pro
 METRICS_A_BATCH, TAGS_A_BATCH = 850, 100  # MLflow takes 1000 metrics, parameters and tags at once, of tags 100
 RUNS_A_PAGE = 1000
 RUN_TAG, KIND_TAG, DONE_TAG = "scaling.run_id", "scaling.kind", "scaling.logged"
-EPOCH_TAG = "scaling.epochs"  # the last epoch that is logged
+EPOCH_TAG = "scaling.epochs"  # up to which all epochs are logged
 PARENT_TAG = "mlflow.parentRunId"  # MLflow's own
 PROTOCOL_TAG = "scaling.protocol"  # followed by a digest: the protocol that scores with this digest in their name have
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's view for training runs
@@ -280,10 +280,12 @@ class StudyLog:
         last, times = int(child.tags.get(EPOCH_TAG, -1)), epoch_times(records, ended_at)
         self._times[run_id] |= times
         new = [metric for metric in epoch_metrics(records, times) if metric.step > last]
+        whole = _without_gap(last, records)
         for start in range(0, len(new), METRICS_A_BATCH):
             part = new[start : start + METRICS_A_BATCH]
             is_last = start + METRICS_A_BATCH >= len(new)
-            self._batch(child, part, {EPOCH_TAG: str(part[-1].step if is_last else part[-1].step - 1)})
+            logged = min(whole, part[-1].step if is_last else part[-1].step - 1)
+            self._batch(child, part, {EPOCH_TAG: str(logged)} if logged > last else {})
 
     def _batch(
         self, child: Child, values: Sequence[Any], tags: Mapping[str, str], facts: Mapping[str, Any] | None = None
@@ -297,6 +299,16 @@ class StudyLog:
             self.client.log_batch(child.id, metrics=values, params=params(new), tags=written[:TAGS_A_BATCH])
         child.tags.update({key: tag_text(value) for key, value in tags.items()})
         child.params.update(new)
+
+
+def _without_gap(last: int, records: Sequence[EpochRecord]) -> int:
+    """The epoch up to which all are logged, with these; the first may be 0 or 1.
+
+    A driver that was killed may have logged fewer than its runs have saved: what they report to the next begins later.
+    """
+    for record in records:
+        last = max(last, record.epoch) if record.epoch <= max(last, 0) + 1 else last
+    return last
 
 
 def _data_mark(storage: Storage) -> tuple[str, str] | None:

@@ -17,6 +17,7 @@ from scaling.protocol_text import protocol_digest
 from scaling.records import AlignmentRecord, EpochRecord, ResultsStore, RunRecord, run_record
 from scaling.storage import Storage
 from scaling.study import expand_study
+from scaling.study_log import StudyLog
 from scaling.tracking import Tracker, connect, tracking_uri
 
 N_EPOCHS = 3
@@ -141,6 +142,18 @@ def test_throughput_is_logged_by_epoch_and_for_the_run(client, study, storage):
     assert history(client, logged_run, "run_compute_share") == [(3, 0.97)]
     assert history(client, logged_run, "n_skipped") == [(3, 3.0)]
     assert logged_run.data.params["variant"] == "resnet10t"
+
+
+def test_epochs_that_a_killed_driver_did_not_log_are_there_once_the_run_has_ended(client, study, storage, records):
+    """The run has saved three epochs when its driver dies, which has logged one; the next hears of the last alone."""
+    (run, _), epochs = expand_study(study), ResultsStore(storage).read_epochs(records[0].run_id)
+    epochs = [epoch.model_copy(update={"ended_at": 1e9 + epoch.epoch}) for epoch in epochs]
+    ResultsStore(storage).write_epochs(epochs)
+    StudyLog(client, study, storage).log_epochs(run, epochs[:2])
+    StudyLog(client, study, storage).log_epochs(run, epochs[3:])
+    assert history(client, logged(client, study)[1][run.run_id], "loss") == [(1, 1.0), (3, 1 / 3)]
+    StudyLog(client, study, storage).log_run(records[0])
+    assert sorted(history(client, logged(client, study)[1][run.run_id], "loss")) == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
 
 
 def test_a_run_out_of_memory_is_failed_with_its_reason_and_finished_after_a_retry(client, study, storage, records):
