@@ -14,7 +14,6 @@ from scaling.checks import check_study
 from scaling.cluster.facts import DataFacts, check_without_images, look, look_on_a_node
 from scaling.cluster.failures import first_line
 from scaling.cluster.measured import MeasuredCost, cost_shape, own_images, recorded_cost
-from scaling.cluster.notices import stop_soon
 from scaling.cluster.offers import Offering
 from scaling.cluster.placement import Node, beside_scoring, capacity_problems, check_capacity, most_at_once, needs_gpu
 from scaling.cluster.progress import Progress, ProgressFactory
@@ -179,6 +178,8 @@ def saving_at_an_end(room: Room, switch: StopSwitch) -> Iterator[None]:
         yield
     except KeyboardInterrupt:  # Ray's own in place of the switch's, at times
         if switch.stopped is not None and not switch.stopped.lost:
+            from scaling.cluster.notices import stop_soon  # with Ray, which the driver has by now
+
             stop_soon(room.going)
         raise
 

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from tests_jobs import descendants, wait_for
 
+from scaling.checkpoints.resume import EPOCH_INTERVAL_S
 from scaling.layout import resume_name
 from scaling.ledger import open_study
 
@@ -91,8 +92,8 @@ def test_one_signal_ends_a_study_of_two_shapes_at_once(study, number, status, wo
         os.killpg(process.pid, number)
         assert process.wait(timeout=20) == status
         if number == signal.SIGINT:  # SIGTERM ends the training processes themselves
-            # One that Tune was asked about just then had saved at its last epoch's end
-            assert max(path.stat().st_mtime for path in resume_files(study)) >= signalled
+            # Those that wait for Tune between epochs have saved 2 s before at most (and a busy machine)
+            assert min(path.stat().st_mtime for path in resume_files(study)) >= signalled - EPOCH_INTERVAL_S - 5
         assert said(log) == [f"{word}: {GOES_ON}"]
         check_not_begun(study)
         wait_for("the end of Ray's processes", lambda: not any(Path(f"/proc/{pid}").exists() for pid in below), 20)

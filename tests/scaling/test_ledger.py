@@ -239,7 +239,7 @@ def test_a_table_holds_one_protocol_and_counts_the_others(make_study, store, ope
     table = opened(study).table()
     assert dict(zip(table["benchmark"], table["score"], strict=True)) == {f"{SUITE}.IT": 0.5, f"{SUITE}.V1": 0.5}
     assert table.attrs["left_out"] == {
-        f"{SUITE}.IT scored by another protocol (all; own; none; 8 deg)": 1,
+        f"{SUITE}.IT scored by another protocol (all; own; none; 8 deg; folds by label, two-way draws)": 1,
         "benchmark majajhong2015.IT, which is not the study's": 1,
     }
     assert list(opened(other).table()["score"]) == [0.9]

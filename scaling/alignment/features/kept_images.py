@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # the driver holds these options too, and none of torch
+    from torch import Tensor
 
-from scaling.alignment.features.preprocessing import Preprocessing
-from scaling.alignment.features.reduction import ImageSequence
+    from scaling.alignment.features.preprocessing import Preprocessing
+    from scaling.alignment.features.reduction import ImageSequence
 
 KEPT_BYTES = 256 * 10**6  # 20,000 images of 32 pixels, 400 of 224; assumption: what a node has beside `memory_gb`
 
@@ -42,6 +43,8 @@ class KeptImages:
             yield kept[start : start + batch_size].clone()
 
     def _prepared(self, stimuli: ImageSequence, preprocessing: Preprocessing, batch_size: int) -> Iterator[Tensor]:
+        import torch
+
         shape = (len(stimuli), 3, preprocessing.image_size, preprocessing.image_size)
         left = self.max_bytes - sum(images.nbytes for images in self._sets.values())
         fits = 4 * torch.Size(shape).numel() <= left

@@ -322,8 +322,6 @@ METRICS: dict[str, Metric] = {
     "pls": NeuroidMetric(up_to_25, published_splits),
     "ridge": NeuroidMetric(ridge_cv_predictions, whole_folds, by_column=True),
     "cka": NeuroidMetric(None, whole_folds),
-    "procrustes": NeuroidMetric(None, whole_folds, compare=procrustes_similarity),
-    "reverse-pls": NeuroidMetric(None, whole_folds, compare=reverse_by_pls),
     "rsa": RDMMetric("spearman"),
     "rsa-subjects": SubjectRDMMetric("spearman"),
     **{f"rsa-{kind}": RDMMetric(kind) for kind in get_args(RsaKind) if kind != "spearman"},
@@ -337,4 +335,6 @@ METRICS: dict[str, Metric] = {
     "ridgecv_split_eeg": SubjectMetric(ridge_of_all_units(EEG_ALPHAS, relative=False)),
     "ridge_units": SubjectMetric(ridge_of_all_units(ALPHAS, relative=True)),
     "pls_split": SubjectMetric(pls_of_all_units),
+    "procrustes": NeuroidMetric(None, whole_folds, compare=procrustes_similarity),
+    "reverse-pls": NeuroidMetric(None, whole_folds, compare=reverse_by_pls),
 }
