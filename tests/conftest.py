@@ -45,7 +45,7 @@ START_RAY = {
         "test_zoo.py",
     ),
     "ray": (
-        "test_cifar10_it.py", "test_elastic_group.py", "test_faults.py", "test_horizons.py", "test_lanes.py",
+        "test_cifar10_it.py", "test_faults.py", "test_horizons.py", "test_lanes.py",
         "test_ray.py", "test_score.py", "test_stops.py", "test_tune.py",
     ),
 }  # fmt: skip
