@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import Any
 
 import matplotlib as mpl
@@ -45,6 +45,7 @@ LABELS = {
     "accuracy": "task accuracy (top-1)",
     "loss": "loss (nats)",
 }
+LETTERS_AN_INCH, COLUMN_INCHES = 12, 2.2  # of a title; of a legend's column
 
 
 @contextmanager
@@ -102,18 +103,20 @@ def label(axes: Axes, x: str, y: str, log: str = "x") -> None:
 
 
 def legend(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
-    """One legend below all panels, each label once."""
+    """One legend below all panels, each label once, in as many columns as the figure is wide for."""
     handles: dict[str, Artist] = {}
     for panel in axes:
         for handle, text in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(text, handle)
     if handles:
+        columns = max(1, min(columns, int(figure.get_figwidth() / COLUMN_INCHES)))
         figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
 
 
 def title(figure: Figure, text: str, simulated: bool) -> None:
-    """The figure's title; simulated benchmarks are named as such."""
-    figure.suptitle(f"{text} — simulated benchmark" if simulated else text, fontsize=10)
+    """The figure's title, broken where it is wider than the figure; simulated benchmarks are named as such."""
+    text = f"{text} — simulated benchmark" if simulated else text
+    figure.suptitle(fill(text, int(figure.get_figwidth() * LETTERS_AN_INCH)), fontsize=10)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

@@ -2,7 +2,8 @@
 
 The driver leaves word in Ray's key-value store, where every process of its job looks once a second, as it does at the
 nodes that Ray drains (a spot instance that is reclaimed, a node that an autoscaler takes away). A run that has saved
-leaves word there too; the driver waits for those a few seconds.
+leaves word there too; the driver waits for those a few seconds. One that waits for Tune between epochs takes no step,
+hence saves nothing and says nothing: it has its last epoch's resume file, see `EPOCH_INTERVAL_S`.
 """
 
 from __future__ import annotations
